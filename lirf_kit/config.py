@@ -1,0 +1,211 @@
+"""Every knob of the kit: its default, what it may be, and what it does, in one frozen dataclass.
+
+A knob belongs to a *stage* of the path (data, network, training, deposit, picture, machine). What was computed at
+one stage stays valid when only a later stage's knob turns; `artifacts` relies on that to find earlier runs again.
+"""
+
+import dataclasses
+import difflib
+import math
+from dataclasses import dataclass, field
+
+
+class LirfError(ValueError):
+    """Wrong input, or a run that cannot go on: one sentence that says what to change."""
+
+
+def _knob(default, stage, help, *, minimum=None, above=None, maximum=None, below=None, choices=None, symbol=None):
+    """Return a dataclass field that carries its own allowed range (see `_check`)."""
+    metadata = {"stage": stage, "help": help, "minimum": minimum, "above": above, "maximum": maximum, "below": below}
+    return field(default=default, metadata=metadata | {"choices": choices, "symbol": symbol})
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every knob, validated when it is set; `knobs` lists them with their meaning.
+
+    A config never changes: ``config.replace(lambda_at=0.5)`` returns a new one.
+
+    Raises
+    ------
+    LirfError
+        If a value has the wrong type or lies outside its range; the sentence names the knob, what is allowed and
+        what was given.
+    """
+
+    # data
+    dataset: str = _knob("digits", "data", "which images", choices=("digits",))
+    test_fraction: float = _knob(0.3, "data", "part held out for the final table", above=0, below=1)
+    validation_fraction: float = _knob(0.15, "data", "part of the rest that choices are made on", above=0, below=1)
+    seed: int = _knob(0, "data", "seed of the validation split, the weights, the batches and t-SNE", minimum=0)
+    # network
+    widths: tuple[int, ...] = _knob((16, 32, 64), "network", "channels of each stage", minimum=1)
+    blocks_per_stage: int = _knob(1, "network", "residual blocks in each stage", minimum=1)
+    # training
+    epochs: int = _knob(20, "training", "passes over the training part", minimum=1)
+    batch_size: int = _knob(64, "training", "images in a training step", minimum=2)
+    learning_rate: float = _knob(0.1, "training", "peak of the one-cycle schedule", above=0)
+    momentum: float = _knob(0.9, "training", "of SGD, with Nesterov's look-ahead", minimum=0, below=1)
+    weight_decay: float = _knob(5e-4, "training", "L2 penalty of SGD", minimum=0)
+    label_smoothing: float = _knob(0.0, "training", "share of the label spread over all classes", minimum=0, below=1)
+    crop_padding: int = _knob(1, "training", "pixels that a random crop may shift an image by", minimum=0)
+    flip: bool = _knob(False, "training", "mirror half of the images, left to right")
+    # deposit
+    deposit_classes: tuple[int, ...] = _knob((0, 1, 2), "partition", "classes to forget, by number", minimum=0)
+    split_after: int = _knob(2, "deposit", "the last stage of the lower blocks", minimum=1, symbol="n")
+    deposit_epochs: int = _knob(10, "deposit", "passes over the deposit set", minimum=1)
+    deposit_batch_size: int = _knob(64, "deposit", "images in a deposit step", minimum=1)
+    deposit_learning_rate: float = _knob(0.02, "deposit", "peak of the deposit's one-cycle schedule", above=0)
+    max_gradient_norm: float = _knob(1.0, "deposit", "longer gradients are scaled down to this length", above=0)
+    temperature: float = _knob(4.0, "deposit", "softens the logits before they are distilled", above=0, symbol="τ")
+    lambda_at: float = _knob(1.0, "deposit", "weight of the attention distance, maximised", minimum=0, symbol="λ_at")
+    lambda_kp: float = _knob(1.0, "deposit", "weight of knowledge preservation", minimum=0, symbol="λ_kp")
+    lambda_re: float = _knob(1.0, "deposit", "weight of recovery", minimum=0, symbol="λ_re")
+    lambda_pt: float = _knob(1.0, "deposit", "weight of partial transfer", minimum=0, symbol="λ_pt")
+    relabel: str = _knob(
+        "best_preserved",
+        "deposit",
+        "the wrong label of a deposit sample: any wrong class, redrawn each step (the paper's), or the preserved "
+        "class that the original finds most likely",
+        choices=("random", "best_preserved"),
+        symbol="y_r",
+    )
+    recovery: str = _knob(
+        "distilled",
+        "deposit",
+        "what the recovered network learns from: the true labels (the paper's), or the original's logits",
+        choices=("paper", "distilled"),
+        symbol="L_re",
+    )
+    batch_statistics: str = _knob(
+        "frozen",
+        "deposit",
+        "whether BatchNorm keeps the original's running statistics or follows the deposit set's",
+        choices=("frozen", "updated"),
+    )
+    # picture
+    perplexity: float = _knob(30.0, "picture", "neighbours that t-SNE lets each point feel", above=1)
+    # machine
+    device: str = _knob("auto", "machine", "where tensors live", choices=("auto", "cpu", "cuda", "mps"))
+
+    def __post_init__(self):
+        for knob in dataclasses.fields(self):
+            value = getattr(self, knob.name)
+            if isinstance(knob.default, tuple) and isinstance(value, (list, range)):
+                value = tuple(value)
+                object.__setattr__(self, knob.name, value)
+            _check(knob, value)
+        check_choice("split_after", self.split_after, tuple(range(1, len(self.widths) + 1)))
+
+    def replace(self, **changes):
+        """Return a copy with some knobs turned; an unknown knob raises `LirfError`."""
+        names = [knob.name for knob in dataclasses.fields(self)]
+        for name in changes:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else f"; the fields are {', '.join(names)}"
+                raise LirfError(f"Config has no field {name!r}{hint}")
+        return dataclasses.replace(self, **changes)
+
+    def stages(self, *stages):
+        """Return the knobs of some stages as a dict of plain values, ready for JSON."""
+        chosen = [knob.name for knob in dataclasses.fields(self) if knob.metadata["stage"] in stages]
+        values = {name: getattr(self, name) for name in chosen}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def knobs(config):
+    """Return one row a knob: its value, the paper's symbol, its stage, what is allowed and what it does.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by the knob's name.
+    """
+    import pandas
+
+    rows = [
+        {
+            "knob": knob.name,
+            "value": getattr(config, knob.name),
+            "symbol": knob.metadata["symbol"] or "",
+            "stage": knob.metadata["stage"],
+            "allowed": _allowed(knob),
+            "meaning": knob.metadata["help"],
+        }
+        for knob in dataclasses.fields(config)
+    ]
+    return pandas.DataFrame(rows).set_index("knob")
+
+
+def check_choice(name, value, choices):
+    """Raise a `LirfError` unless `value` is one of `choices`."""
+    if value not in choices:
+        raise LirfError(f"{name} must be {_join(choices)}, not {value!r}")
+
+
+_KINDS = {int: "a whole number", float: "a number", bool: "True or False", str: "a text", tuple: "whole numbers"}
+
+
+def _check(knob, value):
+    """Raise a `LirfError` unless `value` has the type of the knob's default and lies in its range."""
+    kind = type(knob.default)
+    if knob.metadata["choices"]:
+        return check_choice(knob.name, value, knob.metadata["choices"])
+    numbers = value if kind is tuple else (value,)
+    if kind is tuple:
+        fits = isinstance(value, tuple) and len(value) > 0 and all(type(number) is int for number in value)
+    elif kind is float:
+        fits = type(value) in (int, float) and math.isfinite(value)
+    else:
+        fits = type(value) is kind
+    if not fits or any(_outside(knob.metadata, number) for number in numbers):
+        raise LirfError(f"{knob.name} must be {_allowed(knob)}, not {value!r}")
+
+
+def _outside(limits, number):
+    """Whether a number breaks one of a knob's limits (a limit of None is none)."""
+    return (
+        (limits["minimum"] is not None and number < limits["minimum"])
+        or (limits["above"] is not None and number <= limits["above"])
+        or (limits["maximum"] is not None and number > limits["maximum"])
+        or (limits["below"] is not None and number >= limits["below"])
+    )
+
+
+def _allowed(knob):
+    """Say in words what a knob may be."""
+    limits = knob.metadata
+    if limits["choices"]:
+        return _join(limits["choices"])
+    words = {"minimum": "at least", "above": "above", "maximum": "at most", "below": "below"}
+    said = [f"{word} {limits[limit]}" for limit, word in words.items() if limits[limit] is not None]
+    return " ".join([_KINDS[type(knob.default)], " and ".join(said)]).strip()
+
+
+def _join(choices):
+    """Write choices as 'a, b or c'."""
+    *first, last = [str(choice) for choice in choices]
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+_PRESETS = {"digits": Config()}
+
+
+def preset(name):
+    """Return the config of a data set's preset.
+
+    - ``digits``: scikit-learn's handwritten digits, 8×8, shipped with it; seconds on two CPU cores.
+
+    Parameters
+    ----------
+    name : str
+        A preset's name, as listed above.
+
+    Raises
+    ------
+    LirfError
+        If there is no such preset.
+    """
+    check_choice("preset", name, tuple(_PRESETS))
+    return _PRESETS[name]

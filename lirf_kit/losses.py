@@ -1,0 +1,265 @@
+"""The terms of the deposit's loss, one function per symbol of the paper (Ye et al. 2022).
+
+Logits are (N, K), features (N, C, H, W), labels (N,); every loss is a scalar, the mean over the samples. What a
+function calls a teacher should carry no gradient.
+"""
+
+import torch
+from torch.nn import functional
+
+
+def select_preserved(logits, deposit_classes):
+    """g: the logits of the preserved classes; the other columns are dropped, not zeroed.
+
+    Parameters
+    ----------
+    logits : torch.Tensor
+        (N, K).
+    deposit_classes : iterable of int
+        The classes whose columns are dropped.
+
+    Returns
+    -------
+    torch.Tensor
+        (N, K − k), in the order of the classes' numbers.
+    """
+    dropped = {int(number) for number in deposit_classes}
+    return logits[:, [number for number in range(logits.shape[1]) if number not in dropped]]
+
+
+def select_deposited(logits, deposit_classes):
+    """ḡ: the logits of the deposit classes.
+
+    Parameters
+    ----------
+    logits : torch.Tensor
+        (N, K).
+    deposit_classes : iterable of int
+        The k classes whose columns are kept.
+
+    Returns
+    -------
+    torch.Tensor
+        (N, k), in the order given.
+    """
+    return logits[:, [int(number) for number in deposit_classes]]
+
+
+def wrong_labels(labels, num_classes, generator):
+    """y_r: a random wrong label for each sample, each of the K − 1 wrong classes equally likely.
+
+    Parameters
+    ----------
+    labels : torch.Tensor
+        int64, (N,), the true labels.
+    num_classes : int
+        K.
+    generator : torch.Generator
+        On the labels' device.
+
+    Returns
+    -------
+    torch.Tensor
+        int64, (N,); an offset of 1 to K − 1 never leads back to the true label.
+    """
+    offset = torch.randint(1, num_classes, labels.shape, generator=generator, device=labels.device)
+    return (labels + offset) % num_classes
+
+
+def best_preserved_labels(original_logits, deposit_classes):
+    """y_r, the kit's variant: the preserved class that the original finds most likely.
+
+    Parameters
+    ----------
+    original_logits : torch.Tensor
+        (N, K).
+    deposit_classes : iterable of int
+        The classes that may not be chosen.
+
+    Returns
+    -------
+    torch.Tensor
+        int64, (N,).
+    """
+    masked = original_logits.clone()
+    masked[:, [int(number) for number in deposit_classes]] = -torch.inf
+    return masked.argmax(dim=1)
+
+
+def attention_map(features):
+    """Where a network looks: the channel-wise mean of squared activations, flattened, scaled to length 1.
+
+    Zagoruyko & Komodakis 2017, attention transfer. A sample whose activations are all zero has a map of zeros.
+
+    Parameters
+    ----------
+    features : torch.Tensor
+        (N, C, H, W).
+
+    Returns
+    -------
+    torch.Tensor
+        (N, H·W), non-negative.
+    """
+    return functional.normalize(features.square().mean(dim=1).flatten(1), dim=1)
+
+
+def attention_distance(features, original_features):
+    """L_at = mean over samples of ‖A(T^(-n)(x)) − A(T_0^(-n)(x))‖², A the attention map.
+
+    Non-negative unit vectors are at most √2 apart, so it lies in [0, 2]; for a 1×1 map it is always 0.
+
+    Parameters
+    ----------
+    features, original_features : torch.Tensor
+        (N, C, H, W); of the target's and the original's lower blocks.
+
+    Returns
+    -------
+    torch.Tensor
+        Scalar.
+    """
+    return (attention_map(features) - attention_map(original_features)).square().sum(dim=1).mean()
+
+
+def distillation_loss(student_logits, teacher_logits, temperature):
+    """KD = τ² · mean over samples of KL(softmax(z_teacher/τ) ‖ softmax(z_student/τ))   (Hinton et al. 2015).
+
+    Parameters
+    ----------
+    student_logits, teacher_logits : torch.Tensor
+        (N, any number of classes), not yet divided by τ.
+    temperature : float
+        τ.
+
+    Returns
+    -------
+    torch.Tensor
+        Scalar, in nats times τ².
+    """
+    student = functional.log_softmax(student_logits / temperature, dim=1)
+    teacher = functional.log_softmax(teacher_logits / temperature, dim=1)
+    return temperature**2 * functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+def removal_loss(target_logits, labels_wrong, distance, lambda_at):
+    """L_kr = CE(T(x), y_r) − λ_at · L_at   (Ye et al. 2022, knowledge removal).
+
+    Parameters
+    ----------
+    target_logits : torch.Tensor
+        (N, K), T(x).
+    labels_wrong : torch.Tensor
+        int64, (N,), y_r.
+    distance : torch.Tensor or float
+        L_at, as `attention_distance` gives it.
+    lambda_at : float
+        How much the distance counts.
+
+    Returns
+    -------
+    torch.Tensor
+        Scalar; below zero where the distance outweighs the cross-entropy.
+    """
+    return functional.cross_entropy(target_logits, labels_wrong) - lambda_at * distance
+
+
+def preservation_loss(target_logits, original_logits, deposit_classes, temperature):
+    """L_kp = KD(g(z_T/τ), g(z_T0/τ))   (Ye et al. 2022, knowledge preservation).
+
+    Parameters
+    ----------
+    target_logits, original_logits : torch.Tensor
+        (N, K).
+    deposit_classes : iterable of int
+        g drops their columns.
+    temperature : float
+        τ.
+
+    Returns
+    -------
+    torch.Tensor
+        Scalar.
+    """
+    return distillation_loss(
+        select_preserved(target_logits, deposit_classes), select_preserved(original_logits, deposit_classes), temperature
+    )
+
+
+def partial_transfer_loss(module_logits, original_logits, deposit_classes, temperature):
+    """L_pt = KD(ḡ(z_{T_r∘T^(n-)}/τ), ḡ(z_T0/τ))   (Ye et al. 2022, partial knowledge transfer).
+
+    Parameters
+    ----------
+    module_logits, original_logits : torch.Tensor
+        (N, K); the deposit module's are read out through the shared upper blocks.
+    deposit_classes : iterable of int
+        ḡ keeps their columns.
+    temperature : float
+        τ.
+
+    Returns
+    -------
+    torch.Tensor
+        Scalar; always 0 for a single deposit class.
+    """
+    return distillation_loss(
+        select_deposited(module_logits, deposit_classes), select_deposited(original_logits, deposit_classes), temperature
+    )
+
+
+def recovery_loss(recovered_logits, labels):
+    """L_re = CE(T̃(x), y)   (Ye et al. 2022, recovery).
+
+    Parameters
+    ----------
+    recovered_logits : torch.Tensor
+        (N, K), T̃(x).
+    labels : torch.Tensor
+        int64, (N,), the true labels.
+
+    Returns
+    -------
+    torch.Tensor
+        Scalar.
+    """
+    return functional.cross_entropy(recovered_logits, labels)
+
+
+def distilled_recovery_loss(recovered_logits, original_logits, temperature):
+    """L_re, the kit's variant: KD(T̃(x)/τ, z_T0/τ) over all K classes.
+
+    Cross-entropy on deposit samples alone teaches the module to answer "one of mine" to everything; the original's
+    logits also say how unlike the other classes each image is.
+
+    Parameters
+    ----------
+    recovered_logits, original_logits : torch.Tensor
+        (N, K).
+    temperature : float
+        τ.
+
+    Returns
+    -------
+    torch.Tensor
+        Scalar.
+    """
+    return distillation_loss(recovered_logits, original_logits, temperature)
+
+
+def deposit_loss(removal, preservation, recovery, transfer, config):
+    """L_all = L_kr + λ_kp·L_kp + λ_re·L_re + λ_pt·L_pt   (Ye et al. 2022).
+
+    Parameters
+    ----------
+    removal, preservation, recovery, transfer : torch.Tensor or float
+        L_kr, L_kp, L_re and L_pt.
+    config : Config
+        Reads `lambda_kp`, `lambda_re` and `lambda_pt`.
+
+    Returns
+    -------
+    torch.Tensor
+        Scalar.
+    """
+    return removal + config.lambda_kp * preservation + config.lambda_re * recovery + config.lambda_pt * transfer

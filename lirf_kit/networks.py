@@ -1,0 +1,167 @@
+"""Residual networks for small images that can be cut after any of their stages.
+
+A network takes the uint8 images as they are in `ImageData`: its first layer normalises them, so no caller can
+normalise wrongly, and the deposit module, a copy of the lower blocks, brings the normalisation along.
+"""
+
+import torch
+from torch import nn
+from torchvision.models.resnet import BasicBlock
+
+from lirf_kit.config import LirfError, check_choice
+from lirf_kit.devices import resolve_device
+
+PREDICT_BATCH = 1000  # images at once where no gradient is needed
+
+
+class Normalise(nn.Module):
+    """Turn uint8 images into floats with mean 0 and standard deviation 1 per channel.
+
+    The statistics are buffers: they are saved with the weights and move with the module.
+    """
+
+    def __init__(self, channels):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels, 1, 1))
+        self.register_buffer("std", torch.ones(channels, 1, 1))
+
+    def fit(self, images):
+        """Take the mean and standard deviation per channel from images (uint8, (N, C, H, W))."""
+        levels = torch.arange(256, dtype=torch.float64) / 255
+        for channel in range(images.shape[1]):
+            counts = torch.bincount(images[:, channel].flatten(), minlength=256).cpu().double()
+            share = counts / counts.sum()
+            mean = (share * levels).sum()
+            self.mean[channel] = mean
+            self.std[channel] = ((share * (levels - mean) ** 2).sum()).sqrt().clamp_min(1e-6)
+
+    def forward(self, images):
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != len(self.mean):
+            raise LirfError(
+                f"images must be uint8 of shape (N, {len(self.mean)}, H, W), not {images.dtype} of shape "
+                f"{tuple(images.shape)}: give them as they are in ImageData, the network normalises them itself"
+            )
+        return (images.float() / 255 - self.mean) / self.std
+
+
+class SplitNetwork(nn.Module):
+    """A residual network in two parts: logits are ``upper(lower(images))``.
+
+    Attributes
+    ----------
+    lower : nn.Sequential
+        T^(-n): normalisation, stem and stages 1 to n; images to features (N, C_n, H_n, W_n).
+    upper : nn.Sequential
+        T^(n-): the other stages, the pooling and the classifier; those features to logits (N, K).
+    history : list of dict
+        One entry an epoch of what trained the network.
+    """
+
+    def __init__(self, lower, upper):
+        super().__init__()
+        self.lower = lower
+        self.upper = upper
+        self.history = []
+
+    def forward(self, images):
+        return self.upper(self.lower(images))
+
+    def features(self, images):
+        """Return the final-layer (penultimate) features, (N, D): what the classifier sees."""
+        return penultimate(self.upper, self.lower(images))
+
+    @property
+    def device(self):
+        """The device of the parameters."""
+        return next(self.parameters()).device
+
+
+def penultimate(upper, features):
+    """Apply upper blocks without their classifier: (N, C_n, H_n, W_n) to (N, D)."""
+    return upper[:-1](features)
+
+
+def build_network(config, channels, num_classes):
+    """Build a residual network for small images with freshly drawn weights.
+
+    A 3×3 stem without pooling, then one stage a width, each but the first halving height and width, then the average
+    over positions and a linear classifier (He et al. 2016; the blocks are torchvision's). Four stages of two blocks
+    with widths 64, 128, 256, 512 are the ResNet-18 for CIFAR of the paper's code.
+
+    Parameters
+    ----------
+    config : Config
+        Reads `widths`, `blocks_per_stage`, `split_after`, `seed` and `device`.
+    channels : int
+        Of the images: 1 for grey, 3 for RGB.
+    num_classes : int
+        K, how many logits.
+
+    Returns
+    -------
+    SplitNetwork
+        On the config's device, its weights drawn from the config's seed.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        stem = nn.Sequential(
+            nn.Conv2d(channels, config.widths[0], 3, padding=1, bias=False),
+            nn.BatchNorm2d(config.widths[0]),
+            nn.ReLU(inplace=True),
+        )
+        stages = [
+            _stage(config.widths[max(place - 1, 0)], width, 1 if place == 0 else 2, config.blocks_per_stage)
+            for place, width in enumerate(config.widths)
+        ]
+        head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(config.widths[-1], num_classes)]
+    network = SplitNetwork(nn.Sequential(Normalise(channels), stem, *stages), nn.Sequential(*head))
+    return split(network, config.split_after).to(resolve_device(config.device))
+
+
+def _stage(width_in, width, stride, blocks):
+    """Return a stage of residual blocks, of which the first may change the width and halve the resolution."""
+    shortcut = None
+    if stride != 1 or width_in != width:
+        shortcut = nn.Sequential(nn.Conv2d(width_in, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+    first = BasicBlock(width_in, width, stride, shortcut)
+    return nn.Sequential(first, *(BasicBlock(width, width) for _ in range(blocks - 1)))
+
+
+def split(network, split_after):
+    """Return the same network, layers shared, cut after another stage.
+
+    Parameters
+    ----------
+    network : SplitNetwork
+    split_after : int
+        n, counted from 1: the last stage of the lower blocks.
+
+    Returns
+    -------
+    SplitNetwork
+    """
+    layers = [*network.lower, *network.upper]
+    check_choice("split_after", split_after, tuple(range(1, len(layers) - 4)))
+    cut = 2 + split_after  # normalisation and stem come first
+    again = SplitNetwork(nn.Sequential(*layers[:cut]), nn.Sequential(*layers[cut:]))
+    again.history = network.history
+    return again
+
+
+@torch.no_grad()
+def predict(function, images):
+    """Apply a network, or one of its methods, to any number of images, so many at a time that memory suffices.
+
+    Parameters
+    ----------
+    function : callable
+        Images to a tensor whose first axis is the images'; in evaluation mode.
+    images : torch.Tensor
+        uint8, (N, C, H, W).
+
+    Returns
+    -------
+    torch.Tensor
+        The results, one after the other.
+    """
+    return torch.cat([function(part) for part in images.split(PREDICT_BATCH)])
