@@ -104,22 +104,22 @@ def attention_map(features):
     return functional.normalize(features.square().mean(dim=1).flatten(1), dim=1)
 
 
-def attention_distance(features, original_features):
-    """L_at = mean over samples of ‖A(T^(-n)(x)) − A(T_0^(-n)(x))‖², A the attention map.
+def attention_distance(attention, original_attention):
+    """L_at = mean over samples of ‖A(T^(-n)(x)) − A(T_0^(-n)(x))‖²; A is the attention map   (Ye et al. 2022).
 
-    Non-negative unit vectors are at most √2 apart, so it lies in [0, 2]; for a 1×1 map it is always 0.
+    Non-negative unit vectors are at most √2 apart, so it lies in [0, 2]; for maps of one position it is always 0.
 
     Parameters
     ----------
-    features, original_features : torch.Tensor
-        (N, C, H, W); of the target's and the original's lower blocks.
+    attention, original_attention : torch.Tensor
+        (N, H·W), `attention_map` of what the target's and the original's lower blocks return.
 
     Returns
     -------
     torch.Tensor
         Scalar.
     """
-    return (attention_map(features) - attention_map(original_features)).square().sum(dim=1).mean()
+    return (attention - original_attention).square().sum(dim=1).mean()
 
 
 def distillation_loss(student_logits, teacher_logits, temperature):

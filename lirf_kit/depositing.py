@@ -1,0 +1,189 @@
+"""The deposit: knowledge moves out of the original into a deposit module, and a target network stays behind.
+
+Only the original network and the deposit set are used; the preservation set is not a parameter. Target and module
+share the original's upper blocks, which stay frozen, so the two learn side by side in one pass over the deposit set.
+"""
+
+import copy
+import math
+
+import torch
+from tqdm.auto import tqdm
+
+from lirf_kit import losses
+from lirf_kit.config import LirfError
+from lirf_kit.devices import seeded_generator
+from lirf_kit.networks import predict, split
+from lirf_kit.training import one_cycle
+from lirf_kit.withdrawing import DepositModule, merge_logits
+
+
+def deposit(original, deposit_set, config):
+    """Take the knowledge of the deposit set out of a network: T_0, D_r → T, T_r   (Ye et al. 2022, deposit).
+
+    Parameters
+    ----------
+    original : SplitNetwork
+        T_0; left as it is.
+    deposit_set : ImageData
+        D_r, of a split by class; the only images that are seen, as they are, without augmentation.
+    config : Config
+        Reads the knobs of the deposit stage, `momentum`, `weight_decay` and the seed.
+
+    Returns
+    -------
+    target : SplitNetwork
+        T, of the original's architecture; its upper blocks are the original's, bit by bit. Its `history` has an entry
+        an epoch: the mean of the loss, of each term that was computed, and of the gradient's length.
+    deposit_module : DepositModule
+        T_r.
+
+    Raises
+    ------
+    LirfError
+        If the deposit set is empty or of a split by samples, if the network can't be cut after `split_after`, or if
+        the loss stops being finite; then the sentence names the knob to turn.
+    """
+    target, deposit_module = start_deposit(original, deposit_set, config)
+    total = config.deposit_epochs * -(-len(deposit_set) // config.deposit_batch_size)
+    steps = deposit_steps(original, target, deposit_module, deposit_set, config)
+    for _ in tqdm(steps, desc="deposit", total=total, unit="step", leave=False):
+        pass
+    return target, deposit_module
+
+
+def start_deposit(original, deposit_set, config):
+    """Return target and deposit module as they are before the first step: the original's weights in both."""
+    if not len(deposit_set):
+        raise LirfError("deposit_set must hold at least one image, not none")
+    if deposit_set.deposit_classes is None:
+        raise LirfError("deposit_set must come from split_by_class: a split by samples can't be deposited yet")
+    target = split(copy.deepcopy(original), config.split_after)
+    target.history = []
+    target.upper.requires_grad_(False)
+    deposit_module = DepositModule(copy.deepcopy(target.lower), deposit_set.deposit_classes)
+    return target.eval(), deposit_module.to(target.device).eval()
+
+
+def deposit_steps(original, target, deposit_module, deposit_set, config):
+    """Train target and deposit module in place, and yield after each step, so that a caller can look or stop.
+
+    Parameters
+    ----------
+    original, deposit_set, config
+        As for `deposit`.
+    target, deposit_module
+        As `start_deposit` returns them.
+
+    Yields
+    ------
+    int
+        The epoch that the step belongs to, counted from 1. `target.history` has an entry for each finished epoch.
+    """
+    generator = seeded_generator(config.seed, deposit_set.labels.device)
+    reference = original_reference(original, deposit_set.images, config)
+    steps = -(-len(deposit_set) // config.deposit_batch_size)
+    learners = [list(target.lower.parameters()), list(deposit_module.parameters())]
+    optimiser, schedule = one_cycle(
+        sum(learners, []),
+        config.deposit_learning_rate,
+        config.deposit_epochs * steps,
+        config.momentum,
+        config.weight_decay,
+    )
+    follow = config.batch_statistics == "updated"
+    for epoch in range(1, config.deposit_epochs + 1):
+        target.lower.train(follow), deposit_module.train(follow)
+        totals = {}
+        order = torch.randperm(len(deposit_set), generator=generator, device=generator.device)
+        for chosen in order.split(config.deposit_batch_size):
+            batch = deposit_set.select(chosen, deposit_set.deposit_classes)
+            terms = deposit_terms(target, deposit_module, batch, [part[chosen] for part in reference], generator, config)
+            optimiser.zero_grad()
+            terms["loss"].backward()
+            norms = [torch.nn.utils.clip_grad_norm_(weights, config.max_gradient_norm) for weights in learners]
+            optimiser.step()
+            schedule.step()
+            terms["gradient_norm"] = torch.stack(norms).norm()
+            for name, term in terms.items():
+                totals[name] = totals.get(name, 0) + term.detach() * len(chosen) / len(deposit_set)
+            yield epoch
+        means = {name: float(total) for name, total in totals.items()}
+        _check_finite(means, epoch, config)
+        target.history.append({"epoch": epoch} | means)
+    target.eval(), deposit_module.eval()
+
+
+def original_reference(original, images, config):
+    """Return what the original makes of some images: its logits (N, K), and its lower blocks' attention (N, H·W)."""
+    cut = split(original, config.split_after)
+
+    def both(part):
+        features = cut.lower(part)
+        return torch.cat([cut.upper(features), losses.attention_map(features)], dim=1)
+
+    return predict(both, images).tensor_split([original.upper[-1].out_features], dim=1)
+
+
+def deposit_terms(target, deposit_module, batch, reference, generator, config):
+    """Compute the terms of L_all on one batch; a term whose λ is 0 is left out.
+
+    Parameters
+    ----------
+    target : SplitNetwork
+    deposit_module : DepositModule
+    batch : ImageData
+        Samples of the deposit set.
+    reference : tuple of torch.Tensor
+        `original_reference` of the same images.
+    generator : torch.Generator
+        Draws the random wrong labels.
+    config : Config
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        Scalars: ``"loss"``, and as computed ``"removal"`` (L_kr), ``"attention_distance"``, ``"preservation"``,
+        ``"recovery"``, ``"transfer"``.
+    """
+    original_logits, original_attention = reference
+    classes = batch.deposit_classes
+    target_features = target.lower(batch.images)  # (N, C_n, H_n, W_n)
+    target_logits = target.upper(target_features)  # (N, K)
+    if config.relabel == "random":
+        labels_wrong = losses.wrong_labels(batch.labels, batch.num_classes, generator)
+    else:
+        labels_wrong = losses.best_preserved_labels(original_logits, classes)
+    terms, distance = {}, 0.0
+    if config.lambda_at:
+        distance = losses.attention_distance(losses.attention_map(target_features), original_attention)
+        terms["attention_distance"] = distance
+    terms["removal"] = losses.removal_loss(target_logits, labels_wrong, distance, config.lambda_at)
+    if config.lambda_kp:
+        terms["preservation"] = losses.preservation_loss(target_logits, original_logits, classes, config.temperature)
+    if config.lambda_re or config.lambda_pt:
+        module_logits = target.upper(deposit_module(batch.images))  # (N, K)
+    if config.lambda_re:
+        # detached: what makes withdrawal easy is the module's to learn, it must not teach the target the deposit set
+        recovered_logits = merge_logits(target_logits.detach(), module_logits, deposit_module.deposit_classes)
+        if config.recovery == "paper":
+            terms["recovery"] = losses.recovery_loss(recovered_logits, batch.labels)
+        else:
+            terms["recovery"] = losses.distilled_recovery_loss(recovered_logits, original_logits, config.temperature)
+    if config.lambda_pt:
+        terms["transfer"] = losses.partial_transfer_loss(module_logits, original_logits, classes, config.temperature)
+    optional = [terms.get(name, 0.0) for name in ("preservation", "recovery", "transfer")]
+    terms["loss"] = losses.deposit_loss(terms["removal"], *optional, config)
+    return terms
+
+
+def _check_finite(means, epoch, config):
+    """Raise a `LirfError` that names the knobs to turn if a term of this epoch is not finite."""
+    if all(math.isfinite(mean) for mean in means.values()):
+        return
+    weights = {name: getattr(config, name) for name in ("lambda_at", "lambda_kp", "lambda_re", "lambda_pt")}
+    largest = max(weights, key=weights.get)
+    raise LirfError(
+        f"the deposit's loss stopped being finite in epoch {epoch}: lower deposit_learning_rate, now "
+        f"{config.deposit_learning_rate}, or {largest}, now {weights[largest]}"
+    )
