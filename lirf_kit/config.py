@@ -1,7 +1,7 @@
 """Every knob of the kit: its default, what it may be, and what it does, in one frozen dataclass.
 
-A knob belongs to a *stage* of the path (data, network, training, deposit, picture, machine). What was computed at
-one stage stays valid when only a later stage's knob turns; `artifacts` relies on that to find earlier runs again.
+Every knob belongs to a stage of the path. What was computed at one stage stays valid while only a later stage's knob
+turns; `experiments` relies on that to find earlier runs again.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ class Config:
     dataset: str = _knob("digits", "data", "which images", choices=("digits",))
     test_fraction: float = _knob(0.3, "data", "part held out for the final table", above=0, below=1)
     validation_fraction: float = _knob(0.15, "data", "part of the rest that choices are made on", above=0, below=1)
-    seed: int = _knob(0, "data", "seed of the validation split, the weights, the batches and t-SNE", minimum=0)
+    seed: int = _knob(0, "seed", "seed of the validation split, the weights, the batches and t-SNE", minimum=0)
     # network
     widths: tuple[int, ...] = _knob((16, 32, 64), "network", "channels of each stage", minimum=1)
     blocks_per_stage: int = _knob(1, "network", "residual blocks in each stage", minimum=1)
@@ -45,21 +45,21 @@ class Config:
     epochs: int = _knob(20, "training", "passes over the training part", minimum=1)
     batch_size: int = _knob(64, "training", "images in a training step", minimum=2)
     learning_rate: float = _knob(0.1, "training", "peak of the one-cycle schedule", above=0)
-    momentum: float = _knob(0.9, "training", "of SGD, with Nesterov's look-ahead", minimum=0, below=1)
-    weight_decay: float = _knob(5e-4, "training", "L2 penalty of SGD", minimum=0)
-    label_smoothing: float = _knob(0.0, "training", "share of the label spread over all classes", minimum=0, below=1)
+    momentum: float = _knob(0.9, "optimiser", "of SGD, with Nesterov's look-ahead", minimum=0, below=1)
+    weight_decay: float = _knob(5e-4, "optimiser", "L2 penalty of SGD", minimum=0)
+    label_smoothing: float = _knob(0.1, "training", "share of the label spread over all classes", minimum=0, below=1)
     crop_padding: int = _knob(1, "training", "pixels that a random crop may shift an image by", minimum=0)
     flip: bool = _knob(False, "training", "mirror half of the images, left to right")
     # deposit
     deposit_classes: tuple[int, ...] = _knob((0, 1, 2), "partition", "classes to forget, by number", minimum=0)
-    split_after: int = _knob(2, "deposit", "the last stage of the lower blocks", minimum=1, symbol="n")
+    split_after: int = _knob(3, "deposit", "the last stage of the lower blocks", minimum=1, symbol="n")
     deposit_epochs: int = _knob(10, "deposit", "passes over the deposit set", minimum=1)
     deposit_batch_size: int = _knob(64, "deposit", "images in a deposit step", minimum=1)
-    deposit_learning_rate: float = _knob(0.02, "deposit", "peak of the deposit's one-cycle schedule", above=0)
+    deposit_learning_rate: float = _knob(0.01, "deposit", "peak of the deposit's one-cycle schedule", above=0)
     max_gradient_norm: float = _knob(1.0, "deposit", "longer gradients are scaled down to this length", above=0)
     temperature: float = _knob(4.0, "deposit", "softens the logits before they are distilled", above=0, symbol="τ")
-    lambda_at: float = _knob(1.0, "deposit", "weight of the attention distance, maximised", minimum=0, symbol="λ_at")
-    lambda_kp: float = _knob(1.0, "deposit", "weight of knowledge preservation", minimum=0, symbol="λ_kp")
+    lambda_at: float = _knob(0.3, "deposit", "weight of the attention distance, maximised", minimum=0, symbol="λ_at")
+    lambda_kp: float = _knob(20.0, "deposit", "weight of knowledge preservation", minimum=0, symbol="λ_kp")
     lambda_re: float = _knob(1.0, "deposit", "weight of recovery", minimum=0, symbol="λ_re")
     lambda_pt: float = _knob(1.0, "deposit", "weight of partial transfer", minimum=0, symbol="λ_pt")
     relabel: str = _knob(

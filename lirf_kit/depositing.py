@@ -110,7 +110,7 @@ def deposit_steps(original, target, deposit_module, deposit_set, config):
             yield epoch
         means = {name: float(total) for name, total in totals.items()}
         _check_finite(means, epoch, config)
-        target.history.append({"epoch": epoch} | means)
+        target.history.append({"epoch": epoch, "loss": means["loss"]} | means)
     target.eval(), deposit_module.eval()
 
 

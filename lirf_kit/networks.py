@@ -71,6 +71,11 @@ class SplitNetwork(nn.Module):
         return penultimate(self.upper, self.lower(images))
 
     @property
+    def layers(self):
+        """Lower and upper blocks in one nn.Sequential, shared: its weights' names don't depend on the cut."""
+        return nn.Sequential(*self.lower, *self.upper)
+
+    @property
     def device(self):
         """The device of the parameters."""
         return next(self.parameters()).device
@@ -140,10 +145,10 @@ def split(network, split_after):
     -------
     SplitNetwork
     """
-    layers = [*network.lower, *network.upper]
+    layers = network.layers
     check_choice("split_after", split_after, tuple(range(1, len(layers) - 4)))
     cut = 2 + split_after  # normalisation and stem come first
-    again = SplitNetwork(nn.Sequential(*layers[:cut]), nn.Sequential(*layers[cut:]))
+    again = SplitNetwork(layers[:cut], layers[cut:])
     again.history = network.history
     return again
 

@@ -1,0 +1,114 @@
+"""Final-layer features of a network, and where t-SNE puts them in the plane."""
+
+import numpy
+import torch
+from sklearn.manifold import TSNE
+from sklearn.model_selection import cross_val_score
+from sklearn.neighbors import KNeighborsClassifier
+
+from lirf_kit.config import LirfError, check_choice
+from lirf_kit.networks import predict
+
+START_WIDTH = 1e-4  # the standard deviation of a start embedding, as scikit-learn scales its own
+
+
+def extract_features(network, part, layer="features"):
+    """Return what a network makes of each image.
+
+    Parameters
+    ----------
+    network : SplitNetwork or RecoveredNetwork
+        Evaluated in evaluation mode and left in the mode it was in.
+    part : ImageData
+        N images.
+    layer : {"features", "logits"}
+        The final-layer (penultimate) features, which the classifier sees, or the logits. A recovered network's
+        features are the target's and the deposit module's side by side, for every image alike.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, (N, D).
+    """
+    check_choice("layer", layer, ("features", "logits"))
+    was_training = network.training
+    network.eval()
+    features = predict(network if layer == "logits" else network.features, part.images)
+    network.train(was_training)
+    return features.to("cpu", torch.float32).numpy()
+
+
+def embed_tsne(features, config, start=None):
+    """Embed features in the plane by t-SNE (van der Maaten & Hinton 2008; scikit-learn's).
+
+    Parameters
+    ----------
+    features : numpy.ndarray
+        (N, D).
+    config : Config
+        Reads `perplexity` and `seed`.
+    start : numpy.ndarray, optional
+        (N, 2), an earlier embedding of the same images. The points set out from there, shrunk to a dot, so that the
+        islands of the two pictures lie in the same places. Without it they start from the principal components.
+
+    Returns
+    -------
+    numpy.ndarray
+        (N, 2).
+
+    Raises
+    ------
+    LirfError
+        If there are not more points than `perplexity`, or if `start` is of other images.
+    """
+    if len(features) <= config.perplexity:
+        raise LirfError(f"perplexity must be below the number of images, {len(features)}, not {config.perplexity}")
+    if start is not None and start.shape != (len(features), 2):
+        raise LirfError(f"start must have the shape ({len(features)}, 2), not {start.shape}")
+    init = "pca" if start is None else (start / start.std() * START_WIDTH).astype(numpy.float32)
+    return TSNE(perplexity=config.perplexity, init=init, random_state=config.seed).fit_transform(features)
+
+
+def embed_networks(networks, part, config, layer="features"):
+    """Embed what several networks make of the same images; the first network's picture is where the others start.
+
+    Parameters
+    ----------
+    networks : dict of str to nn.Module
+        Names and networks, the original first.
+    part : ImageData
+    config : Config
+        Reads `perplexity` and `seed`.
+    layer : {"features", "logits"}
+        As for `extract_features`.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        (N, 2) for each name.
+    """
+    embeddings, start = {}, None
+    for name, network in networks.items():
+        embeddings[name] = embed_tsne(extract_features(network, part, layer), config, start)
+        start = next(iter(embeddings.values()))
+    return embeddings
+
+
+def neighbour_accuracy(points, labels, neighbours=10):
+    """Return how often a point's nearest neighbours tell its class: kNN accuracy, five-fold cross-validated.
+
+    Parameters
+    ----------
+    points : numpy.ndarray
+        (N, any), an embedding or features.
+    labels : torch.Tensor
+        (N,).
+    neighbours : int
+        How many vote.
+
+    Returns
+    -------
+    float
+        Between 0 and 1.
+    """
+    return float(cross_val_score(KNeighborsClassifier(neighbours), points, labels.cpu().numpy(), cv=5).mean())

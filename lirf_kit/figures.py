@@ -1,0 +1,205 @@
+"""Every picture of the kit, in colours that colour-blind readers can tell apart.
+
+Preserved classes are dots in cool colours with their name written on the island; deposit classes have warm colours,
+each a marker of its own, and a dark edge, so that they can be followed from panel to panel even where they dissolve.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+import matplotlib
+import numpy
+from matplotlib import patheffects
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from lirf_kit.config import LirfError
+
+COOL = ("#0072B2", "#56B4E9", "#009E73", "#4B4B8F", "#7FA7A0", "#8C8C8C", "#2F4B4F")
+WARM = ("#D55E00", "#E69F00", "#CC79A7")
+MARKERS = ("^", "s", "D", "P", "X", "v", "*")
+INK, PALE = "#222222", "#BBBBBB"
+FORMATS = ("png", "svg", "pdf")
+
+
+def plot_tsne(embeddings, part, table=None):
+    """Draw t-SNE embeddings of the same images side by side.
+
+    Parameters
+    ----------
+    embeddings : dict of str to numpy.ndarray
+        (N, 2) for each panel's name, as `embed_networks` returns them.
+    part : ImageData
+        The N images; its deposit classes are marked.
+    table : pandas.DataFrame, optional
+        A `results_table` with a row for each panel, to write Pre and Dep Acc beneath its name.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = Figure(figsize=(4.2 * len(embeddings), 4.9), layout="constrained")
+    labels, styles = part.labels.cpu().numpy(), class_styles(part)
+    for axes, (name, points) in zip(figure.subplots(1, len(embeddings), squeeze=False)[0], embeddings.items()):
+        for number, style in styles.items():
+            axes.scatter(*points[labels == number].T, **style)
+        for number in styles:
+            if (labels == number).any() and number not in (part.deposit_classes or ()):
+                _write_name(axes, points[labels == number], part.class_names[number])
+        axes.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
+        axes.spines[:].set_color(PALE)
+        axes.set_title(name.capitalize(), fontsize=15, color=INK)
+        if table is not None:
+            axes.set_xlabel(f"Pre Acc {table.loc[name, 'Pre Acc']:.1f} %    Dep Acc {table.loc[name, 'Dep Acc']:.1f} %")
+            axes.xaxis.label.set(fontsize=12, color=INK)
+    if part.deposit_classes:
+        _deposit_legend(figure, part, styles)
+    return figure
+
+
+def class_styles(part):
+    """Return how each class is drawn, as arguments of ``scatter``: preserved classes first, so that they lie below."""
+    deposited = part.deposit_classes or ()
+    preserved = [number for number in range(part.num_classes) if number not in deposited]
+    styles = {
+        number: {"color": COOL[place % len(COOL)], "marker": "o", "s": 16, "linewidths": 0, "alpha": 0.8}
+        for place, number in enumerate(preserved)
+    }
+    for place, number in enumerate(deposited):
+        colour, marker = WARM[place % len(WARM)], MARKERS[place % len(MARKERS)]
+        styles[number] = {"color": colour, "marker": marker, "s": 30, "edgecolors": INK, "linewidths": 0.5}
+    return styles
+
+
+def _write_name(axes, points, name):
+    """Write a class's name in the middle of its points."""
+    halo = [patheffects.withStroke(linewidth=3, foreground="white")]
+    axes.text(*numpy.median(points, axis=0), name, ha="center", va="center", fontsize=13, path_effects=halo, color=INK)
+
+
+def _deposit_legend(figure, part, styles):
+    """Explain the deposit classes' markers below the panels."""
+    handles = [
+        Line2D(
+            [], [], linestyle="", marker=styles[number]["marker"], color=styles[number]["color"], markersize=8,
+            markeredgecolor=INK, markeredgewidth=0.5, label=part.class_names[number],
+        )
+        for number in part.deposit_classes[:12]
+    ]  # fmt: skip
+    title = "deposit classes" + (f", the first 12 of {len(part.deposit_classes)}" if len(handles) > 12 else "")
+    figure.legend(
+        handles=handles, title=title, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=12,
+        title_fontsize=12,
+    )  # fmt: skip
+
+
+def plot_samples(part, each=8):
+    """Draw the first images of each class, one class a row; the deposit classes are marked.
+
+    Parameters
+    ----------
+    part : ImageData
+        Grey or RGB images.
+    each : int
+        Images of a class.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    labels, deposited = part.labels.cpu(), part.deposit_classes or ()
+    figure = Figure(figsize=(0.6 * each + 1.8, 0.6 * part.num_classes), layout="constrained")
+    grid = figure.subplots(part.num_classes, each, squeeze=False)
+    for number, row in enumerate(grid):
+        images = part.images[(labels == number).to(part.images.device)][:each].cpu().permute(0, 2, 3, 1).numpy()
+        for axes in row:
+            axes.set_axis_off()
+        for axes, image in zip(row, images):
+            axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
+        marked = number in deposited
+        row[0].text(
+            -0.25, 0.5, f"deposit ▸ {part.class_names[number]}" if marked else part.class_names[number],
+            transform=row[0].transAxes, ha="right", va="center", fontsize=12,
+            color=WARM[0] if marked else INK, weight="bold" if marked else "normal",
+        )  # fmt: skip
+    return figure
+
+
+def plot_history(history, title=""):
+    """Draw each number of a network's history over the epochs, one panel a number.
+
+    Parameters
+    ----------
+    history : list of dict
+        `SplitNetwork.history`; its "epoch" is the horizontal axis, "seconds" is left out.
+    title : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    if not history:
+        raise LirfError("history must have at least one finished epoch, not none")
+    names = [name for name in history[0] if name not in ("epoch", "seconds")]
+    columns = min(len(names), 4)
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(3.3 * columns, 2.5 * rows + 0.3 * bool(title)), layout="constrained")
+    epochs = [entry["epoch"] for entry in history]
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes, name in zip(panels, names):
+        axes.plot(epochs, [entry[name] for entry in history], color=COOL[0], marker="o", markersize=3)
+        axes.set_title(name.replace("_", " "), fontsize=12, color=INK)
+        axes.set_xlabel("epoch")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    for axes in panels[len(names) :]:
+        axes.set_axis_off()
+    figure.suptitle(title, fontsize=14, color=INK)
+    return figure
+
+
+def save_figure(figure, folder, name):
+    """Write a figure as PNG, SVG and PDF, without dates, so that the same figure gives the same files.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    folder : path
+        Made if it isn't there.
+    name : str
+        The files' name, without ending.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The three files; each is written beside and renamed, so that none is ever half there.
+
+    Raises
+    ------
+    LirfError
+        If the folder can't be written.
+    """
+    settings = {"svg.hashsalt": name, "svg.fonttype": "none"}
+    undated = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    folder = writable_folder(folder)
+    paths = [folder / f"{name}.{ending}" for ending in FORMATS]
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as beside, matplotlib.rc_context(settings):
+            for ending, path in zip(FORMATS, paths):
+                figure.savefig(Path(beside, path.name), dpi=110, metadata=undated[ending])
+                os.replace(Path(beside, path.name), path)
+    except OSError as error:
+        raise LirfError(f"the figure {name} can't be written to {folder}: {error}") from error
+    return paths
+
+
+def writable_folder(folder):
+    """Return a folder, made if need be, or raise a `LirfError` at once if no file can be written there."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise LirfError(f"out must be a folder that can be written, not {str(folder)!r}: {error}") from error
+    return folder
