@@ -42,7 +42,7 @@ class Config:
     widths: tuple[int, ...] = _knob((16, 32, 64), "network", "channels of each stage", minimum=1)
     blocks_per_stage: int = _knob(1, "network", "residual blocks in each stage", minimum=1)
     # training
-    epochs: int = _knob(20, "training", "passes over the training part", minimum=1)
+    epochs: int = _knob(30, "training", "passes over the training part", minimum=1)
     batch_size: int = _knob(64, "training", "images in a training step", minimum=2)
     learning_rate: float = _knob(0.1, "training", "peak of the one-cycle schedule", above=0)
     momentum: float = _knob(0.9, "optimiser", "of SGD, with Nesterov's look-ahead", minimum=0, below=1)
@@ -53,14 +53,14 @@ class Config:
     # deposit
     deposit_classes: tuple[int, ...] = _knob((0, 1, 2), "partition", "classes to forget, by number", minimum=0)
     split_after: int = _knob(3, "deposit", "the last stage of the lower blocks", minimum=1, symbol="n")
-    deposit_epochs: int = _knob(10, "deposit", "passes over the deposit set", minimum=1)
+    deposit_epochs: int = _knob(12, "deposit", "passes over the deposit set", minimum=1)
     deposit_batch_size: int = _knob(64, "deposit", "images in a deposit step", minimum=1)
     deposit_learning_rate: float = _knob(0.01, "deposit", "peak of the deposit's one-cycle schedule", above=0)
     max_gradient_norm: float = _knob(1.0, "deposit", "longer gradients are scaled down to this length", above=0)
     temperature: float = _knob(4.0, "deposit", "softens the logits before they are distilled", above=0, symbol="τ")
     lambda_at: float = _knob(0.3, "deposit", "weight of the attention distance, maximised", minimum=0, symbol="λ_at")
     lambda_kp: float = _knob(20.0, "deposit", "weight of knowledge preservation", minimum=0, symbol="λ_kp")
-    lambda_re: float = _knob(1.0, "deposit", "weight of recovery", minimum=0, symbol="λ_re")
+    lambda_re: float = _knob(0.1, "deposit", "weight of recovery", minimum=0, symbol="λ_re")
     lambda_pt: float = _knob(1.0, "deposit", "weight of partial transfer", minimum=0, symbol="λ_pt")
     relabel: str = _knob(
         "best_preserved",

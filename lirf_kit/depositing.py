@@ -98,7 +98,9 @@ def deposit_steps(original, target, deposit_module, deposit_set, config):
         order = torch.randperm(len(deposit_set), generator=generator, device=generator.device)
         for chosen in order.split(config.deposit_batch_size):
             batch = deposit_set.select(chosen, deposit_set.deposit_classes)
-            terms = deposit_terms(target, deposit_module, batch, [part[chosen] for part in reference], generator, config)
+            terms = deposit_terms(
+                target, deposit_module, batch, [part[chosen] for part in reference], generator, config
+            )
             optimiser.zero_grad()
             terms["loss"].backward()
             norms = [torch.nn.utils.clip_grad_norm_(weights, config.max_gradient_norm) for weights in learners]

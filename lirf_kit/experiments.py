@@ -35,9 +35,7 @@ def load_or_train(data, config):
     """
     made_from = {
         "config": config.stages("seed", "network", "optimiser", "training"),
-        "data": fingerprint(
-            data.images, data.labels, data.train_indices, data.validation_indices, data.test_indices
-        ),
+        "data": fingerprint(data.images, data.labels, data.train_indices, data.validation_indices, data.test_indices),
     }
     found = load_run("original", made_from)
     if found is None:
@@ -148,7 +146,9 @@ def results_over_seeds(config, seeds, deposit_sets=5, on="test"):
         target, deposit_module = load_or_deposit(original, parts.deposit_set, turned)
         networks = {"original": original, "target": target, "recovered": withdraw(target, deposit_module)}
         table = results_table(networks, parts, on)
-        rows += [{"seed": seed, "deposit classes": sets[place], "network": name} | dict(table.loc[name]) for name in networks]
+        rows += [
+            {"seed": seed, "deposit classes": sets[place], "network": name} | dict(table.loc[name]) for name in networks
+        ]
     return pandas.DataFrame(rows)
 
 

@@ -182,7 +182,9 @@ def preservation_loss(target_logits, original_logits, deposit_classes, temperatu
         Scalar.
     """
     return distillation_loss(
-        select_preserved(target_logits, deposit_classes), select_preserved(original_logits, deposit_classes), temperature
+        select_preserved(target_logits, deposit_classes),
+        select_preserved(original_logits, deposit_classes),
+        temperature,
     )
 
 
@@ -204,7 +206,9 @@ def partial_transfer_loss(module_logits, original_logits, deposit_classes, tempe
         Scalar; always 0 for a single deposit class.
     """
     return distillation_loss(
-        select_deposited(module_logits, deposit_classes), select_deposited(original_logits, deposit_classes), temperature
+        select_deposited(module_logits, deposit_classes),
+        select_deposited(original_logits, deposit_classes),
+        temperature,
     )
 
 

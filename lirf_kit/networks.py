@@ -36,6 +36,7 @@ class Normalise(nn.Module):
             self.std[channel] = ((share * (levels - mean) ** 2).sum()).sqrt().clamp_min(1e-6)
 
     def forward(self, images):
+        """uint8 images (N, C, H, W) to floats of the same shape; raise a `LirfError` for anything else."""
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != len(self.mean):
             raise LirfError(
                 f"images must be uint8 of shape (N, {len(self.mean)}, H, W), not {images.dtype} of shape "
@@ -64,6 +65,7 @@ class SplitNetwork(nn.Module):
         self.history = []
 
     def forward(self, images):
+        """uint8 images (N, C, H, W) to logits (N, K)."""
         return self.upper(self.lower(images))
 
     def features(self, images):

@@ -44,6 +44,7 @@ class RecoveredNetwork(nn.Module):
         self.deposit_module = deposit_module
 
     def forward(self, images):
+        """uint8 images (N, C, H, W) to logits (N, K)."""
         target_logits = self.target(images)  # (N, K)
         module_logits = self.target.upper(self.deposit_module(images))  # (N, K)
         return merge_logits(target_logits, module_logits, self.deposit_module.deposit_classes)

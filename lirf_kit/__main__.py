@@ -1,0 +1,7 @@
+"""``python -m lirf_kit``."""
+
+import sys
+
+from lirf_kit.cli import main
+
+sys.exit(main())

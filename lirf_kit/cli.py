@@ -1,0 +1,171 @@
+"""``python -m lirf_kit``: the figures, the tables, and a check of the environment, from the command line."""
+
+import argparse
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import lirf_kit as lk
+from lirf_kit.artifacts import home
+from lirf_kit.figures import writable_folder
+
+PACKAGES = ("torch", "torchvision", "scikit-learn", "matplotlib", "pandas", "safetensors")
+NOTEBOOK_PACKAGES = ("jupyterlab", "ipykernel", "ipywidgets", "nbval")
+
+
+def main(arguments=None):
+    """Run a command; return its exit status: 0, or 2 after one sentence that says what was wrong."""
+    options = _parser().parse_args(arguments)
+    warnings.formatwarning = lambda message, *_, **__: f"{message}\n"
+    try:
+        options.command(options)
+    except lk.LirfError as error:
+        print(f"lirf_kit: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("lirf_kit: interrupted; what was finished before is kept", file=sys.stderr)
+        return 130
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def _parser():
+    """Return the command line's grammar."""
+    parser = _Parser(prog="lirf_kit", description="Learning with Recoverable Forgetting, for teaching.")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--preset", default="digits", metavar="NAME", help="data set and recipe (default: digits)")
+    shared.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
+    shared.add_argument("--device", default="auto", metavar="auto|cpu|cuda|mps", help="default: CUDA, then CPU")
+    shared.add_argument("--out", default="figures", metavar="FOLDER", help="what is written goes here")
+    commands = parser.add_subparsers(required=True, metavar="figures | table | doctor", parser_class=_Parser)
+    figures = commands.add_parser("figures", parents=[shared], help="the whole path once: figures and results")
+    figures.set_defaults(command=_figures)
+    table = commands.add_parser("table", parents=[shared], help="the results, over seeds and deposit sets if asked")
+    table.add_argument("--seeds", type=int, metavar="N", help="so many training seeds, each with 5 random deposit sets")
+    table.set_defaults(command=_table)
+    doctor = commands.add_parser("doctor", parents=[shared], help="what is installed, and what is missing")
+    doctor.set_defaults(command=_doctor)
+    return parser
+
+
+def _figures(options):
+    """Walk the whole path once, and write its figures and its table."""
+    out, config = writable_folder(options.out), _config(options)
+    data, parts, networks = _path(config)
+    table = lk.results_table(networks, parts)
+    with _timed("features and t-SNE"):
+        embeddings = lk.embed_networks(networks, parts.test, config)
+    shown = parts.deposit_set.deposit_classes
+    pictures = {
+        "samples": lk.plot_samples(data.train.select(slice(None), shown)),
+        "training": lk.plot_history(networks["original"].history, "training the original"),
+        "deposit": lk.plot_history(networks["target"].history, "deposit"),
+        "tsne": lk.plot_tsne(embeddings, parts.test, table),
+    }
+    with _timed("drawing and writing"):
+        written = [lk.save_figure(figure, out, f"{name}-{options.preset}")[0] for name, figure in pictures.items()]
+        written.append(_write_table(table, out / f"results-{options.preset}.csv"))
+    print(f"\n{table}\n\nwritten, the figures also as SVG and PDF: {', '.join(str(path) for path in written)}")
+
+
+def _table(options):
+    """Print the results of one run, or their mean and standard deviation over many."""
+    out, config = writable_folder(options.out), _config(options)
+    if options.seeds is None:
+        _, parts, networks = _path(config)
+        table = lk.results_table(networks, parts)
+        print(f"\n{table}")
+        path = _write_table(table, out / f"results-{options.preset}.csv")
+    else:
+        results = lk.results_over_seeds(config, options.seeds)
+        print(f"\ntest part, all classes: mean ± standard deviation over n runs\n{lk.summary(results).to_string()}")
+        path = _write_table(results.set_index("seed"), out / f"results-{options.preset}-{options.seeds}-seeds.csv")
+    print(f"\nwritten: {path}")
+
+
+def _doctor(options):
+    """Print what is installed, the device, the notebooks' kernel, and what to do about what is missing."""
+    config = _config(options)
+    print(f"python       {platform.python_version()}")
+    missing = [name for name in PACKAGES + NOTEBOOK_PACKAGES if not _print_version(name)]
+    print(f"device       {lk.resolve_device(config.device)} (asked for: {config.device})")
+    kernel = _kernel()
+    print(f"kernel       {kernel or 'missing'}")
+    print(f"runs kept in {home()}")
+    if missing or not kernel:
+        print("\nmissing: " + ", ".join(missing or ["the notebooks' kernel, python3"]))
+        print("to mend it: pip install -e '.[dev]' in this environment (or make lab, which does so by itself)")
+    else:
+        print("\nall there: make lab opens the notebooks")
+
+
+def _print_version(name):
+    """Print a package's version, and return whether it is there."""
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        version = None
+    print(f"{name:<12} {version or 'missing'}")
+    return version is not None
+
+
+def _kernel():
+    """Return the folder of the kernel that the notebooks ask for, or None."""
+    if importlib.util.find_spec("jupyter_client") is None:
+        return None
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    return KernelSpecManager().find_kernel_specs().get("python3")
+
+
+def _config(options):
+    """Return the preset, with the options' knobs turned, once its device is known to be there."""
+    config = lk.preset(options.preset).replace(seed=options.seed, device=options.device)
+    lk.resolve_device(config.device)
+    return config
+
+
+def _path(config):
+    """Walk from the data to the recovered network; print how long each step took."""
+    data = lk.load_dataset(config)
+    parts = lk.split_by_class(data, config.deposit_classes)
+    with _timed("original"):
+        original = lk.load_or_train(data, config)
+    with _timed("deposit"):
+        target, deposit_module = lk.load_or_deposit(original, parts.deposit_set, config)
+    with _timed("withdraw"):
+        recovered = lk.withdraw(target, deposit_module)
+    return data, parts, {"original": original, "target": target, "recovered": recovered}
+
+
+class _timed:
+    """Print how long the block took (what was found again takes next to nothing)."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def __enter__(self):
+        self.start = time.perf_counter()
+
+    def __exit__(self, *_):
+        print(f"{self.step:<20} {time.perf_counter() - self.start:8.3f} s")
+
+
+def _write_table(table, path):
+    """Write a table as CSV, beside and renamed."""
+    beside = Path(f"{path}.writing")
+    try:
+        table.to_csv(beside)
+        os.replace(beside, path)
+    except OSError as error:
+        raise lk.LirfError(f"the table can't be written to {path}: {error}") from error
+    return path
