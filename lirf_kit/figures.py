@@ -20,6 +20,7 @@ COOL = ("#0072B2", "#56B4E9", "#009E73", "#4B4B8F", "#7FA7A0", "#8C8C8C", "#2F4B
 WARM = ("#D55E00", "#E69F00", "#CC79A7")
 MARKERS = ("^", "s", "D", "P", "X", "v", "*")
 INK, PALE = "#222222", "#BBBBBB"
+DPI = 110
 FORMATS = ("png", "svg", "pdf")
 
 
@@ -39,7 +40,7 @@ def plot_tsne(embeddings, part, table=None):
     -------
     matplotlib.figure.Figure
     """
-    figure = Figure(figsize=(4.2 * len(embeddings), 4.9), layout="constrained")
+    figure = Figure(figsize=(4.2 * len(embeddings), 4.9), layout="constrained", dpi=DPI)
     labels, styles = part.labels.cpu().numpy(), class_styles(part)
     for axes, (name, points) in zip(figure.subplots(1, len(embeddings), squeeze=False)[0], embeddings.items()):
         for number, style in styles.items():
@@ -109,7 +110,7 @@ def plot_samples(part, each=8):
     matplotlib.figure.Figure
     """
     labels, deposited = part.labels.cpu(), part.deposit_classes or ()
-    figure = Figure(figsize=(0.6 * each + 1.8, 0.6 * part.num_classes), layout="constrained")
+    figure = Figure(figsize=(0.6 * each + 1.8, 0.6 * part.num_classes), layout="constrained", dpi=DPI)
     grid = figure.subplots(part.num_classes, each, squeeze=False)
     for number, row in enumerate(grid):
         images = part.images[(labels == number).to(part.images.device)][:each].cpu().permute(0, 2, 3, 1).numpy()
@@ -144,7 +145,7 @@ def plot_history(history, title=""):
     names = [name for name in history[0] if name not in ("epoch", "seconds")]
     columns = min(len(names), 4)
     rows = -(-len(names) // columns)
-    figure = Figure(figsize=(3.3 * columns, 2.5 * rows + 0.3 * bool(title)), layout="constrained")
+    figure = Figure(figsize=(3.3 * columns, 2.5 * rows + 0.3 * bool(title)), layout="constrained", dpi=DPI)
     epochs = [entry["epoch"] for entry in history]
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes, name in zip(panels, names):
@@ -187,7 +188,7 @@ def save_figure(figure, folder, name):
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as beside, matplotlib.rc_context(settings):
             for ending, path in zip(FORMATS, paths):
-                figure.savefig(Path(beside, path.name), dpi=110, metadata=undated[ending])
+                figure.savefig(Path(beside, path.name), metadata=undated[ending])
                 os.replace(Path(beside, path.name), path)
     except OSError as error:
         raise LirfError(f"the figure {name} can't be written to {folder}: {error}") from error
