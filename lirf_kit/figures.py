@@ -40,7 +40,7 @@ def plot_tsne(embeddings, part, table=None):
     -------
     matplotlib.figure.Figure
     """
-    figure = Figure(figsize=(4.2 * len(embeddings), 4.9), layout="constrained", dpi=DPI)
+    figure = Figure(figsize=(4.2 * len(embeddings), 5.5), layout="constrained", dpi=DPI)
     labels, styles = part.labels.cpu().numpy(), class_styles(part)
     for axes, (name, points) in zip(figure.subplots(1, len(embeddings), squeeze=False)[0], embeddings.items()):
         for number, style in styles.items():
@@ -48,7 +48,9 @@ def plot_tsne(embeddings, part, table=None):
         for number in styles:
             if (labels == number).any() and number not in (part.deposit_classes or ()):
                 _write_name(axes, points[labels == number], part.class_names[number])
-        axes.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
+        centre, reach = (points.max(0) + points.min(0)) / 2, 0.55 * numpy.ptp(points, axis=0).max()
+        axes.set(xticks=[], yticks=[], xlim=centre[0] + [-reach, reach], ylim=centre[1] + [-reach, reach])
+        axes.set_box_aspect(1)
         axes.spines[:].set_color(PALE)
         axes.set_title(name.capitalize(), fontsize=15, color=INK)
         if table is not None:
@@ -74,9 +76,12 @@ def class_styles(part):
 
 
 def _write_name(axes, points, name):
-    """Write a class's name in the middle of its points."""
+    """Write a class's name above the middle of its points."""
     halo = [patheffects.withStroke(linewidth=3, foreground="white")]
-    axes.text(*numpy.median(points, axis=0), name, ha="center", va="center", fontsize=13, path_effects=halo, color=INK)
+    place = (numpy.median(points[:, 0]), numpy.quantile(points[:, 1], 0.9))
+    axes.annotate(
+        name, place, (0, 5), textcoords="offset points", ha="center", fontsize=13, path_effects=halo, color=INK
+    )
 
 
 def _deposit_legend(figure, part, styles):
