@@ -45,6 +45,11 @@ class ImageData:
     def __len__(self):
         return len(self.labels)
 
+    def __repr__(self):
+        shape = "×".join(str(side) for side in self.images.shape[1:])
+        deposited = f", deposit classes {self.deposit_classes}" if self.deposit_classes else ""
+        return f"<{len(self)} images of {shape}, {self.num_classes} classes{deposited}>"
+
     @property
     def num_classes(self):
         """How many classes the whole data set has (not how many occur here)."""
@@ -73,6 +78,9 @@ class Dataset:
     train_indices: torch.Tensor
     validation_indices: torch.Tensor
     test_indices: torch.Tensor
+
+    def __repr__(self):
+        return f"<Dataset: train {self.train}, validation {self.validation}, test {self.test}>"
 
     @property
     def images(self):

@@ -8,11 +8,10 @@ import copy
 import math
 
 import torch
-from tqdm.auto import tqdm
 
 from lirf_kit import losses
 from lirf_kit.config import LirfError
-from lirf_kit.devices import seeded_generator
+from lirf_kit.devices import progress_bar, seeded_generator
 from lirf_kit.networks import predict, split
 from lirf_kit.training import one_cycle
 from lirf_kit.withdrawing import DepositModule, merge_logits
@@ -47,7 +46,7 @@ def deposit(original, deposit_set, config):
     target, deposit_module = start_deposit(original, deposit_set, config)
     total = config.deposit_epochs * -(-len(deposit_set) // config.deposit_batch_size)
     steps = deposit_steps(original, target, deposit_module, deposit_set, config)
-    for _ in tqdm(steps, desc="deposit", total=total, unit="step", leave=False):
+    for _ in progress_bar(steps, desc="deposit", total=total, unit="step"):
         pass
     return target, deposit_module
 

@@ -1,6 +1,9 @@
-"""Which device the tensors live on."""
+"""The machine: the device that the tensors live on, seeded generators, progress bars."""
+
+import os
 
 import torch
+from tqdm.auto import tqdm
 
 from lirf_kit.config import LirfError, check_choice
 
@@ -30,3 +33,8 @@ def resolve_device(name):
 def seeded_generator(seed, device):
     """Return a random number generator of its own on a device; nothing in the kit draws from torch's global one."""
     return torch.Generator(device).manual_seed(seed)
+
+
+def progress_bar(*arguments, **keywords):
+    """Return a tqdm bar that goes when it is done; none at all where the environment has ``TQDM_DISABLE``."""
+    return tqdm(*arguments, leave=False, disable=bool(os.environ.get("TQDM_DISABLE")), **keywords)

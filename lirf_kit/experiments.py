@@ -4,12 +4,12 @@ import math
 
 import numpy
 import pandas
-from tqdm.auto import tqdm
 
 from lirf_kit.artifacts import fingerprint, load_run, save_run
 from lirf_kit.config import LirfError
 from lirf_kit.data import load_dataset
 from lirf_kit.depositing import deposit, start_deposit
+from lirf_kit.devices import progress_bar
 from lirf_kit.metrics import results_table
 from lirf_kit.networks import build_network
 from lirf_kit.partition import split_by_class
@@ -136,7 +136,7 @@ def results_over_seeds(config, seeds, deposit_sets=5, on="test"):
         raise LirfError(f"seeds must be at least 1, not {seeds}")
     rows = []
     runs = [(seed, place) for seed in range(config.seed, config.seed + seeds) for place in range(deposit_sets)]
-    for seed, place in tqdm(runs, desc="seeds × deposit sets", unit="run"):
+    for seed, place in progress_bar(runs, desc="seeds × deposit sets", unit="run"):
         if place == 0:
             turned = config.replace(seed=seed)
             data = load_dataset(turned)

@@ -1,5 +1,6 @@
 """Which samples are deposited: by class, or sample by sample, always by labels and masks, never by file order."""
 
+import operator
 from dataclasses import dataclass
 
 import numpy
@@ -62,9 +63,9 @@ def split_by_class(data, deposit_classes):
 def check_deposit_classes(deposit_classes, num_classes):
     """Return the deposit classes as a sorted tuple, or raise a `LirfError` that says what is wrong with them."""
     try:
-        chosen = sorted(int(number) for number in deposit_classes)
-    except (TypeError, ValueError):
-        raise LirfError(f"deposit_classes must be a list of class numbers, not {deposit_classes!r}") from None
+        chosen = sorted(operator.index(number) for number in deposit_classes)
+    except TypeError:
+        raise LirfError(f"deposit_classes must be a list of whole class numbers, not {deposit_classes!r}") from None
     last = num_classes - 1
     for number in chosen:
         if not 0 <= number <= last:

@@ -4,11 +4,10 @@ import time
 
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 
 from lirf_kit.config import LirfError
 from lirf_kit.data import batches
-from lirf_kit.devices import seeded_generator
+from lirf_kit.devices import progress_bar, seeded_generator
 from lirf_kit.metrics import accuracy
 from lirf_kit.networks import build_network
 
@@ -43,7 +42,7 @@ def train_original(data, config):
         network.parameters(), config.learning_rate, config.epochs * steps, config.momentum, config.weight_decay
     )
     loss_function = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
-    progress = tqdm(range(1, config.epochs + 1), desc="train the original", unit="epoch", leave=False)
+    progress = progress_bar(range(1, config.epochs + 1), desc="train the original", unit="epoch")
     for epoch in progress:
         start, total = time.perf_counter(), 0.0
         network.train()
