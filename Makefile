@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
+# threads that spin while they wait starve each other on a busy machine
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
 .PHONY: help figures table lab notebooks test lint clean
@@ -21,7 +23,8 @@ lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir notebooks
 
 notebooks: $(READY) ## run every notebook and write it back with its outputs
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.timeout=300 $(NOTEBOOKS)
+	TQDM_DISABLE=1 $(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.timeout=300 \
+		--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False $(NOTEBOOKS)
 
 test: $(READY) ## the tests, then every notebook
 	$(BIN)/python -m pytest tests

@@ -186,5 +186,6 @@ def _check_finite(means, epoch, config):
     largest = max(weights, key=weights.get)
     raise LirfError(
         f"the deposit's loss stopped being finite in epoch {epoch}: lower deposit_learning_rate, now "
-        f"{config.deposit_learning_rate}, or {largest}, now {weights[largest]}"
+        f"{config.deposit_learning_rate}, max_gradient_norm, now {config.max_gradient_norm}, or {largest}, now "
+        f"{weights[largest]}"
     )
