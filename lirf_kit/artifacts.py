@@ -80,10 +80,8 @@ def load_run(kind, made_from):
         damaged, unfinished or of another config; then a warning names it, and the next `save_run` replaces it.
     """
     folder = run_folder(kind, made_from)
-    if not folder.exists():
-        return None
     try:
-        return _read(folder, made_from)
+        return _read(folder, made_from) if folder.exists() else None
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         warnings.warn(f"{folder} can't be used and is made again: {error}", stacklevel=2)
         return None

@@ -7,6 +7,7 @@ turns; `experiments` relies on that to find earlier runs again.
 import dataclasses
 import difflib
 import math
+import numbers
 from dataclasses import dataclass, field
 
 
@@ -37,7 +38,9 @@ class Config:
     dataset: str = _knob("digits", "data", "which images", choices=("digits",))
     test_fraction: float = _knob(0.3, "data", "part held out for the final table", above=0, below=1)
     validation_fraction: float = _knob(0.15, "data", "part of the rest that choices are made on", above=0, below=1)
-    seed: int = _knob(0, "seed", "seed of the validation split, the weights, the batches and t-SNE", minimum=0)
+    seed: int = _knob(
+        0, "seed", "of the validation split, the weights, the batches and t-SNE", minimum=0, maximum=2**32 - 1
+    )
     # network
     widths: tuple[int, ...] = _knob((16, 32, 64), "network", "channels of each stage", minimum=1)
     blocks_per_stage: int = _knob(1, "network", "residual blocks in each stage", minimum=1)
@@ -90,10 +93,8 @@ class Config:
 
     def __post_init__(self):
         for knob in dataclasses.fields(self):
-            value = getattr(self, knob.name)
-            if isinstance(knob.default, tuple) and isinstance(value, (list, range)):
-                value = tuple(value)
-                object.__setattr__(self, knob.name, value)
+            value = _plain(getattr(self, knob.name), type(knob.default))
+            object.__setattr__(self, knob.name, value)
             _check(knob, value)
         check_choice("split_after", self.split_after, tuple(range(1, len(self.widths) + 1)))
 
@@ -147,19 +148,29 @@ def check_choice(name, value, choices):
 _KINDS = {int: "a whole number", float: "a number", bool: "True or False", str: "a text", tuple: "whole numbers"}
 
 
+def _plain(value, kind):
+    """Turn lists into tuples, and NumPy's numbers into Python's, where the knob's kind is that."""
+    if kind is tuple and isinstance(value, (list, range)):
+        return tuple(_plain(number, int) for number in value)
+    number = {int: numbers.Integral, float: numbers.Real}.get(kind)
+    if number is not None and isinstance(value, number) and not isinstance(value, bool):
+        return kind(value)
+    return value
+
+
 def _check(knob, value):
     """Raise a `LirfError` unless `value` has the type of the knob's default and lies in its range."""
     kind = type(knob.default)
     if knob.metadata["choices"]:
         return check_choice(knob.name, value, knob.metadata["choices"])
-    numbers = value if kind is tuple else (value,)
+    members = value if kind is tuple else (value,)
     if kind is tuple:
         fits = isinstance(value, tuple) and len(value) > 0 and all(type(number) is int for number in value)
     elif kind is float:
-        fits = type(value) in (int, float) and math.isfinite(value)
+        fits = type(value) is float and math.isfinite(value)
     else:
         fits = type(value) is kind
-    if not fits or any(_outside(knob.metadata, number) for number in numbers):
+    if not fits or any(_outside(knob.metadata, number) for number in members):
         raise LirfError(f"{knob.name} must be {_allowed(knob)}, not {value!r}")
 
 

@@ -12,7 +12,7 @@ import torch
 from lirf_kit import losses
 from lirf_kit.config import LirfError
 from lirf_kit.devices import progress_bar, seeded_generator
-from lirf_kit.networks import predict, split
+from lirf_kit.networks import evaluation_mode, predict, split
 from lirf_kit.training import one_cycle
 from lirf_kit.withdrawing import DepositModule, merge_logits
 
@@ -123,7 +123,9 @@ def original_reference(original, images, config):
         features = cut.lower(part)
         return torch.cat([cut.upper(features), losses.attention_map(features)], dim=1)
 
-    return predict(both, images).tensor_split([original.upper[-1].out_features], dim=1)
+    with evaluation_mode(original):
+        reference = predict(both, images)
+    return reference.tensor_split([original.upper[-1].out_features], dim=1)
 
 
 def deposit_terms(target, deposit_module, batch, reference, generator, config):

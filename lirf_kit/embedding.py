@@ -7,7 +7,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from lirf_kit.config import LirfError, check_choice
-from lirf_kit.networks import predict
+from lirf_kit.networks import evaluation_mode, predict
 
 START_WIDTH = 1e-4  # the standard deviation of a start embedding, as scikit-learn scales its own
 
@@ -31,10 +31,8 @@ def extract_features(network, part, layer="features"):
         float32, (N, D).
     """
     check_choice("layer", layer, ("features", "logits"))
-    was_training = network.training
-    network.eval()
-    features = predict(network if layer == "logits" else network.features, part.images)
-    network.train(was_training)
+    with evaluation_mode(network):
+        features = predict(network if layer == "logits" else network.features, part.images)
     return features.to("cpu", torch.float32).numpy()
 
 

@@ -16,7 +16,9 @@ from matplotlib.lines import Line2D
 
 from lirf_kit.config import LirfError
 
-COOL = ("#0072B2", "#56B4E9", "#009E73", "#4B4B8F", "#7FA7A0", "#8C8C8C", "#2F4B4F")
+COOL = (
+    "#0072B2", "#56B4E9", "#009E73", "#4B4B8F", "#8C8C8C", "#2F4B4F", "#59D458", "#235322", "#558B9C", "#88D794",
+)  # fmt: skip
 WARM = ("#D55E00", "#E69F00", "#CC79A7")
 MARKERS = ("^", "s", "D", "P", "X", "v", "*")
 INK, PALE = "#222222", "#BBBBBB"
@@ -190,10 +192,13 @@ def save_figure(figure, folder, name):
     undated = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
     folder = writable_folder(folder)
     paths = [folder / f"{name}.{ending}" for ending in FORMATS]
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # the layout is made once: it would move a little with each drawing
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as beside, matplotlib.rc_context(settings):
             for ending, path in zip(FORMATS, paths):
                 figure.savefig(Path(beside, path.name), metadata=undated[ending])
+            for path in paths:
                 os.replace(Path(beside, path.name), path)
     except OSError as error:
         raise LirfError(f"the figure {name} can't be written to {folder}: {error}") from error

@@ -3,7 +3,7 @@
 import pandas
 
 from lirf_kit.config import LirfError, check_choice
-from lirf_kit.networks import predict
+from lirf_kit.networks import evaluation_mode, predict
 
 
 def accuracy(network, part):
@@ -24,10 +24,8 @@ def accuracy(network, part):
     """
     if not len(part):
         raise LirfError("accuracy needs a part with at least one image, not an empty one")
-    was_training = network.training
-    network.eval()
-    answers = predict(lambda images: network(images).argmax(dim=1), part.images)
-    network.train(was_training)
+    with evaluation_mode(network):
+        answers = predict(lambda images: network(images).argmax(dim=1), part.images)
     return 100 * (answers == part.labels).double().mean().item()
 
 

@@ -4,6 +4,8 @@ A network takes the uint8 images as they are in `ImageData`: its first layer nor
 normalise wrongly, and the deposit module, a copy of the lower blocks, brings the normalisation along.
 """
 
+import contextlib
+
 import torch
 from torch import nn
 from torchvision.models.resnet import BasicBlock
@@ -153,6 +155,17 @@ def split(network, split_after):
     again = SplitNetwork(layers[:cut], layers[cut:])
     again.history = network.history
     return again
+
+
+@contextlib.contextmanager
+def evaluation_mode(network):
+    """Put a network into evaluation mode, and back into the mode it was in."""
+    was_training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(was_training)
 
 
 @torch.no_grad()

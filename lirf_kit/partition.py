@@ -107,7 +107,7 @@ def split_by_sample(data, fraction=None, indices=None, seed=0):
     train = data.train_indices.cpu().numpy()
     if fraction is not None:
         indices = _draw(train, data.labels.cpu().numpy()[train], fraction, seed)
-    indices = numpy.asarray(indices)
+    indices = numpy.asarray(indices.cpu() if isinstance(indices, torch.Tensor) else indices)
     if indices.ndim != 1 or not numpy.issubdtype(indices.dtype, numpy.integer) or not len(indices):
         raise LirfError("indices must be a list of at least one whole number")
     if len(numpy.unique(indices)) != len(indices):

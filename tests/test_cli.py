@@ -1,0 +1,176 @@
+import os
+import re
+import runpy
+import subprocess
+import sys
+import warnings
+
+import pandas
+import pytest
+import torch
+
+import lirf_kit as lk
+from lirf_kit.cli import main
+
+
+@pytest.fixture(autouse=True)
+def tiny_preset(tiny, monkeypatch):
+    """The preset is tiny here, so that a command takes a second."""
+    monkeypatch.setitem(lk.config._PRESETS, "digits", tiny)
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # put back what main turns
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("training started")
+
+    for place in ("lirf_kit.load_or_train", "lirf_kit.experiments.load_or_train"):
+        monkeypatch.setattr(place, refuse)
+
+
+def fails(capsys, *arguments):
+    """Run a command that must end with status 2; return the sentence that it said."""
+    try:
+        status = main([str(argument) for argument in arguments])
+    except SystemExit as error:  # what argparse does
+        status = error.code
+    said = capsys.readouterr()
+    assert status == 2
+    assert said.err.count("\n") == 1 and "Traceback" not in said.err
+    return said.err
+
+
+def test_figures_writes_every_figure_and_the_table(tmp_path, capsys):
+    assert main(["figures", "--out", str(tmp_path / "out"), "--device", "cpu"]) == 0
+    pictures = [
+        f"{name}-digits.{ending}"
+        for name in ("samples", "training", "deposit", "tsne")
+        for ending in ("png", "svg", "pdf")
+    ]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([*pictures, "results-digits.csv"])
+    table = pandas.read_csv(tmp_path / "out" / "results-digits.csv", index_col=0)
+    said = capsys.readouterr().out
+    assert list(table.index) == ["original", "target", "recovered"]
+    assert str(table.loc["target", "Pre Acc"]) in said and "tsne-digits.png" in said
+
+
+def test_table_writes_the_path_s_results(tmp_path, tiny, tiny_parts, tiny_original, tiny_deposited):
+    assert main(["table", "--out", str(tmp_path), "--device", "cpu"]) == 0
+    networks = {"original": tiny_original, "target": tiny_deposited[0], "recovered": lk.withdraw(*tiny_deposited)}
+    expected = lk.results_table(networks, tiny_parts)
+    found = pandas.read_csv(tmp_path / "results-digits.csv", index_col=0)
+    pandas.testing.assert_frame_equal(found, expected, check_names=False)
+
+
+def test_table_over_seeds_writes_a_row_a_run_and_network_and_prints_the_means(tmp_path, capsys):
+    assert main(["table", "--seeds", "1", "--seed", "3", "--out", str(tmp_path), "--device", "cpu"]) == 0
+    rows = pandas.read_csv(tmp_path / "results-digits-1-seeds.csv")
+    assert len(rows) == 5 * 3 and set(rows["seed"]) == {3}
+    said = capsys.readouterr().out
+    assert f"{rows[rows.network == 'target']['Pre Acc'].mean():.2f} ± " in said and "ΔPre" in said
+
+
+def test_wrong_options_are_answered_by_one_sentence_before_any_training(no_training, tmp_path, capsys):
+    for arguments, sentence in [
+        (["--preset", "nope"], "preset must be .*digits.*, not 'nope'"),
+        (["--device", "gpu"], "device must be auto, cpu, cuda or mps, not 'gpu'"),
+        (["--seed", "-1"], "seed must be a whole number at least 0"),
+        (["--seed", "many"], "argument --seed: invalid int value: 'many'"),
+        (["--color"], "unrecognized arguments: --color"),
+    ]:
+        said = fails(capsys, "table", "--out", tmp_path, *arguments)
+        assert re.search(sentence, said), said
+    assert "seeds must be at least 1, not 0" in fails(capsys, "table", "--out", tmp_path, "--seeds", "0")
+    assert "invalid choice: 'picture'" in fails(capsys, "picture")
+    assert "required" in fails(capsys)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_where_there_is_none_is_answered_by_one_sentence(no_training, tmp_path, capsys):
+    said = fails(capsys, "figures", "--device", "cuda", "--out", tmp_path)
+    assert said == "lirf_kit: device must be one that this machine has, not 'cuda': choose device='auto' or 'cpu'\n"
+
+
+@pytest.mark.parametrize("command", ["figures", "table"])
+def test_a_folder_that_cannot_be_written_ends_before_any_training(no_training, tmp_path, capsys, command):
+    (tmp_path / "taken").write_text("keep me")
+    said = fails(capsys, command, "--out", tmp_path / "taken")
+    assert said.startswith("lirf_kit: out must be a folder that can be written, not ")
+    assert (tmp_path / "taken").read_text() == "keep me"
+
+
+def test_a_table_that_cannot_be_written_leaves_the_old_one(tmp_path, capsys, monkeypatch):
+    (tmp_path / "results-digits.csv").write_text("old")
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pandas.DataFrame, "to_csv", full)
+    said = fails(capsys, "table", "--out", tmp_path, "--device", "cpu")
+    assert "the table can't be written to" in said and "No space left" in said
+    assert [path.name for path in tmp_path.iterdir() if path.name != "home"] == ["results-digits.csv"]
+    assert (tmp_path / "results-digits.csv").read_text() == "old"
+
+
+def test_an_interrupted_command_says_so_in_one_sentence(tmp_path, capsys, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lk, "load_dataset", interrupt)
+    assert main(["table", "--out", str(tmp_path)]) == 130
+    assert capsys.readouterr().err == "lirf_kit: interrupted; what was finished before is kept\n"
+
+
+def test_doctor_says_versions_device_and_kernel(capsys, own_home):
+    assert main(["doctor", "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    lines = {line.split()[0]: line for line in said.splitlines() if line}
+    assert lines["torch"].split()[1].startswith(torch.__version__.split("+")[0])
+    assert lines["device"] == "device       cpu (asked for: cpu)"
+    assert lines["python"].split()[1] == ".".join(map(str, sys.version_info[:3]))
+    assert "kernel" in lines and str(own_home) in said
+
+
+def test_doctor_says_what_to_do_about_what_is_missing(capsys, monkeypatch):
+    monkeypatch.setattr("lirf_kit.cli.NOTEBOOK_PACKAGES", ("no-such-package",))
+    monkeypatch.setattr("lirf_kit.cli._kernel", lambda: None)
+    assert main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    assert "missing: no-such-package" in said and "kernel       missing" in said and "pip install -e '.[dev]'" in said
+
+
+def python(*arguments):
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, env=os.environ | {"COLUMNS": "200"}
+    )
+
+
+def test_the_module_runs_as_a_command():
+    done = python("-m", "lirf_kit", "doctor")
+    assert done.returncode == 0 and "torch" in done.stdout and not done.stderr
+
+
+def test_the_module_passes_the_exit_status_on(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["lirf_kit", "figures", "--preset", "nope", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit, match="^2$"):
+        runpy.run_module("lirf_kit", run_name="__main__")
+
+
+def test_importing_the_package_asks_for_no_widgets_and_no_jupyter():
+    done = python(
+        "-c",
+        """
+import sys
+class Refuse:
+    def find_spec(self, name, *_):
+        if name.split(".")[0] in ("ipywidgets", "IPython", "ipykernel", "jupyter", "jupyter_client", "jupyter_core"):
+            print("asked for", name)
+            raise ImportError(name)
+sys.meta_path.insert(0, Refuse())
+import lirf_kit, lirf_kit.cli
+print("imported", lirf_kit.__version__)
+""",
+    )
+    assert done.stdout == f"imported {lk.__version__}\n", done.stderr

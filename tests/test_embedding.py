@@ -1,0 +1,80 @@
+import numpy
+import pytest
+import torch
+
+import lirf_kit as lk
+
+
+def test_the_original_s_embedding_keeps_neighbours(embeddings, original, parts):
+    in_the_plane = lk.neighbour_accuracy(embeddings["original"], parts.test.labels)
+    assert in_the_plane > 0.9
+    in_the_features = lk.neighbour_accuracy(lk.extract_features(original, parts.test), parts.test.labels)
+    assert in_the_plane == pytest.approx(in_the_features, abs=0.03)
+
+
+def test_neighbour_accuracy_is_one_for_islands_and_chance_for_noise():
+    labels = torch.arange(300) % 3
+    draw = numpy.random.default_rng(0)
+    islands = draw.normal(0, 0.1, (300, 2)) + 10 * labels.numpy()[:, None]
+    assert lk.neighbour_accuracy(islands, labels) == 1
+    assert lk.neighbour_accuracy(draw.normal(0, 1, (300, 2)), labels) == pytest.approx(1 / 3, abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["target", "recovered"])
+def test_islands_of_preserved_classes_stay_in_place(embeddings, parts, name):
+    labels = parts.test.labels.numpy()
+    middles = [
+        numpy.array([embeddings[each][labels == number].mean(0) for number in range(3, 10)])
+        for each in ("original", name)
+    ]
+    for axis in (0, 1):
+        assert numpy.corrcoef(middles[0][:, axis], middles[1][:, axis])[0, 1] > 0.8
+
+
+def test_the_same_seed_embeds_alike(tiny_original, tiny_parts, tiny):
+    features = lk.extract_features(tiny_original, tiny_parts.test)
+    first, again = (lk.embed_tsne(features, tiny) for _ in range(2))
+    assert numpy.array_equal(first, again)
+
+
+def test_features_are_what_the_classifier_sees(original, parts):
+    features = lk.extract_features(original, parts.test)
+    classifier = original.upper[-1]
+    with torch.no_grad():
+        torch.testing.assert_close(classifier(torch.from_numpy(features)), original(parts.test.images))
+    assert features.dtype == numpy.float32
+
+
+def test_the_recovered_network_s_features_are_those_of_target_and_module(networks, parts):
+    features = lk.extract_features(networks["recovered"], parts.test)
+    assert features.shape == (540, 2 * 64)
+    assert numpy.array_equal(features[:, :64], lk.extract_features(networks["target"], parts.test))
+
+
+def test_logits_are_offered_too(networks, parts):
+    for network in networks.values():
+        with torch.no_grad():
+            expected = network(parts.test.images).numpy()
+        assert numpy.array_equal(lk.extract_features(network, parts.test, layer="logits"), expected)
+    with pytest.raises(lk.LirfError, match="^layer must be features or logits, not 'lower'"):
+        lk.extract_features(networks["original"], parts.test, layer="lower")
+
+
+def test_features_are_extracted_in_evaluation_mode(tiny_original, tiny_parts):
+    expected = lk.extract_features(tiny_original, tiny_parts.test)
+    tiny_original.train()
+    assert numpy.array_equal(lk.extract_features(tiny_original, tiny_parts.test), expected)
+    assert tiny_original.training
+    tiny_original.eval()
+
+
+def test_a_perplexity_too_large_is_refused(tiny):
+    features = numpy.zeros((20, 3), dtype=numpy.float32)
+    with pytest.raises(lk.LirfError, match="^perplexity must be below the number of images, 20, not 20"):
+        lk.embed_tsne(features, tiny.replace(perplexity=20))
+
+
+def test_a_start_of_other_images_is_refused(tiny):
+    features = numpy.zeros((20, 3), dtype=numpy.float32)
+    with pytest.raises(lk.LirfError, match=r"^start must have the shape \(20, 2\), not \(19, 2\)"):
+        lk.embed_tsne(features, tiny, start=numpy.zeros((19, 2)))

@@ -1,0 +1,205 @@
+import math
+
+import numpy
+import pytest
+import torch
+from scipy import special, stats
+
+import lirf_kit as lk
+
+LN3 = math.log(3)  # logits (0, ln 3) are the probabilities (¼, ¾)
+KL = 0.25 * math.log(0.5) + 0.75 * math.log(1.5)  # of (¼, ¾) ‖ (½, ½): 0.25 · −0.6931 + 0.75 · 0.4055 = 0.1308
+
+
+@pytest.fixture
+def logits():
+    """Logits of two networks for 6 samples and 5 classes."""
+    draw = numpy.random.default_rng(0)
+    return torch.tensor(draw.normal(0, 3, (6, 5))), torch.tensor(draw.normal(0, 3, (6, 5)))
+
+
+def kl_by_scipy(teacher, student, temperature):
+    """τ² · mean KL, by SciPy's softmax and relative entropy."""
+    shares = [special.softmax(each.numpy() / temperature, axis=1) for each in (teacher, student)]
+    return temperature**2 * stats.entropy(*shares, axis=1).mean()
+
+
+def cross_entropy_by_scipy(logits, labels):
+    chosen = special.softmax(logits.numpy(), axis=1)[numpy.arange(len(labels)), labels.numpy()]
+    return -numpy.log(chosen).mean()
+
+
+def test_selecting_drops_columns_and_does_not_zero_them():
+    logits = torch.tensor([[10.0, 11.0, 12.0, 13.0]])
+    assert lk.select_preserved(logits, [2, 0]).tolist() == [[11.0, 13.0]]
+    assert lk.select_deposited(logits, [2, 0]).tolist() == [[12.0, 10.0]]
+    assert lk.select_preserved(logits, torch.tensor([1, 3])).tolist() == [[10.0, 12.0]]
+
+
+def test_preserved_and_deposited_logits_are_all_logits(logits):
+    both = torch.cat([lk.select_preserved(logits[0], (1, 3)), lk.select_deposited(logits[0], (1, 3))], dim=1)
+    assert torch.equal(both[:, [0, 3, 1, 4, 2]], logits[0])
+
+
+def test_wrong_labels_are_never_the_true_label_and_cover_all_others_uniformly(generator):
+    labels = torch.arange(10).repeat(9000)
+    wrong = lk.wrong_labels(labels, 10, generator)
+    assert not (wrong == labels).any()
+    for label in range(10):
+        counts = torch.bincount(wrong[labels == label], minlength=10)
+        others = [count for number, count in enumerate(counts.tolist()) if number != label]
+        assert min(others) > 0 and stats.chisquare(others).pvalue > 0.001
+
+
+def test_wrong_labels_of_two_classes_are_the_other_one(generator):
+    assert lk.wrong_labels(torch.tensor([0, 1, 1, 0]), 2, generator).tolist() == [1, 0, 0, 1]
+
+
+def test_wrong_labels_come_from_the_generator_alone():
+    labels = torch.zeros(100, dtype=torch.int64)
+    first, again = (lk.wrong_labels(labels, 10, torch.Generator().manual_seed(5)) for _ in range(2))
+    assert torch.equal(first, again)
+
+
+def test_best_preserved_labels_are_the_largest_logit_that_is_not_deposited():
+    # without the columns 0 and 3 there remain the places 1, 2 and 4: (1, 3, 2) and (−9, −8, −7)
+    logits = torch.tensor([[5.0, 1.0, 3.0, 4.0, 2.0], [0.0, -9.0, -8.0, 0.0, -7.0]])
+    before = logits.clone()
+    assert lk.best_preserved_labels(logits, (0, 3)).tolist() == [2, 4]
+    assert torch.equal(logits, before)
+
+
+def test_an_attention_map_works_out_by_hand():
+    # two channels of 1×2: mean of squares (1² + 1²)/2 = 1 and (2² + 0²)/2 = 2, length √5: (1, 2)/√5
+    features = torch.tensor([[[[1.0, 2.0]], [[-1.0, 0.0]]]])
+    numpy.testing.assert_allclose(lk.attention_map(features), [[1 / 5**0.5, 2 / 5**0.5]], rtol=1e-6)
+
+
+def test_an_attention_map_has_length_one_and_knows_no_scale(generator):
+    features = torch.randn(4, 3, 2, 5, generator=generator)
+    attention = lk.attention_map(features)
+    energy = (features.numpy() ** 2).mean(1).reshape(4, 10)
+    numpy.testing.assert_allclose(attention, energy / numpy.linalg.norm(energy, axis=1, keepdims=True), rtol=1e-5)
+    torch.testing.assert_close(lk.attention_map(7 * features), attention)
+
+
+def test_the_attention_distance_works_out_by_hand():
+    # (1, 2)/√5 to (1, 0): (1/√5 − 1)² + (2/√5)² = 2 − 2/√5; (0, 1) to itself: 0; the mean of the two
+    first = torch.tensor([[1 / 5**0.5, 2 / 5**0.5], [0.0, 1.0]])
+    second = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    assert lk.attention_distance(first, second).item() == pytest.approx(1 - 1 / 5**0.5)
+
+
+def test_the_attention_distance_is_two_minus_twice_the_cosine(generator):
+    one, other = (torch.randn(50, 8, 3, 3, generator=generator) for _ in range(2))
+    distance = lk.attention_distance(lk.attention_map(one), lk.attention_map(other))
+    energies = [each.square().mean(1).flatten(1) for each in (one, other)]
+    cosine = torch.nn.CosineSimilarity(dim=1)(*energies).mean()  # ‖a − b‖² = 2 − 2 a·b for unit vectors
+    assert distance.item() == pytest.approx(2 - 2 * cosine.item(), abs=1e-5)
+    assert 0 < distance < 2
+
+
+def test_the_attention_distance_is_two_for_maps_that_do_not_touch():
+    left, right = torch.zeros(3, 2, 2, 2), torch.zeros(3, 2, 2, 2)
+    left[..., 0], right[..., 1] = 5.0, 0.1
+    assert lk.attention_distance(lk.attention_map(left), lk.attention_map(right)).item() == pytest.approx(2)
+
+
+def test_the_attention_distance_is_zero_for_maps_of_one_position(generator):
+    one, other = (torch.randn(5, 7, 1, 1, generator=generator) for _ in range(2))
+    assert lk.attention_distance(lk.attention_map(one), lk.attention_map(other)).item() == 0
+
+
+def test_features_of_zero_have_a_distance_and_finite_gradients():
+    features = torch.zeros(2, 3, 2, 2, requires_grad=True)
+    distance = lk.attention_distance(lk.attention_map(features), lk.attention_map(torch.ones(2, 3, 2, 2)))
+    distance.backward()
+    assert distance.item() == pytest.approx(1)  # from a map of zeros to a unit vector
+    assert features.grad.isfinite().all()
+
+
+def test_distillation_works_out_by_hand():
+    teacher, student = torch.tensor([[0.0, LN3]]), torch.tensor([[0.0, 0.0]])
+    assert lk.distillation_loss(student, teacher, 1).item() == pytest.approx(KL)
+    # logits twice as large at τ = 2 are the same probabilities; τ² = 4
+    assert lk.distillation_loss(2 * student, 2 * teacher, 2).item() == pytest.approx(4 * KL)
+    # a second sample that agrees halves the mean
+    twice = torch.cat([student, student]), torch.cat([teacher, student])
+    assert lk.distillation_loss(*twice, 1).item() == pytest.approx(KL / 2)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_distillation_is_scipy_s_relative_entropy_and_torch_s_kldivloss(logits, temperature):
+    student, teacher = logits
+    loss = lk.distillation_loss(student, teacher, temperature).item()
+    assert loss == pytest.approx(kl_by_scipy(teacher, student, temperature))
+    log_student = torch.log(torch.softmax(student / temperature, 1))
+    divergence = torch.nn.KLDivLoss(reduction="sum")(log_student, torch.softmax(teacher / temperature, 1)) / 6
+    assert loss == pytest.approx(temperature**2 * divergence.item())
+
+
+def test_distillation_is_zero_only_where_student_and_teacher_agree(logits):
+    student, teacher = logits
+    assert lk.distillation_loss(student + 5, student, 2.0).item() == pytest.approx(0, abs=1e-9)
+    assert lk.distillation_loss(student, teacher, 2.0) > 0.1
+
+
+def test_removal_works_out_by_hand():
+    # wrong label 0 has the probability ¼: CE = ln 4 = 1.3863; a distance of 2 counts ½: minus 1
+    logits = torch.tensor([[0.0, LN3]])
+    loss = lk.removal_loss(logits, torch.tensor([0]), torch.tensor(2.0), 0.5)
+    assert loss.item() == pytest.approx(math.log(4) - 1)
+
+
+def test_removal_is_cross_entropy_to_the_wrong_labels_less_the_distance(logits, generator):
+    wrong = lk.wrong_labels(torch.tensor([0, 1, 2, 3, 4, 0]), 5, generator)
+    expected = cross_entropy_by_scipy(logits[0], wrong) - 0.3 * 1.7
+    assert lk.removal_loss(logits[0], wrong, 1.7, 0.3).item() == pytest.approx(expected)
+
+
+def test_preservation_works_out_by_hand():
+    # without class 1 there remain (0, 0) and (0, ln 3); logits of 100 would swamp a softmax over all three
+    target, original = torch.tensor([[0.0, 100.0, 0.0]]), torch.tensor([[0.0, -50.0, LN3]])
+    assert lk.preservation_loss(target, original, (1,), 1).item() == pytest.approx(KL)
+    assert lk.preservation_loss(2 * target, 2 * original, (1,), 2).item() == pytest.approx(4 * KL)
+
+
+def test_preservation_is_distillation_of_the_preserved_columns(logits):
+    target, original = logits
+    expected = kl_by_scipy(original[:, [0, 2, 4]], target[:, [0, 2, 4]], 3.0)
+    assert lk.preservation_loss(target, original, (1, 3), 3.0).item() == pytest.approx(expected)
+
+
+def test_partial_transfer_works_out_by_hand():
+    module, original = torch.tensor([[0.0, 100.0, 0.0]]), torch.tensor([[0.0, -50.0, LN3]])
+    assert lk.partial_transfer_loss(module, original, (0, 2), 1).item() == pytest.approx(KL)
+    assert lk.partial_transfer_loss(module, original, (2,), 1).item() == 0  # a softmax over one class is 1
+
+
+def test_partial_transfer_is_distillation_of_the_deposit_columns(logits):
+    module, original = logits
+    expected = kl_by_scipy(original[:, [1, 3]], module[:, [1, 3]], 3.0)
+    assert lk.partial_transfer_loss(module, original, (1, 3), 3.0).item() == pytest.approx(expected)
+
+
+def test_recovery_works_out_by_hand():
+    # the true class has the probability ¾: CE = ln 4/3 = 0.2877
+    assert lk.recovery_loss(torch.tensor([[0.0, LN3]]), torch.tensor([1])).item() == pytest.approx(math.log(4 / 3))
+
+
+def test_recovery_is_cross_entropy_to_the_true_labels(logits):
+    labels = torch.tensor([4, 0, 1, 1, 2, 3])
+    assert lk.recovery_loss(logits[0], labels).item() == pytest.approx(cross_entropy_by_scipy(logits[0], labels))
+
+
+def test_distilled_recovery_is_distillation_over_all_classes(logits):
+    recovered, original = torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, LN3]])
+    assert lk.distilled_recovery_loss(2 * recovered, 2 * original, 2).item() == pytest.approx(4 * KL)
+    expected = kl_by_scipy(logits[1], logits[0], 4.0)
+    assert lk.distilled_recovery_loss(*logits, 4.0).item() == pytest.approx(expected)
+
+
+def test_the_deposit_loss_weighs_each_term_by_its_own_lambda(config):
+    # 1 + 2·3 + 5·7 + 11·13 = 185: no other assignment of the λ gives it
+    weighed = config.replace(lambda_kp=2.0, lambda_re=5.0, lambda_pt=11.0, lambda_at=100.0)
+    assert lk.deposit_loss(removal=1.0, preservation=3.0, recovery=7.0, transfer=13.0, config=weighed) == 185

@@ -1,0 +1,92 @@
+"""What is promised to be installed, in pyproject.toml, environment.yml and requirements.lock; and the README's word."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pandas
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+import lirf_kit as lk
+
+ROOT = Path(__file__).parent.parent
+CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
+
+
+@pytest.fixture(scope="module")
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+@pytest.fixture(scope="module")
+def requirements(project):
+    """The package's and the dev extra's direct dependencies: names and ranges."""
+    lines = project["dependencies"] + project["optional-dependencies"]["dev"]
+    return {requirement.name: requirement.specifier for requirement in map(Requirement, lines)}
+
+
+def test_the_conda_environment_has_the_same_names_and_ranges(project, requirements):
+    # a list entry of the file is "  - name>=range"; the deeper ones below "pip:" are pip's
+    entries = re.findall(r"^  - ([^:\n]+)$", (ROOT / "environment.yml").read_text(), re.MULTILINE)
+    conda = {Requirement(entry).name: Requirement(entry).specifier for entry in entries if entry != "conda-forge"}
+    assert conda.pop("pip") == ""
+    assert conda.pop("python") == project["requires-python"]
+    assert conda == {CONDA_NAMES.get(name, name): specifier for name, specifier in requirements.items()}
+
+
+def test_the_conda_environment_comes_from_conda_forge_and_holds_the_kit():
+    text = (ROOT / "environment.yml").read_text()
+    assert re.search(r"^channels:\n  - conda-forge\ndependencies:$", text, re.MULTILINE)
+    assert re.search(r"^  - pip:\n      - -e \.$", text, re.MULTILINE)
+
+
+def test_the_lock_pins_every_direct_dependency_and_nothing_else_within_its_range(requirements):
+    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+    pins = dict(line.split("==") for line in lines)
+    assert sorted(pins) == sorted(requirements)
+    for name, version in pins.items():
+        assert re.fullmatch(r"[0-9.]+", version)  # plain, without +cpu or the like: it also holds on a Mac
+        assert Version(version) in requirements[name], name
+
+
+def test_the_ranges_are_as_promised(project, requirements):
+    assert project["requires-python"] == ">=3.11"
+    assert Version("2.11") in requirements["torch"]
+
+
+def test_the_package_has_the_notebooks_tools_only_in_its_dev_extra(project):
+    names = {Requirement(line).name for line in project["dependencies"]}
+    assert not names & {"ipywidgets", "ipykernel", "jupyterlab", "nbconvert", "nbval", "pytest"}
+
+
+def test_every_notebook_is_on_the_readme_s_map():
+    readme = (ROOT / "README.md").read_text()
+    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
+        assert f"(notebooks/{notebook.name})" in readme
+
+
+def test_every_file_that_the_readme_links_to_is_there():
+    links = re.findall(r"\]\((?!https?:|#)([^)]+)\)", (ROOT / "README.md").read_text())
+    missing = [link for link in links if not (ROOT / link).exists() and not link.startswith("notebooks/")]
+    assert links and not missing
+
+
+def test_the_readme_s_results_are_those_of_the_committed_runs():
+    readme = (ROOT / "README.md").read_text()
+    table = lk.summary(pandas.read_csv(ROOT / "figures" / "results-digits-5-seeds.csv"))
+    assert f"over the {table['n'].iloc[0]} runs" in readme
+    for name, columns in {
+        "original": ["Pre Acc", "Dep Acc", "Avg Acc"],
+        "target": ["Pre Acc", "Dep Acc", "Avg Acc", "F", "H Mean", "ΔPre", "ΔAvg"],
+        "recovered": ["Pre Acc", "Dep Acc", "Avg Acc", "ΔPre", "ΔAvg"],
+    }.items():
+        (row,) = [line for line in readme.splitlines() if re.match(rf"\| {name} ", line)]
+        for column in columns:
+            assert table.loc[name, column].lstrip("-") in row, (name, column)
+
+
+def test_everything_public_is_there_and_documented():
+    for name in lk.__all__:
+        assert getattr(lk, name).__doc__, name
