@@ -9,11 +9,11 @@ from functools import cached_property
 
 import numpy
 import torch
-from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from lirf_kit.config import LirfError
-from lirf_kit.devices import resolve_device
+from lirf_kit.datasets import SOURCES
+from lirf_kit.devices import place_images, resolve_device
 
 TEST_SPLIT_SEED = 0  # the test part is the same whatever the seed
 
@@ -25,9 +25,9 @@ class ImageData:
     Attributes
     ----------
     images : torch.Tensor
-        uint8, (N, C, H, W).
+        uint8, (N, C, H, W); on the device, or on the host where the device is too small for them.
     labels : torch.Tensor
-        int64, (N,), the class's number.
+        int64, (N,), the class's number; on the device.
     indices : torch.Tensor
         int64, (N,), where each image stands in the whole data set.
     class_names : tuple of str
@@ -57,8 +57,9 @@ class ImageData:
 
     def select(self, chosen, deposit_classes=None):
         """Return the chosen images (a boolean mask or positions) as data of their own."""
+        there = chosen.to(self.images.device) if isinstance(chosen, torch.Tensor) else chosen
         return ImageData(
-            self.images[chosen], self.labels[chosen], self.indices[chosen], self.class_names, deposit_classes
+            self.images[there], self.labels[chosen], self.indices[chosen], self.class_names, deposit_classes
         )
 
 
@@ -122,31 +123,29 @@ def load_dataset(config):
     Parameters
     ----------
     config : Config
-        Reads `dataset`, `test_fraction`, `validation_fraction`, `seed` and `device`.
+        Reads the knobs of the data stage, the seed, `data_root` and `device`. `test_fraction` only counts where the
+        data set has no official test part.
 
     Returns
     -------
     Dataset
     """
     device = resolve_device(config.device)
-    images, labels, class_names = _digits()
+    source = SOURCES[config.dataset](config)
+    labels = source.labels
     everything = ImageData(
-        torch.from_numpy(images).to(device),
+        place_images(torch.from_numpy(source.images), config, device),
         torch.from_numpy(labels).to(device),
         torch.arange(len(labels), device=device),
-        class_names,
+        source.class_names,
     )
     places = numpy.arange(len(labels))
-    rest, test = _stratified_split(places, labels, config.test_fraction, TEST_SPLIT_SEED)
+    if source.is_test is None:
+        rest, test = _stratified_split(places, labels, config.test_fraction, TEST_SPLIT_SEED)
+    else:
+        rest, test = places[~source.is_test], places[source.is_test]
     train, validation = _stratified_split(rest, labels, config.validation_fraction, config.seed)
     return Dataset(everything, *(torch.from_numpy(part).to(device) for part in (train, validation, test)))
-
-
-def _digits():
-    """Return scikit-learn's handwritten digits: 1,797 grey images of 8×8, 16 steps of grey spread over 0 to 255."""
-    digits = load_digits()
-    images = (digits.images * (255 / 16)).round().astype(numpy.uint8)[:, None]  # (N, 1, 8, 8)
-    return images, digits.target.astype(numpy.int64), tuple(str(name) for name in digits.target_names)
 
 
 def _stratified_split(places, labels, fraction, seed):
@@ -182,7 +181,10 @@ def batches(data, batch_size, generator, crop_padding=0, flip=False):
     """
     order = torch.randperm(len(data), generator=generator, device=data.labels.device)
     for chosen in order.split(batch_size):
-        yield augment(data.images[chosen], generator, crop_padding, flip), data.labels[chosen]
+        images = data.images[chosen.to(data.images.device)]
+        if images.device != chosen.device:  # streamed from the host
+            images = images.pin_memory().to(chosen.device, non_blocking=True)
+        yield augment(images, generator, crop_padding, flip), data.labels[chosen]
 
 
 def augment(images, generator, crop_padding=0, flip=False):

@@ -1,11 +1,16 @@
-"""The machine: the device that the tensors live on, seeded generators, progress bars."""
+"""The machine: which device the tensors live on, how precise, how much memory."""
 
+import contextlib
 import os
+import shutil
+import warnings
 
 import torch
 from tqdm.auto import tqdm
 
 from lirf_kit.config import LirfError, check_choice
+
+SHARE_FOR_IMAGES = 0.5  # of the device's free memory; the rest is for the network
 
 
 def resolve_device(name):
@@ -33,6 +38,81 @@ def resolve_device(name):
 def seeded_generator(seed, device):
     """Return a random number generator of its own on a device; nothing in the kit draws from torch's global one."""
     return torch.Generator(device).manual_seed(seed)
+
+
+def autocast(config, device):
+    """Return the context of a forward pass: bfloat16 where the config's `precision` says so, weights in float32."""
+    if config.precision == "float32" or (config.precision == "auto" and device.type != "cuda"):
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
+
+
+def prepare(network):
+    """Lay a network's weights out as convolutions like them best, and let CUDA use TF32 for what stays float32."""
+    if network.device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cudnn.allow_tf32 = True
+    network.to(memory_format=torch.channels_last)
+
+
+def compiled(function, config):
+    """Return a function compiled if the config says so and a compiler is there; else the function itself."""
+    if not config.compile:
+        return function
+    if shutil.which("g++") is None and shutil.which("clang++") is None:
+        warnings.warn("compile=True needs a C++ compiler, g++ or clang++, and there is none: not compiled", stacklevel=3)
+        return function
+    return torch.compile(function)
+
+
+def place_images(images, config, device):
+    """Return images on the device, or pinned on the host where they would take too much of its memory.
+
+    Parameters
+    ----------
+    images : torch.Tensor
+        uint8, on the CPU.
+    config : Config
+        Reads `images_on`; ``"auto"`` says what it decided if that is the host.
+    device : torch.device
+    """
+    if device.type != "cuda":
+        return images.to(device)
+    needed, free = images.numel(), torch.cuda.mem_get_info(device)[0]
+    if config.images_on == "auto" and needed > SHARE_FOR_IMAGES * free:
+        print(f"the images need {needed / 2**30:.1f} GiB of {free / 2**30:.1f} free: they stay on the host, streamed")
+    elif config.images_on != "host":
+        return images.to(device)
+    return images.pin_memory()
+
+
+@contextlib.contextmanager
+def memory_advice(config):
+    """Turn "out of memory" into a `LirfError` that names the knobs to turn."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise LirfError(
+            f"the device's memory is too small: lower batch_size, now {config.batch_size}, or "
+            f"deposit_batch_size, now {config.deposit_batch_size}, or set images_on='host'"
+        ) from error
+
+
+def synchronise(device):
+    """Wait until the device has done what it was asked to; a clock that is read before lies."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def peak_memory(device):
+    """Return the most memory that tensors (CUDA) or this process (else) took so far, in MiB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def progress_bar(*arguments, **keywords):

@@ -44,6 +44,7 @@ class Normalise(nn.Module):
                 f"images must be uint8 of shape (N, {len(self.mean)}, H, W), not {images.dtype} of shape "
                 f"{tuple(images.shape)}: give them as they are in ImageData, the network normalises them itself"
             )
+        images = images.to(self.mean.device, non_blocking=True)  # a data set too large for the device waits on the host
         return (images.float() / 255 - self.mean) / self.std
 
 
@@ -58,6 +59,8 @@ class SplitNetwork(nn.Module):
         T^(n-): the other stages, the pooling and the classifier; those features to logits (N, K).
     history : list of dict
         One entry an epoch of what trained the network.
+    checkpoint : dict, optional
+        Where an interrupted training goes on (see `train_original`).
     """
 
     def __init__(self, lower, upper):
@@ -65,6 +68,7 @@ class SplitNetwork(nn.Module):
         self.lower = lower
         self.upper = upper
         self.history = []
+        self.checkpoint = None
 
     def forward(self, images):
         """uint8 images (N, C, H, W) to logits (N, K)."""

@@ -1,70 +1,168 @@
-"""The original network T_0, trained on everything."""
+"""The original network T_0, trained on everything.
 
+The images wait on the device as uint8 and are cropped and flipped there, whole batches at a time; on CUDA the forward
+pass runs in bfloat16. Training can be interrupted after any epoch, and go on later as if it had not been.
+"""
+
+import copy
+import math
 import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch.nn import functional
 
 from lirf_kit.config import LirfError
 from lirf_kit.data import batches
-from lirf_kit.devices import progress_bar, seeded_generator
+from lirf_kit.devices import (
+    autocast,
+    compiled,
+    memory_advice,
+    peak_memory,
+    prepare,
+    progress_bar,
+    seeded_generator,
+    synchronise,
+)
 from lirf_kit.metrics import accuracy
-from lirf_kit.networks import build_network
+from lirf_kit.networks import SplitNetwork, build_network
 
 
-def train_original(data, config):
+def train_original(data, config, resume=None):
     """Train the original network on the training part.
 
     Cross-entropy, SGD with Nesterov momentum, and a one-cycle schedule: the learning rate climbs to its peak, then
-    falls to nearly nothing (Smith & Topin 2019).
+    falls to nearly nothing (Smith & Topin 2019). An interrupt (the stop button, Ctrl-C) ends the training early: the
+    network is returned as it was after the last finished epoch, and a warning says so.
 
     Parameters
     ----------
     data : Dataset
     config : Config
-        Reads the knobs of the network and training stages, and the seed.
+        Reads the knobs of the network, optimiser and training stages, the machine's, and the seed.
+    resume : dict, optional
+        The `checkpoint` of a network that was interrupted, to go on from there.
 
     Returns
     -------
     SplitNetwork
-        In evaluation mode. Its `history` has an entry an epoch: epoch, loss, validation_accuracy (percent), seconds.
+        In evaluation mode. Its `history` has an entry an epoch: epoch, loss, validation_accuracy (percent), seconds,
+        images_per_second (training steps alone) and peak_memory (MiB). Its `checkpoint` is None, or after an
+        interrupt what `resume` takes.
 
     Raises
     ------
     LirfError
-        If the loss stops being finite.
+        If the loss stops being finite, or the device's memory is too small.
     """
+    state = _start(data, config)
+    network, finished = state.network, resume
+    if resume is not None:
+        _restore(state, resume)
+    progress = progress_bar(total=config.epochs, initial=len(network.history), desc="train the original", unit="epoch")
+    try:
+        with progress, memory_advice(config):
+            while len(network.history) < config.epochs:
+                _train_epoch(state, data, config)
+                finished = _snapshot(state)
+                progress.set_postfix_str("loss {loss:.3f}, validation {validation_accuracy:.1f} %".format(**network.history[-1]))
+                progress.update()
+    except KeyboardInterrupt:
+        if finished is None:
+            raise
+        _restore(state, finished)
+        network.checkpoint = finished
+        warnings.warn(f"interrupted: this network is that of epoch {len(network.history)} of {config.epochs}", stacklevel=2)
+    return network.eval()
+
+
+@dataclass
+class _State:
+    """What an epoch of training changes."""
+
+    network: SplitNetwork
+    optimiser: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    generator: torch.Generator
+    forward: Callable  # the network, perhaps compiled
+
+
+def _start(data, config):
+    """Return the state before the first epoch."""
     network = build_network(config, data.images.shape[1], len(data.class_names))
     network.lower[0].fit(data.train.images)
-    generator = seeded_generator(config.seed, data.labels.device)
-    steps = -(-len(data.train) // config.batch_size)
-    optimiser, schedule = one_cycle(
-        network.parameters(), config.learning_rate, config.epochs * steps, config.momentum, config.weight_decay
+    prepare(network)
+    steps = config.epochs * -(-len(data.train) // config.batch_size)
+    return _State(
+        network,
+        *one_cycle(network.parameters(), config.learning_rate, steps, config.momentum, config.weight_decay),
+        seeded_generator(config.seed, network.device),
+        compiled(network, config),
     )
-    loss_function = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
-    progress = progress_bar(range(1, config.epochs + 1), desc="train the original", unit="epoch")
-    for epoch in progress:
-        start, total = time.perf_counter(), 0.0
-        network.train()
-        for images, labels in batches(data.train, config.batch_size, generator, config.crop_padding, config.flip):
-            loss = loss_function(network(images), labels)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            total += loss.detach() * len(labels)
-        mean_loss = float(total) / len(data.train)
-        if not torch.isfinite(torch.tensor(mean_loss)):
-            raise LirfError(
-                f"the training loss stopped being finite in epoch {epoch}: lower learning_rate, now "
-                f"{config.learning_rate}"
-            )
-        validation_accuracy = accuracy(network, data.validation)
-        seconds = time.perf_counter() - start
-        entry = {"epoch": epoch, "loss": mean_loss, "validation_accuracy": validation_accuracy, "seconds": seconds}
-        network.history.append(entry)
-        progress.set_postfix(loss=f"{mean_loss:.3f}", validation=f"{validation_accuracy:.1f} %")
-    return network.eval()
+
+
+def _train_epoch(state, data, config):
+    """Take the training part once, and write an entry of the history."""
+    network, device = state.network.train(), state.network.device
+    start, total = time.perf_counter(), 0.0
+    for images, labels in batches(data.train, config.batch_size, state.generator, config.crop_padding, config.flip):
+        # the last, smaller batch would be compiled anew
+        forward = state.forward if len(labels) == config.batch_size else network
+        loss = training_loss(forward, images, labels, config)
+        state.optimiser.zero_grad()
+        loss.backward()
+        state.optimiser.step()
+        state.schedule.step()
+        total += loss.detach() * len(labels)
+    synchronise(device)
+    trained = time.perf_counter()
+    entry = {"epoch": len(network.history) + 1, "loss": float(total) / len(data.train)}
+    if not math.isfinite(entry["loss"]):
+        raise LirfError(
+            f"the training loss stopped being finite in epoch {entry['epoch']}: lower learning_rate, now "
+            f"{config.learning_rate}"
+        )
+    entry["validation_accuracy"] = accuracy(network, data.validation)
+    entry["seconds"] = time.perf_counter() - start
+    entry["images_per_second"] = len(data.train) / (trained - start)
+    entry["peak_memory"] = peak_memory(device)
+    network.history.append(entry)
+
+
+def training_loss(forward, images, labels, config):
+    """Return the cross-entropy, smoothed as the config says, of uint8 images (N, C, H, W); the step's forward pass."""
+    with autocast(config, labels.device):
+        logits = forward(images)  # (N, K)
+    return functional.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
+
+
+def _snapshot(state):
+    """Copy a state: tensors by name, and plain values."""
+    momenta = state.optimiser.state_dict()["state"]
+    tensors = {f"network.{name}": value for name, value in state.network.layers.state_dict().items()}
+    tensors |= {f"momentum.{place}": held["momentum_buffer"] for place, held in momenta.items()}
+    tensors["generator"] = state.generator.get_state()
+    plain = {
+        "history": state.network.history,
+        "schedule": state.schedule.state_dict(),
+        "groups": state.optimiser.state_dict()["param_groups"],
+    }
+    return {"tensors": {name: value.clone() for name, value in tensors.items()}, "plain": copy.deepcopy(plain)}
+
+
+def _restore(state, snapshot):
+    """Put a state back to its copy."""
+    tensors, plain = snapshot["tensors"], copy.deepcopy(snapshot["plain"])
+    layers = state.network.layers
+    layers.load_state_dict({name: tensors[f"network.{name}"] for name in layers.state_dict()})
+    momenta = {name: tensor for name, tensor in tensors.items() if name.startswith("momentum.")}
+    held = {int(name.split(".")[1]): {"momentum_buffer": tensor.clone()} for name, tensor in momenta.items()}
+    state.optimiser.load_state_dict({"state": held, "param_groups": plain["groups"]})
+    state.schedule.load_state_dict(plain["schedule"])
+    state.generator.set_state(tensors["generator"].cpu())
+    state.network.history = plain["history"]
 
 
 def one_cycle(parameters, learning_rate, steps, momentum, weight_decay):
