@@ -3,6 +3,7 @@
 import argparse
 import importlib.metadata
 import importlib.util
+import json
 import os
 import platform
 import sys
@@ -11,6 +12,7 @@ import warnings
 from pathlib import Path
 
 import lirf_kit as lk
+from lirf_kit import bench
 from lirf_kit.artifacts import home
 from lirf_kit.figures import writable_folder
 
@@ -43,15 +45,18 @@ def _parser():
     parser = _Parser(prog="lirf_kit", description="Learning with Recoverable Forgetting, for teaching.")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--preset", default="digits", metavar="NAME", help="data set and recipe (default: digits)")
+    shared.add_argument("--folder", metavar="FOLDER", help="your own images, train/<class>/*, instead of the preset's")
     shared.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
     shared.add_argument("--device", default="auto", metavar="auto|cpu|cuda|mps", help="default: CUDA, then CPU")
     shared.add_argument("--out", default="figures", metavar="FOLDER", help="what is written goes here")
-    commands = parser.add_subparsers(required=True, metavar="figures | table | doctor", parser_class=_Parser)
+    commands = parser.add_subparsers(required=True, metavar="figures | table | bench | doctor", parser_class=_Parser)
     figures = commands.add_parser("figures", parents=[shared], help="the whole path once: figures and results")
     figures.set_defaults(command=_figures)
     table = commands.add_parser("table", parents=[shared], help="the results, over seeds and deposit sets if asked")
     table.add_argument("--seeds", type=int, metavar="N", help="so many training seeds, each with 5 random deposit sets")
     table.set_defaults(command=_table)
+    bench = commands.add_parser("bench", parents=[shared], help="how fast: the parts, or a preset's whole run")
+    bench.set_defaults(command=_bench, preset=None)
     doctor = commands.add_parser("doctor", parents=[shared], help="what is installed, and what is missing")
     doctor.set_defaults(command=_doctor)
     return parser
@@ -73,7 +78,7 @@ def _figures(options):
     }
     with _timed("drawing and writing"):
         written = [lk.save_figure(figure, out, f"{name}-{options.preset}")[0] for name, figure in pictures.items()]
-        written.append(_write_table(table, out / f"results-{options.preset}.csv"))
+        written.append(_write_text(table.to_csv(), out / f"results-{options.preset}.csv"))
     print(f"\n{table}\n\nwritten, the figures also as SVG and PDF: {', '.join(str(path) for path in written)}")
 
 
@@ -84,11 +89,25 @@ def _table(options):
         _, parts, networks = _path(config)
         table = lk.results_table(networks, parts)
         print(f"\n{table}")
-        path = _write_table(table, out / f"results-{options.preset}.csv")
+        path = _write_text(table.to_csv(), out / f"results-{options.preset}.csv")
     else:
         results = lk.results_over_seeds(config, options.seeds)
         print(f"\ntest part, all classes: mean ± standard deviation over n runs\n{lk.summary(results).to_string()}")
-        path = _write_table(results.set_index("seed"), out / f"results-{options.preset}-{options.seeds}-seeds.csv")
+        path = _write_text(results.to_csv(index=False), out / f"results-{options.preset}-{options.seeds}-seeds.csv")
+    print(f"\nwritten: {path}")
+
+
+def _bench(options):
+    """Print how fast this machine is, and write it as JSON."""
+    out = writable_folder(options.out)
+    if options.preset is None:
+        lk.resolve_device(options.device)
+        name, results = "bench", bench.bench(options.device)
+    else:
+        name, results = f"bench-{options.preset}", bench.bench_preset(_config(options))
+    for part, values in results.items():
+        print(f"{part}: {json.dumps(values, indent=2)}" if part != "history" else f"history: {len(values)} epochs")
+    path = _write_text(json.dumps(results, indent=1), out / f"{name}.json")
     print(f"\nwritten: {path}")
 
 
@@ -130,6 +149,8 @@ def _kernel():
 def _config(options):
     """Return the preset, with the options' knobs turned, once its device is known to be there."""
     config = lk.preset(options.preset).replace(seed=options.seed, device=options.device)
+    if options.folder:
+        config = config.replace(dataset="folder", folder=options.folder)
     lk.resolve_device(config.device)
     return config
 
@@ -160,12 +181,12 @@ class _timed:
         print(f"{self.step:<20} {time.perf_counter() - self.start:8.3f} s")
 
 
-def _write_table(table, path):
-    """Write a table as CSV, beside and renamed."""
+def _write_text(text, path):
+    """Write a file beside and rename it."""
     beside = Path(f"{path}.writing")
     try:
-        table.to_csv(beside)
+        beside.write_text(text, encoding="utf-8")
         os.replace(beside, path)
     except OSError as error:
-        raise lk.LirfError(f"the table can't be written to {path}: {error}") from error
+        raise lk.LirfError(f"out must be a folder that can be written, but {path} can't: {error}") from error
     return path

@@ -57,7 +57,7 @@ def train_original(data, config, resume=None):
     LirfError
         If the loss stops being finite, or the device's memory is too small.
     """
-    state = _start(data, config)
+    state = start_training(data, config)
     network, finished = state.network, resume
     if resume is not None:
         _restore(state, resume)
@@ -79,7 +79,7 @@ def train_original(data, config, resume=None):
 
 
 @dataclass
-class _State:
+class TrainingState:
     """What an epoch of training changes."""
 
     network: SplitNetwork
@@ -89,13 +89,13 @@ class _State:
     forward: Callable  # the network, perhaps compiled
 
 
-def _start(data, config):
+def start_training(data, config):
     """Return the state before the first epoch."""
     network = build_network(config, data.images.shape[1], len(data.class_names))
     network.lower[0].fit(data.train.images)
     prepare(network)
     steps = config.epochs * -(-len(data.train) // config.batch_size)
-    return _State(
+    return TrainingState(
         network,
         *one_cycle(network.parameters(), config.learning_rate, steps, config.momentum, config.weight_decay),
         seeded_generator(config.seed, network.device),
@@ -108,14 +108,7 @@ def _train_epoch(state, data, config):
     network, device = state.network.train(), state.network.device
     start, total = time.perf_counter(), 0.0
     for images, labels in batches(data.train, config.batch_size, state.generator, config.crop_padding, config.flip):
-        # the last, smaller batch would be compiled anew
-        forward = state.forward if len(labels) == config.batch_size else network
-        loss = training_loss(forward, images, labels, config)
-        state.optimiser.zero_grad()
-        loss.backward()
-        state.optimiser.step()
-        state.schedule.step()
-        total += loss.detach() * len(labels)
+        total += train_step(state, images, labels, config) * len(labels)
     synchronise(device)
     trained = time.perf_counter()
     entry = {"epoch": len(network.history) + 1, "loss": float(total) / len(data.train)}
@@ -131,11 +124,17 @@ def _train_epoch(state, data, config):
     network.history.append(entry)
 
 
-def training_loss(forward, images, labels, config):
-    """Return the cross-entropy, smoothed as the config says, of uint8 images (N, C, H, W); the step's forward pass."""
+def train_step(state, images, labels, config):
+    """Learn from one batch of uint8 images (N, C, H, W); return the loss: cross-entropy, smoothed as the config says."""
+    forward = state.forward if len(labels) == config.batch_size else state.network  # a smaller batch: don't compile anew
     with autocast(config, labels.device):
         logits = forward(images)  # (N, K)
-    return functional.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
+    loss = functional.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
+    state.optimiser.zero_grad()
+    loss.backward()
+    state.optimiser.step()
+    state.schedule.step()
+    return loss.detach()
 
 
 def _snapshot(state):
