@@ -120,7 +120,7 @@ def _make_pictures(folder):
 
 
 def _input_path(data, config, folder):
-    """Compare shuffled, cropped, flipped, normalised batches: the kit's on the device, a DataLoader's from the files."""
+    """Compare shuffled, cropped, flipped, normalised batches: the kit's, and a DataLoader's from the files."""
     device = data.labels.device
     normalise, generator = Normalise(3).to(device), seeded_generator(0, device)
 

@@ -35,7 +35,9 @@ class Config:
     """
 
     # data
-    dataset: str = _knob("digits", "data", "which images", choices=("digits", "cifar10", "cifar100", "cub200", "folder"))
+    dataset: str = _knob(
+        "digits", "data", "which images", choices=("digits", "cifar10", "cifar100", "cub200", "folder")
+    )
     folder: str = _knob("", "data", "of your own images, for dataset='folder': train/<class>/*, perhaps test/<class>/*")
     image_size: int = _knob(32, "data", "height and width of the images of cub200 and folder", minimum=4)
     crop_to_box: bool = _knob(False, "data", "crop the birds of cub200 to their bounding boxes")
@@ -93,7 +95,9 @@ class Config:
     # picture
     perplexity: float = _knob(30.0, "picture", "neighbours that t-SNE lets each point feel", above=1)
     # machine
-    data_root: str = _knob("", "machine", "folder of downloads and decoded images; else LIRF_KIT_DATA or a cache folder")
+    data_root: str = _knob(
+        "", "machine", "folder of downloads and decoded images; else LIRF_KIT_DATA or a cache folder"
+    )
     images_on: str = _knob(
         "auto",
         "machine",
@@ -102,11 +106,11 @@ class Config:
     )
     precision: str = _knob(
         "auto",
-        "machine",
-        "of the forward pass: bfloat16 where it helps (auto: on CUDA), weights stay float32",
+        "optimiser",
+        "of the forward passes in training; auto: bfloat16 on CUDA; weights and losses stay float32",
         choices=("auto", "float32", "bfloat16"),
     )
-    compile: bool = _knob(False, "machine", "compile the training step, if a compiler is there")
+    compile: bool = _knob(False, "optimiser", "compile the training step, where a C++ compiler is there")
     device: str = _knob("auto", "machine", "where tensors live", choices=("auto", "cpu", "cuda", "mps"))
 
     def __post_init__(self):

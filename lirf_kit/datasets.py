@@ -132,7 +132,9 @@ def _cub_index(folder):
             raise LirfError(f"{folder / name} must have one line for each image of images.txt, and no other")
     for number, name in names.items():
         if classes.get(labels[number]) != name.split("/")[0]:
-            raise LirfError(f"image {number} of CUB-200-2011 must be of the class of its folder, not of {labels[number]}")
+            raise LirfError(
+                f"image {number} of CUB-200-2011 must be of the class of its folder, not of {labels[number]}"
+            )
     place = {number: place for place, number in enumerate(classes)}
     return (
         list(names.values()),

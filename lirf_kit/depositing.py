@@ -11,7 +11,7 @@ import torch
 
 from lirf_kit import losses
 from lirf_kit.config import LirfError
-from lirf_kit.devices import progress_bar, seeded_generator
+from lirf_kit.devices import autocast, memory_advice, progress_bar, seeded_generator
 from lirf_kit.networks import evaluation_mode, predict, split
 from lirf_kit.training import one_cycle
 from lirf_kit.withdrawing import DepositModule, merge_logits
@@ -46,8 +46,9 @@ def deposit(original, deposit_set, config):
     target, deposit_module = start_deposit(original, deposit_set, config)
     total = config.deposit_epochs * -(-len(deposit_set) // config.deposit_batch_size)
     steps = deposit_steps(original, target, deposit_module, deposit_set, config)
-    for _ in progress_bar(steps, desc="deposit", total=total, unit="step"):
-        pass
+    with memory_advice(config):
+        for _ in progress_bar(steps, desc="deposit", total=total, unit="step"):
+            pass
     return target, deposit_module
 
 
@@ -151,21 +152,22 @@ def deposit_terms(target, deposit_module, batch, reference, generator, config):
     """
     original_logits, original_attention = reference
     classes = batch.deposit_classes
-    target_features = target.lower(batch.images)  # (N, C_n, H_n, W_n)
-    target_logits = target.upper(target_features)  # (N, K)
+    with autocast(config, batch.labels.device):
+        target_features = target.lower(batch.images)  # (N, C_n, H_n, W_n)
+        target_logits = target.upper(target_features).float()  # (N, K)
+        if config.lambda_re or config.lambda_pt:
+            module_logits = target.upper(deposit_module(batch.images)).float()  # (N, K)
     if config.relabel == "random":
         labels_wrong = losses.wrong_labels(batch.labels, batch.num_classes, generator)
     else:
         labels_wrong = losses.best_preserved_labels(original_logits, classes)
     terms, distance = {}, 0.0
     if config.lambda_at:
-        distance = losses.attention_distance(losses.attention_map(target_features), original_attention)
+        distance = losses.attention_distance(losses.attention_map(target_features.float()), original_attention)
         terms["attention_distance"] = distance
     terms["removal"] = losses.removal_loss(target_logits, labels_wrong, distance, config.lambda_at)
     if config.lambda_kp:
         terms["preservation"] = losses.preservation_loss(target_logits, original_logits, classes, config.temperature)
-    if config.lambda_re or config.lambda_pt:
-        module_logits = target.upper(deposit_module(batch.images))  # (N, K)
     if config.lambda_re:
         # detached: what makes withdrawal easy is the module's to learn, it must not teach the target the deposit set
         recovered_logits = merge_logits(target_logits.detach(), module_logits, deposit_module.deposit_classes)

@@ -60,7 +60,9 @@ def compiled(function, config):
     if not config.compile:
         return function
     if shutil.which("g++") is None and shutil.which("clang++") is None:
-        warnings.warn("compile=True needs a C++ compiler, g++ or clang++, and there is none: not compiled", stacklevel=3)
+        warnings.warn(
+            "compile=True needs a C++ compiler, g++ or clang++, and there is none: not compiled", stacklevel=3
+        )
         return function
     return torch.compile(function)
 

@@ -1,11 +1,12 @@
 """The path's costly steps, loaded where they were done before; and the path repeated over seeds and deposit sets."""
 
 import math
+import shutil
 
 import numpy
 import pandas
 
-from lirf_kit.artifacts import fingerprint, load_run, save_run
+from lirf_kit.artifacts import fingerprint, load_run, run_folder, save_run
 from lirf_kit.config import LirfError
 from lirf_kit.data import load_dataset
 from lirf_kit.depositing import deposit, start_deposit
@@ -21,6 +22,8 @@ DEPOSIT_SHARE = 0.3  # of the classes, as in the paper's tables
 
 def load_or_train(data, config):
     """Return the original network: loaded if this config trained it on this data before, else trained and kept.
+
+    After an interrupt the network of the last finished epoch is returned, and the next call goes on from there.
 
     Parameters
     ----------
@@ -39,8 +42,13 @@ def load_or_train(data, config):
     }
     found = load_run("original", made_from)
     if found is None:
-        network = train_original(data, config)
+        begun = load_run("unfinished", made_from)
+        network = train_original(data, config, begun and {"tensors": begun[0], "plain": begun[1]})
+        if network.checkpoint is not None:
+            save_run("unfinished", made_from, network.checkpoint["tensors"], network.checkpoint["plain"])
+            return network
         save_run("original", made_from, network.layers.state_dict(), {"history": network.history})
+        shutil.rmtree(run_folder("unfinished", made_from), ignore_errors=True)
         return network
     weights, metrics = found
     network = build_network(config, data.images.shape[1], len(data.class_names))

@@ -67,14 +67,18 @@ def train_original(data, config, resume=None):
             while len(network.history) < config.epochs:
                 _train_epoch(state, data, config)
                 finished = _snapshot(state)
-                progress.set_postfix_str("loss {loss:.3f}, validation {validation_accuracy:.1f} %".format(**network.history[-1]))
+                progress.set_postfix_str(
+                    "loss {loss:.3f}, validation {validation_accuracy:.1f} %".format(**network.history[-1])
+                )
                 progress.update()
     except KeyboardInterrupt:
         if finished is None:
             raise
         _restore(state, finished)
         network.checkpoint = finished
-        warnings.warn(f"interrupted: this network is that of epoch {len(network.history)} of {config.epochs}", stacklevel=2)
+        warnings.warn(
+            f"interrupted: this network is that of epoch {len(network.history)} of {config.epochs}", stacklevel=2
+        )
     return network.eval()
 
 
@@ -126,7 +130,9 @@ def _train_epoch(state, data, config):
 
 def train_step(state, images, labels, config):
     """Learn from one batch of uint8 images (N, C, H, W); return the loss: cross-entropy, smoothed as the config says."""
-    forward = state.forward if len(labels) == config.batch_size else state.network  # a smaller batch: don't compile anew
+    forward = (
+        state.forward if len(labels) == config.batch_size else state.network
+    )  # a smaller batch: don't compile anew
     with autocast(config, labels.device):
         logits = forward(images)  # (N, K)
     loss = functional.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
