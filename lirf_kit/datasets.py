@@ -1,4 +1,4 @@
-"""The data sets by name: each gives all its images, labels and class names, and its official test part if it has one."""
+"""The data sets by name: each gives its images, labels and class names, and its official test part if it has one."""
 
 import contextlib
 import os
@@ -44,7 +44,7 @@ class Source:
 
 
 def data_root(config):
-    """Return the folder of downloads and decoded images: the config's, ``$LIRF_KIT_DATA``, or one in the user's cache."""
+    """Return the folder of downloads and decoded images: the config's, ``$LIRF_KIT_DATA``, or one in the cache."""
     named = config.data_root or os.environ.get("LIRF_KIT_DATA")
     return Path(named) if named else platformdirs.user_cache_path("lirf_kit") / "data"
 

@@ -96,7 +96,7 @@ def _decode_all(files, image_size, boxes, skip_unreadable):
 
 
 def _decode_chunk(files, boxes, image_size):
-    """Decode some files; return their pixels, a sentence for each that can't be read (else None), and if all are grey."""
+    """Decode some files; return their pixels, for each a sentence if it can't be read, and whether all are grey."""
     pixels = numpy.zeros((len(files), 3, image_size, image_size), numpy.uint8)
     sentences, grey = [], True
     for place, (file, box) in enumerate(zip(files, boxes)):

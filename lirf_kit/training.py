@@ -129,10 +129,9 @@ def _train_epoch(state, data, config):
 
 
 def train_step(state, images, labels, config):
-    """Learn from one batch of uint8 images (N, C, H, W); return the loss: cross-entropy, smoothed as the config says."""
-    forward = (
-        state.forward if len(labels) == config.batch_size else state.network
-    )  # a smaller batch: don't compile anew
+    """Learn from one batch of uint8 images (N, C, H, W); return the loss, cross-entropy with label smoothing."""
+    # the last, smaller batch would be compiled anew
+    forward = state.forward if len(labels) == config.batch_size else state.network
     with autocast(config, labels.device):
         logits = forward(images)  # (N, K)
     loss = functional.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
