@@ -94,6 +94,12 @@ class Config:
     )
     # picture
     perplexity: float = _knob(30.0, "picture", "neighbours that t-SNE lets each point feel", above=1)
+    tsne_engine: str = _knob(
+        "auto",
+        "picture",
+        "who computes t-SNE: scikit-learn, or TorchDR (the extra lirf-kit[gpu]); auto: TorchDR if it is there, on CUDA",
+        choices=("auto", "sklearn", "torchdr"),
+    )
     # machine
     data_root: str = _knob(
         "", "machine", "folder of downloads and decoded images; else LIRF_KIT_DATA or a cache folder"

@@ -1,5 +1,8 @@
 """Final-layer features of a network, and where t-SNE puts them in the plane."""
 
+import importlib.util
+
+import joblib
 import numpy
 import torch
 from sklearn.manifold import TSNE
@@ -9,6 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from lirf_kit.config import LirfError, check_choice
 from lirf_kit.networks import evaluation_mode, predict
 
+PARALLEL_FROM = 2000  # images; with fewer, starting a process costs more than it saves
 START_WIDTH = 1e-4  # the standard deviation of a start embedding, as scikit-learn scales its own
 
 
@@ -37,14 +41,14 @@ def extract_features(network, part, layer="features"):
 
 
 def embed_tsne(features, config, start=None):
-    """Embed features in the plane by t-SNE (van der Maaten & Hinton 2008; scikit-learn's).
+    """Embed features in the plane by t-SNE (van der Maaten & Hinton 2008).
 
     Parameters
     ----------
     features : numpy.ndarray
         (N, D).
     config : Config
-        Reads `perplexity` and `seed`.
+        Reads `perplexity`, `tsne_engine` and `seed`.
     start : numpy.ndarray, optional
         (N, 2), an earlier embedding of the same images. The points set out from there, shrunk to a dot, so that the
         islands of the two pictures lie in the same places. Without it they start from the principal components.
@@ -64,11 +68,30 @@ def embed_tsne(features, config, start=None):
     if start is not None and start.shape != (len(features), 2):
         raise LirfError(f"start must have the shape ({len(features)}, 2), not {start.shape}")
     init = "pca" if start is None else (start / start.std() * START_WIDTH).astype(numpy.float32)
-    return TSNE(perplexity=config.perplexity, init=init, random_state=config.seed).fit_transform(features)
+    if _engine(config) == "sklearn":
+        return TSNE(perplexity=config.perplexity, init=init, random_state=config.seed).fit_transform(features)
+    import torchdr
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    start = init if start is None else torch.from_numpy(init)
+    engine = torchdr.TSNE(perplexity=config.perplexity, init=start, random_state=config.seed, device=device)
+    return engine.fit_transform(torch.from_numpy(features)).detach().cpu().numpy()
+
+
+def _engine(config):
+    """Return who computes t-SNE, or raise a `LirfError` if it isn't installed."""
+    there = importlib.util.find_spec("torchdr") is not None
+    if config.tsne_engine == "auto":
+        return "torchdr" if there and torch.cuda.is_available() else "sklearn"
+    if config.tsne_engine == "torchdr" and not there:
+        raise LirfError("tsne_engine='torchdr' needs TorchDR: pip install 'lirf-kit[gpu]', or choose 'sklearn'")
+    return config.tsne_engine
 
 
 def embed_networks(networks, part, config, layer="features"):
     """Embed what several networks make of the same images; the first network's picture is where the others start.
+
+    With many images scikit-learn works on the others at the same time, each in a process of its own.
 
     Parameters
     ----------
@@ -76,7 +99,7 @@ def embed_networks(networks, part, config, layer="features"):
         Names and networks, the original first.
     part : ImageData
     config : Config
-        Reads `perplexity` and `seed`.
+        Reads `perplexity`, `tsne_engine` and `seed`.
     layer : {"features", "logits"}
         As for `extract_features`.
 
@@ -85,11 +108,12 @@ def embed_networks(networks, part, config, layer="features"):
     dict of str to numpy.ndarray
         (N, 2) for each name.
     """
-    embeddings, start = {}, None
-    for name, network in networks.items():
-        embeddings[name] = embed_tsne(extract_features(network, part, layer), config, start)
-        start = next(iter(embeddings.values()))
-    return embeddings
+    first, *others = [extract_features(network, part, layer) for network in networks.values()]
+    start = embed_tsne(first, config)
+    parallel = len(part) >= PARALLEL_FROM and _engine(config) == "sklearn"
+    jobs = joblib.Parallel(n_jobs=min(joblib.cpu_count(), max(1, len(others))) if parallel else 1)
+    placed = jobs(joblib.delayed(embed_tsne)(features, config, start) for features in others)
+    return dict(zip(networks, [start, *placed]))
 
 
 def neighbour_accuracy(points, labels, neighbours=10):
