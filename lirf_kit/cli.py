@@ -44,20 +44,22 @@ def _parser():
     """Return the command line's grammar."""
     parser = _Parser(prog="lirf_kit", description="Learning with Recoverable Forgetting, for teaching.")
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--preset", default="digits", metavar="NAME", help="data set and recipe (default: digits)")
     shared.add_argument("--folder", metavar="FOLDER", help="your own images, train/<class>/*, instead of the preset's")
     shared.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
     shared.add_argument("--device", default="auto", metavar="auto|cpu|cuda|mps", help="default: CUDA, then CPU")
     shared.add_argument("--out", default="figures", metavar="FOLDER", help="what is written goes here")
+    recipe = argparse.ArgumentParser(add_help=False)
+    recipe.add_argument("--preset", default="digits", metavar="NAME", help="data set and recipe (default: digits)")
     commands = parser.add_subparsers(required=True, metavar="figures | table | bench | doctor", parser_class=_Parser)
-    figures = commands.add_parser("figures", parents=[shared], help="the whole path once: figures and results")
+    figures = commands.add_parser("figures", parents=[recipe, shared], help="the whole path once: figures and results")
     figures.set_defaults(command=_figures)
-    table = commands.add_parser("table", parents=[shared], help="the results, over seeds and deposit sets if asked")
+    table = commands.add_parser("table", parents=[recipe, shared], help="the results, over seeds and deposit sets if asked")
     table.add_argument("--seeds", type=int, metavar="N", help="so many training seeds, each with 5 random deposit sets")
     table.set_defaults(command=_table)
     bench = commands.add_parser("bench", parents=[shared], help="how fast: the parts, or a preset's whole run")
-    bench.set_defaults(command=_bench, preset=None)
-    doctor = commands.add_parser("doctor", parents=[shared], help="what is installed, and what is missing")
+    bench.add_argument("--preset", metavar="NAME", help="measure this preset's whole run instead of the parts")
+    bench.set_defaults(command=_bench)
+    doctor = commands.add_parser("doctor", parents=[recipe, shared], help="what is installed, and what is missing")
     doctor.set_defaults(command=_doctor)
     return parser
 
@@ -161,6 +163,8 @@ def _path(config):
     parts = lk.split_by_class(data, config.deposit_classes)
     with _timed("original"):
         original = lk.load_or_train(data, config)
+    if original.checkpoint is not None:
+        raise KeyboardInterrupt
     with _timed("deposit"):
         target, deposit_module = lk.load_or_deposit(original, parts.deposit_set, config)
     with _timed("withdraw"):
@@ -188,5 +192,6 @@ def _write_text(text, path):
         beside.write_text(text, encoding="utf-8")
         os.replace(beside, path)
     except OSError as error:
+        beside.unlink(missing_ok=True)
         raise lk.LirfError(f"out must be a folder that can be written, but {path} can't: {error}") from error
     return path

@@ -1,6 +1,7 @@
 """The data sets by name: each gives its images, labels and class names, and its official test part if it has one."""
 
 import contextlib
+import http.client
 import os
 import tarfile
 import tempfile
@@ -12,7 +13,7 @@ import numpy
 import platformdirs
 import torchvision
 from sklearn.datasets import load_digits
-from torchvision.datasets.utils import download_url
+from torchvision.datasets.utils import check_integrity, download_and_extract_archive, download_url
 
 from lirf_kit.config import LirfError
 from lirf_kit.decoding import decode
@@ -20,6 +21,7 @@ from lirf_kit.decoding import decode
 CUB_URL = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz"
 CUB_MD5 = "97eceeb196236b17998738112f37df78"
 CUB_FILES = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt", "bounding_boxes.txt")
+BROKEN = (OSError, RuntimeError, EOFError, tarfile.TarError, http.client.HTTPException)  # downloads and archives
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,13 @@ def cifar100(config):
 def _cifar(dataset, config):
     """Return a CIFAR by torchvision, which downloads it on first use and checks every file's checksum."""
     root = data_root(config)
+    names = root / dataset.base_folder / dataset.meta["filename"]
     with _locked(root, dataset.__name__):
         try:
+            if not check_integrity(names, dataset.meta["md5"]):  # torchvision extracts anew for any file but this one
+                download_and_extract_archive(dataset.url, root, filename=dataset.filename, md5=dataset.tgz_md5)
             parts = [dataset(root, train=train, download=True) for train in (True, False)]
-        except (OSError, RuntimeError, EOFError, tarfile.TarError) as error:
+        except BROKEN as error:
             raise LirfError(
                 f"{dataset.__name__} can't be had: {error}; the next call begins again. Without a network, put "
                 f"{dataset.filename} from {dataset.url} into {root}"
@@ -111,7 +116,7 @@ def _cub_folder(root):
             with tarfile.open(archive) as tar:
                 tar.extractall(beside, filter="data")  # refuses paths that leave the folder
             os.rename(Path(beside, "CUB_200_2011"), folder)
-    except (OSError, RuntimeError, EOFError, tarfile.TarError) as error:
+    except BROKEN as error:
         raise LirfError(
             f"CUB-200-2011 can't be had: {error}; the next call begins again. Without a network, put {archive.name} "
             f"from {CUB_URL} into {root}"
@@ -124,9 +129,11 @@ def _cub_index(folder):
     try:
         lines = {name: (folder / name).read_text().split("\n") for name in CUB_FILES}
         rows = {name: dict(line.split(" ", 1) for line in lines[name] if line) for name in CUB_FILES}
-    except (OSError, ValueError) as error:
+        names, labels, splits, classes, boxes = (rows[name] for name in CUB_FILES)
+        is_test = {number: {"0": True, "1": False}[split] for number, split in splits.items()}
+        boxes = {number: _box(*box.split()) for number, box in boxes.items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise LirfError(f"the index of CUB-200-2011 in {folder} can't be read: {error}") from error
-    names, labels, splits, classes, boxes = (rows[name] for name in CUB_FILES)
     for name in ("image_class_labels.txt", "train_test_split.txt", "bounding_boxes.txt"):
         if rows[name].keys() != names.keys():
             raise LirfError(f"{folder / name} must have one line for each image of images.txt, and no other")
@@ -139,10 +146,14 @@ def _cub_index(folder):
     return (
         list(names.values()),
         numpy.array([place[labels[number]] for number in names], dtype=numpy.int64),
-        numpy.array([splits[number] == "0" for number in names]),
-        [tuple(float(side) for side in boxes[number].split()) for number in names],
+        numpy.array([is_test[number] for number in names]),
+        [boxes[number] for number in names],
         tuple(name.split(".", 1)[-1].replace("_", " ") for name in classes.values()),
     )
+
+
+def _box(left, top, width, height):
+    return float(left), float(top), float(width), float(height)
 
 
 def folder(config):
@@ -168,6 +179,10 @@ def folder(config):
     files, labels, is_test = zip(*listed)
     images, kept = decode(list(files), config.image_size, data_root(config), None, config.skip_unreadable)
     labels, is_test = numpy.array(labels, dtype=numpy.int64)[kept], numpy.array(is_test)[kept]
+    for part, there in {"train": ~is_test, "test": is_test if test else ~is_test}.items():
+        for label, name in enumerate(train):
+            if label not in labels[there]:
+                raise LirfError(f"folder must have images of each class, but of {root / part / name} none can be read")
     return Source(images, labels, tuple(train), is_test if test else None)
 
 

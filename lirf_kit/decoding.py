@@ -25,7 +25,7 @@ CHUNK = 256  # files that a worker decodes at a time
 def decode(files, image_size, cache, boxes=None, skip_unreadable=False):
     """Decode image files into one array, or load what an earlier call made of the same files.
 
-    Each image is cropped to its box, scaled so that its shorter side fits, and cropped to a square around its centre.
+    Each image is cropped to its box, then to a square around its centre, and scaled.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def _decode_chunk(files, boxes, image_size):
     for place, (file, box) in enumerate(zip(files, boxes)):
         try:
             image = _open(file)
-            grey = grey and image.mode in ("1", "L", "LA", "I;16")
+            grey = grey and image.mode in ("1", "L", "LA", "I", "I;16")
             pixels[place] = _square(image.convert("RGB"), box, image_size)
             sentences.append(None)
         except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
@@ -117,22 +117,22 @@ def _open(file):
         try:
             image = PIL.Image.open(file)
             image.load()
+            if image.mode in ("I", "I;16"):  # 16 bits of grey, of which Pillow would keep the lowest 255 levels
+                image = image.point(lambda level: level * (1 / 257) + 0.5)
         except PIL.Image.DecompressionBombWarning as warning:
             raise ValueError(warning) from None
     return image
 
 
 def _square(image, box, image_size):
-    """Crop to the box, scale the shorter side to the size, crop the centre: uint8, (3, H, W)."""
+    """Crop to the box, crop the largest square around the centre, scale it: uint8, (3, H, W)."""
     if box is not None:
         left, top, width, height = box
         image = image.crop((left, top, left + width, top + height))
-    scale = image_size / min(image.size)
-    width, height = (max(image_size, round(side * scale)) for side in image.size)
-    if (width, height) != image.size:
-        image = image.resize((width, height), PIL.Image.Resampling.BICUBIC)
-    left, top = (width - image_size) // 2, (height - image_size) // 2
-    image = image.crop((left, top, left + image_size, top + image_size))
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    square = (left, top, left + side, top + side)
+    image = image.resize((image_size, image_size), PIL.Image.Resampling.BICUBIC, square)
     return numpy.asarray(image).transpose(2, 0, 1)
 
 
@@ -147,7 +147,7 @@ def _load(folder, key):
         if note["key"] != key or len(images) != len(kept):
             raise ValueError("it is of other files")
         return images, kept
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         warnings.warn(f"{folder} can't be used and is made again: {error}", stacklevel=3)
         return None
 

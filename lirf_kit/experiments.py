@@ -10,7 +10,7 @@ from lirf_kit.artifacts import fingerprint, load_run, run_folder, save_run
 from lirf_kit.config import LirfError
 from lirf_kit.data import load_dataset
 from lirf_kit.depositing import deposit, start_deposit
-from lirf_kit.devices import progress_bar
+from lirf_kit.devices import prepare, progress_bar
 from lirf_kit.metrics import results_table
 from lirf_kit.networks import build_network
 from lirf_kit.partition import split_by_class
@@ -54,6 +54,7 @@ def load_or_train(data, config):
     network = build_network(config, data.images.shape[1], len(data.class_names))
     network.layers.load_state_dict(weights)
     network.history = metrics["history"]
+    prepare(network)
     return network.eval()
 
 
@@ -149,6 +150,8 @@ def results_over_seeds(config, seeds, deposit_sets=5, on="test"):
             turned = config.replace(seed=seed)
             data = load_dataset(turned)
             original = load_or_train(data, turned)
+            if original.checkpoint is not None:  # interrupted: no row of a half-trained network
+                raise KeyboardInterrupt
             sets = random_deposit_sets(len(data.class_names), deposit_sets, seed)
         parts = split_by_class(data, sets[place])
         target, deposit_module = load_or_deposit(original, parts.deposit_set, turned)

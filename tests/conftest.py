@@ -14,8 +14,9 @@ import lirf_kit as lk
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path, monkeypatch):
-    """Every test keeps its runs in a folder of its own; returns it (it isn't there yet)."""
+    """Every test keeps its runs and its data in folders of its own; returns that of the runs (it isn't there yet)."""
     monkeypatch.setenv("LIRF_KIT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("LIRF_KIT_DATA", str(tmp_path / "data"))
     return tmp_path / "home"
 
 

@@ -104,12 +104,13 @@ def test_a_folder_that_cannot_be_written_ends_before_any_training(no_training, t
 def test_a_table_that_cannot_be_written_leaves_the_old_one(tmp_path, capsys, monkeypatch):
     (tmp_path / "results-digits.csv").write_text("old")
 
-    def full(*_, **__):
+    def full(path, text, **_):
+        path.write_bytes(text.encode()[:10])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pandas.DataFrame, "to_csv", full)
+    monkeypatch.setattr("pathlib.Path.write_text", full)
     said = fails(capsys, "table", "--out", tmp_path, "--device", "cpu")
-    assert "the table can't be written to" in said and "No space left" in said
+    assert "out must be a folder that can be written, but" in said and "No space left" in said
     assert [path.name for path in tmp_path.iterdir() if path.name != "home"] == ["results-digits.csv"]
     assert (tmp_path / "results-digits.csv").read_text() == "old"
 
@@ -121,6 +122,27 @@ def test_an_interrupted_command_says_so_in_one_sentence(tmp_path, capsys, monkey
     monkeypatch.setattr(lk, "load_dataset", interrupt)
     assert main(["table", "--out", str(tmp_path)]) == 130
     assert capsys.readouterr().err == "lirf_kit: interrupted; what was finished before is kept\n"
+
+
+@pytest.mark.filterwarnings("ignore:interrupted")
+@pytest.mark.parametrize("command", ["figures", "table"])
+def test_a_training_that_was_interrupted_ends_the_command_and_is_gone_on_with_by_the_next(
+    tmp_path, capsys, monkeypatch, command
+):
+    accuracy, calls = lk.training.accuracy, []
+
+    def interrupt(*arguments):
+        calls.append(None)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return accuracy(*arguments)
+
+    monkeypatch.setattr("lirf_kit.training.accuracy", interrupt)
+    assert main([command, "--out", str(tmp_path / "out"), "--device", "cpu"]) == 130
+    assert "lirf_kit: interrupted; what was finished before is kept\n" in capsys.readouterr().err
+    assert not list((tmp_path / "out").iterdir())
+    assert main(["table", "--out", str(tmp_path / "out"), "--device", "cpu"]) == 0
+    assert len(calls) == 3
 
 
 def test_doctor_says_versions_device_and_kernel(capsys, own_home):

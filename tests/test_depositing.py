@@ -34,7 +34,8 @@ def test_a_deposit_loads_nothing(tiny_original, tiny_parts, tiny, monkeypatch):
 
     for place in (
         "lirf_kit.load_dataset", "lirf_kit.data.load_dataset", "lirf_kit.experiments.load_dataset",
-        "lirf_kit.data.load_digits", "sklearn.datasets.load_digits", "lirf_kit.load_run", "lirf_kit.artifacts.load_run",
+        "lirf_kit.datasets.load_digits", "sklearn.datasets.load_digits", "lirf_kit.datasets.decode",
+        "lirf_kit.load_run", "lirf_kit.artifacts.load_run",
         "torch.utils.data.DataLoader.__iter__", "torch.load", "safetensors.torch.load", "numpy.load",
     ):  # fmt: skip
         monkeypatch.setattr(place, refuse)

@@ -1,3 +1,7 @@
+import functools
+import importlib.util
+
+import joblib
 import numpy
 import pytest
 import torch
@@ -78,3 +82,49 @@ def test_a_start_of_other_images_is_refused(tiny):
     features = numpy.zeros((20, 3), dtype=numpy.float32)
     with pytest.raises(lk.LirfError, match=r"^start must have the shape \(20, 2\), not \(19, 2\)"):
         lk.embed_tsne(features, tiny, start=numpy.zeros((19, 2)))
+
+
+def test_panels_in_parallel_are_the_same_as_one_after_the_other(
+    tiny_original, tiny_deposited, tiny_parts, tiny, monkeypatch
+):
+    networks = {"original": tiny_original, "target": tiny_deposited[0], "recovered": lk.withdraw(*tiny_deposited)}
+    serial = lk.embed_networks(networks, tiny_parts.test, tiny)
+    monkeypatch.setattr("lirf_kit.embedding.PARALLEL_FROM", 10)
+    jobs = []
+    parallel = joblib.Parallel
+    monkeypatch.setattr(joblib, "Parallel", lambda n_jobs: jobs.append(n_jobs) or parallel(n_jobs))
+    found = lk.embed_networks(networks, tiny_parts.test, tiny)
+    assert list(found) == list(serial) and all(numpy.array_equal(found[name], serial[name]) for name in serial)
+    assert jobs == [min(2, joblib.cpu_count())]
+
+
+def test_the_engine_is_torchdr_where_it_is_there_and_on_cuda(tiny, monkeypatch):
+    from lirf_kit.embedding import _engine
+
+    for there, cuda, expected in [
+        (True, True, "torchdr"), (True, False, "sklearn"), (False, True, "sklearn"), (False, False, "sklearn"),
+    ]:  # fmt: skip
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name, there=there: there or None)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
+        assert _engine(tiny) == expected
+        assert _engine(tiny.replace(tsne_engine="sklearn")) == "sklearn"
+
+
+def test_torchdr_where_it_is_not_there_is_answered_by_one_sentence(tiny, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    sentence = r"^tsne_engine='torchdr' needs TorchDR: pip install 'lirf-kit\[gpu\]', or choose 'sklearn'$"
+    with pytest.raises(lk.LirfError, match=sentence):
+        lk.embed_tsne(numpy.zeros((20, 3), dtype=numpy.float32), tiny.replace(tsne_engine="torchdr"))
+
+
+def test_torchdr_keeps_neighbours_as_well_as_scikit_learn(original, parts, config, embeddings, monkeypatch):
+    torchdr = pytest.importorskip("torchdr")
+    monkeypatch.setattr(torchdr, "TSNE", functools.partial(torchdr.TSNE, max_iter=500))  # enough for so few points
+    turned = config.replace(tsne_engine="torchdr")
+    features = lk.extract_features(original, parts.test)
+    first = lk.embed_tsne(features, turned)
+    second = lk.embed_tsne(features, turned, start=first)
+    expected = lk.neighbour_accuracy(embeddings["original"], parts.test.labels)
+    for points in (first, second):
+        assert points.shape == (540, 2)
+        assert lk.neighbour_accuracy(points, parts.test.labels) == pytest.approx(expected, abs=0.02)

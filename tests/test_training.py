@@ -19,6 +19,10 @@ def test_the_history_has_an_entry_for_every_epoch(original, data, config):
     # before anything is learnt the cross-entropy over ten classes is about ln 10 = 2.3
     assert 1 < history[0]["loss"] < math.log(10) + 1
     assert history[-1]["validation_accuracy"] == lk.accuracy(original, data.validation)
+    for entry in history:  # the seconds are of training and validation, the speed of training alone
+        assert entry["images_per_second"] > len(data.train) / entry["seconds"] > 0
+        assert entry["peak_memory"] > 0
+    assert original.checkpoint is None
 
 
 def test_training_follows_the_seed_and_no_global_generator(tiny_data, tiny, tiny_original, same_weights):
@@ -52,3 +56,107 @@ def test_digits_are_never_mirrored(tiny_data, tiny, monkeypatch):
 def test_a_training_that_diverges_names_the_knob(tiny_data, tiny):
     with pytest.raises(lk.LirfError, match="stopped being finite in epoch 1: lower learning_rate, now 1000000000000.0"):
         lk.train_original(tiny_data, tiny.replace(learning_rate=1e12, batch_size=64, epochs=3))
+
+
+# interrupted
+
+
+@pytest.fixture
+def interrupt_at(monkeypatch):
+    """Call it with the number of an epoch, of this and later trainings: its end is never reached."""
+    from lirf_kit import training
+
+    accuracy, calls = training.accuracy, []
+
+    def arm(*epochs):
+        def interrupted(*arguments):
+            calls.append(None)
+            if len(calls) in epochs:
+                raise KeyboardInterrupt
+            return accuracy(*arguments)
+
+        monkeypatch.setattr(training, "accuracy", interrupted)
+
+    return arm
+
+
+@pytest.fixture
+def long(tiny):
+    """Augmented, so that the generator's state counts."""
+    return tiny.replace(epochs=4, crop_padding=1, flip=True)
+
+
+def without_speed(history):
+    return [{key: entry[key] for key in ("epoch", "loss", "validation_accuracy")} for entry in history]
+
+
+def test_an_interrupted_training_returns_the_last_finished_epoch(tiny_data, long, interrupt_at, same_weights):
+    interrupt_at(3)
+    with pytest.warns(UserWarning, match="^interrupted: this network is that of epoch 2 of 4$"):
+        network = lk.train_original(tiny_data, long)
+    assert [entry["epoch"] for entry in network.history] == [1, 2] and not network.training
+    assert lk.accuracy(network, tiny_data.validation) == network.history[-1]["validation_accuracy"]
+    resumed = lk.train_original(tiny_data, long, resume=network.checkpoint)
+    whole = lk.train_original(tiny_data, long)
+    assert same_weights(resumed, whole) and without_speed(resumed.history) == without_speed(whole.history)
+    assert len(network.history) == 2  # what was returned first is as it was
+
+
+def test_an_interrupt_before_the_first_epoch_is_finished_comes_through(tiny_data, long, interrupt_at, own_home):
+    interrupt_at(1)
+    with pytest.raises(KeyboardInterrupt):
+        lk.load_or_train(tiny_data, long)
+    assert not own_home.exists() or not list(own_home.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore:interrupted")
+def test_an_interrupted_original_is_resumed_and_ends_as_if_it_had_not_been(
+    tiny_data, long, interrupt_at, same_weights, own_home
+):
+    whole = lk.train_original(tiny_data, long)
+    interrupt_at(2, 3, 5)  # in the 2nd epoch; at once on going on; and in the 4th (2 + 1 more calls)
+    epochs = []
+    for _ in range(3):
+        network = lk.load_or_train(tiny_data, long)
+        epochs.append(len(network.history))
+        assert [path.name.split("-")[0] for path in own_home.iterdir()] == ["unfinished"]
+    assert epochs == [1, 1, 2]
+    network = lk.load_or_train(tiny_data, long)
+    assert [path.name.split("-")[0] for path in own_home.iterdir()] == ["original"]
+    for finished in (network, lk.load_or_train(tiny_data, long)):
+        assert same_weights(finished, whole) and finished.checkpoint is None
+        assert without_speed(finished.history) == without_speed(whole.history)
+
+
+@pytest.mark.filterwarnings("ignore:interrupted")
+def test_another_config_does_not_go_on_from_an_interrupted_original(tiny_data, long, interrupt_at, same_weights):
+    interrupt_at(3)
+    lk.load_or_train(tiny_data, long)
+    other = long.replace(learning_rate=0.05)
+    assert same_weights(lk.load_or_train(tiny_data, other), lk.train_original(tiny_data, other))
+
+
+@pytest.mark.filterwarnings("ignore:interrupted")
+def test_a_damaged_interrupted_original_is_trained_from_the_start(
+    tiny_data, long, interrupt_at, same_weights, own_home
+):
+    interrupt_at(3)
+    lk.load_or_train(tiny_data, long)
+    (unfinished,) = own_home.iterdir()
+    (unfinished / "weights.safetensors").write_bytes(b"")
+    with pytest.warns(UserWarning, match="unfinished-.* can't be used and is made again"):
+        network = lk.load_or_train(tiny_data, long)
+    assert same_weights(network, lk.train_original(tiny_data, long)) and len(network.history) == 4
+
+
+def test_a_loaded_original_deposits_to_the_last_digit_as_a_trained_one(tiny_data, tiny_parts, tiny, same_weights):
+    trained, loaded = (lk.load_or_train(tiny_data, tiny) for _ in range(2))
+    deposits = [lk.deposit(network, tiny_parts.deposit_set, tiny) for network in (trained, loaded)]
+    assert same_weights(deposits[0][0], deposits[1][0]) and same_weights(deposits[0][1], deposits[1][1])
+
+
+@pytest.mark.filterwarnings("ignore:interrupted")
+def test_an_interrupt_ends_the_runs_over_seeds_without_a_half_trained_row(tiny, interrupt_at):
+    interrupt_at(2)
+    with pytest.raises(KeyboardInterrupt):
+        lk.results_over_seeds(tiny, seeds=1, deposit_sets=1)

@@ -1,0 +1,149 @@
+import contextlib
+import re
+import shutil
+
+import pytest
+import torch
+
+import lirf_kit as lk
+from lirf_kit import devices
+
+NEEDS_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+
+
+@pytest.mark.parametrize(
+    "precision, device, expected",
+    [
+        ("auto", "cpu", False),
+        ("auto", "mps", False),
+        ("auto", "cuda", True),
+        ("float32", "cuda", False),
+        ("bfloat16", "cpu", True),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*CUDA is not available")
+def test_autocast_is_for_cuda_or_where_it_is_asked_for(config, precision, device, expected):
+    context = devices.autocast(config.replace(precision=precision), torch.device(device))
+    assert isinstance(context, torch.autocast if expected else contextlib.nullcontext)
+    assert not expected or context.fast_dtype == torch.bfloat16
+
+
+def test_within_autocast_a_product_is_bfloat16_and_after_it_float32(config):
+    matrix = torch.ones(2, 2)
+    with devices.autocast(config.replace(precision="bfloat16"), torch.device("cpu")):
+        assert (matrix @ matrix).dtype == torch.bfloat16
+    assert (matrix @ matrix).dtype == torch.float32
+
+
+def test_weights_lie_as_convolutions_like_them_best(tiny_original):
+    weights = [weight for weight in tiny_original.parameters() if weight.ndim == 4]
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
+
+
+def test_bfloat16_trains_and_deposits_with_weights_in_float32(tiny_data, tiny_parts, tiny, tiny_original):
+    half = tiny.replace(precision="bfloat16")
+    network = lk.train_original(tiny_data, half)
+    target, module = lk.deposit(network, tiny_parts.deposit_set, half)
+    for each in (network, target, module):
+        assert {value.dtype for value in each.parameters()} == {torch.float32}
+        assert all(value.isfinite().all() for value in each.parameters())
+    loss, exact = network.history[-1]["loss"], tiny_original.history[-1]["loss"]
+    assert loss != exact and loss == pytest.approx(exact, rel=0.05)
+
+
+def test_without_a_compiler_training_is_not_compiled_and_says_so(
+    tiny_data, tiny, tiny_original, same_weights, monkeypatch
+):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(torch, "compile", None)
+    with pytest.warns(UserWarning, match="^compile=True needs a C\\+\\+ compiler, .*not compiled"):
+        network = lk.train_original(tiny_data, tiny.replace(compile=True))
+    assert same_weights(network, tiny_original)
+
+
+def test_with_a_compiler_full_batches_go_through_what_it_made(
+    tiny_data, tiny, tiny_original, same_weights, monkeypatch, recwarn
+):
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    sizes = []
+    monkeypatch.setattr(torch, "compile", lambda network: lambda images: sizes.append(len(images)) or network(images))
+    network = lk.train_original(tiny_data, tiny.replace(compile=True))
+    assert same_weights(network, tiny_original) and not recwarn.list
+    assert sizes == [256] * (2 * (len(tiny_data.train) // 256))  # the last, smaller batch would be compiled anew
+
+
+class Pictures:
+    """Stands for images: knows how many bytes they are, and says what is done with them."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def numel(self):
+        return self.count
+
+    def to(self, device):
+        return f"on {device.type}"
+
+    def pin_memory(self):
+        return "pinned on the host"
+
+
+@pytest.mark.parametrize(
+    "images_on, share_of_free, expected",
+    [
+        ("auto", 0.4, "on cuda"),
+        ("auto", 0.6, "pinned on the host"),
+        ("device", 0.6, "on cuda"),
+        ("host", 0.1, "pinned on the host"),
+    ],
+)
+def test_images_live_on_the_device_where_they_fit(config, monkeypatch, capsys, images_on, share_of_free, expected):
+    free = 2**32
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 2 * free))
+    images = Pictures(int(share_of_free * free))
+    assert devices.place_images(images, config.replace(images_on=images_on), torch.device("cuda")) == expected
+    said = "the images need 2.4 GiB of 4.0 free: they stay on the host, streamed\n"
+    assert capsys.readouterr().out == (said if (images_on, share_of_free) == ("auto", 0.6) else "")
+
+
+@pytest.mark.parametrize("images_on", ["auto", "device", "host"])
+def test_on_the_cpu_images_are_where_they_are(config, images_on):
+    images = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
+    assert devices.place_images(images, config.replace(images_on=images_on), torch.device("cpu")) is images
+
+
+@NEEDS_A_GPU
+def test_images_on_the_host_give_the_same_batches_and_the_same_network(tiny, same_weights):
+    found = []
+    for images_on in ("device", "host"):
+        turned = tiny.replace(device="cuda", images_on=images_on, crop_padding=1, flip=True, precision="float32")
+        data = lk.load_dataset(turned)
+        assert data.images.device.type == ("cuda" if images_on == "device" else "cpu")
+        drawn = list(lk.batches(data.train, 256, torch.Generator("cuda").manual_seed(0), 1, flip=True))
+        assert all(images.device.type == labels.device.type == "cuda" for images, labels in drawn)
+        found.append((drawn, lk.accuracy(lk.train_original(data, turned), data.validation)))
+    for one, other in zip(found[0][0], found[1][0]):
+        assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
+    assert found[0][1] == pytest.approx(found[1][1], abs=2)
+
+
+@pytest.mark.parametrize("step", ["training.train_step", "depositing.deposit_terms"])
+def test_too_little_memory_is_answered_by_the_knobs_to_turn(
+    tiny_data, tiny_parts, tiny, tiny_original, monkeypatch, step
+):
+    def too_much(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    monkeypatch.setattr(f"lirf_kit.{step}", too_much)
+    sentence = "the device's memory is too small: lower batch_size, now 256, or deposit_batch_size, now 64, or set"
+    with pytest.raises(lk.LirfError, match=f"^{re.escape(sentence)} images_on='host'$"):
+        if "train" in step:
+            lk.train_original(tiny_data, tiny)
+        else:
+            lk.deposit(tiny_original, tiny_parts.deposit_set, tiny)
+
+
+def test_peak_memory_is_that_of_this_process_in_mib():
+    peak = devices.peak_memory(torch.device("cpu"))
+    assert 100 < peak < 100_000  # torch alone takes more than 100
+    assert devices.peak_memory(torch.device("cpu")) >= peak
