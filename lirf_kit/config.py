@@ -89,6 +89,12 @@ class Config:
     # picture
     perplexity: float = _knob(30.0, "picture", "neighbours that t-SNE lets each point feel", above=1)
     # machine
+    threads: int = _knob(
+        1,
+        "optimiser",
+        "of the CPU in training and deposit; 0 leaves it to PyTorch; a second one gains little on small networks",
+        minimum=0,
+    )
     device: str = _knob("auto", "machine", "where tensors live", choices=("auto", "cpu", "cuda", "mps"))
 
     def __post_init__(self):
@@ -96,7 +102,10 @@ class Config:
             value = _plain(getattr(self, knob.name), type(knob.default))
             object.__setattr__(self, knob.name, value)
             _check(knob, value)
-        check_choice("split_after", self.split_after, tuple(range(1, len(self.widths) + 1)))
+        stages = len(self.widths)
+        if self.split_after > stages:
+            allowed = _join(range(1, stages + 1))
+            raise LirfError(f"split_after must be {allowed}, not {self.split_after}: widths has {stages} stages")
 
     def replace(self, **changes):
         """Return a copy with some knobs turned; an unknown knob raises `LirfError`."""
@@ -218,5 +227,6 @@ def preset(name):
     LirfError
         If there is no such preset.
     """
-    check_choice("preset", name, tuple(_PRESETS))
+    if name not in _PRESETS:
+        raise LirfError(f"preset must be one of {', '.join(_PRESETS)}, not {name!r}")
     return _PRESETS[name]

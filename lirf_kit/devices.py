@@ -1,5 +1,6 @@
 """The machine: the device that the tensors live on, seeded generators, progress bars."""
 
+import contextlib
 import os
 
 import torch
@@ -26,13 +27,32 @@ def resolve_device(name):
     if name == "auto":
         return torch.device("cuda" if available["cuda"] else "cpu")
     if not available[name]:
-        raise LirfError(f"device must be one that this machine has, not {name!r}: choose device='auto' or 'cpu'")
+        raise LirfError(f"device must be one that this machine has, not {name!r}: choose 'auto' or 'cpu'")
     return torch.device(name)
 
 
 def seeded_generator(seed, device):
-    """Return a random number generator of its own on a device; nothing in the kit draws from torch's global one."""
+    """Return a generator of random numbers on a device; no batch, crop or label is drawn from torch's global one."""
     return torch.Generator(device).manual_seed(seed)
+
+
+@contextlib.contextmanager
+def cpu_threads(config):
+    """Compute with so many CPU threads as the config's `threads` says; 0 changes nothing.
+
+    On networks as small as the digits' a second thread gains little, and on a busy machine waiting for it costs much.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(config.threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def all_finite(network):
+    """Whether no weight or statistic of a network is infinite or not a number."""
+    return all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values())
 
 
 def progress_bar(*arguments, **keywords):

@@ -1,5 +1,6 @@
 """The original network T_0, trained on everything."""
 
+import math
 import time
 
 import torch
@@ -7,7 +8,7 @@ from torch import nn
 
 from lirf_kit.config import LirfError
 from lirf_kit.data import batches
-from lirf_kit.devices import progress_bar, seeded_generator
+from lirf_kit.devices import all_finite, cpu_threads, progress_bar, seeded_generator
 from lirf_kit.metrics import accuracy
 from lirf_kit.networks import build_network
 
@@ -43,27 +44,28 @@ def train_original(data, config):
     )
     loss_function = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
     progress = progress_bar(range(1, config.epochs + 1), desc="train the original", unit="epoch")
-    for epoch in progress:
-        start, total = time.perf_counter(), 0.0
-        network.train()
-        for images, labels in batches(data.train, config.batch_size, generator, config.crop_padding, config.flip):
-            loss = loss_function(network(images), labels)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            total += loss.detach() * len(labels)
-        mean_loss = float(total) / len(data.train)
-        if not torch.isfinite(torch.tensor(mean_loss)):
-            raise LirfError(
-                f"the training loss stopped being finite in epoch {epoch}: lower learning_rate, now "
-                f"{config.learning_rate}"
-            )
-        validation_accuracy = accuracy(network, data.validation)
-        seconds = time.perf_counter() - start
-        entry = {"epoch": epoch, "loss": mean_loss, "validation_accuracy": validation_accuracy, "seconds": seconds}
-        network.history.append(entry)
-        progress.set_postfix(loss=f"{mean_loss:.3f}", validation=f"{validation_accuracy:.1f} %")
+    with cpu_threads(config):
+        for epoch in progress:
+            start, total = time.perf_counter(), 0.0
+            network.train()
+            for images, labels in batches(data.train, config.batch_size, generator, config.crop_padding, config.flip):
+                loss = loss_function(network(images), labels)
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+                total += loss.detach() * len(labels)
+            mean_loss = float(total) / len(data.train)
+            if not math.isfinite(mean_loss) or not all_finite(network):
+                raise LirfError(
+                    f"the training loss stopped being finite in epoch {epoch}: lower learning_rate, now "
+                    f"{config.learning_rate}"
+                )
+            validation_accuracy = accuracy(network, data.validation)
+            seconds = time.perf_counter() - start
+            entry = {"epoch": epoch, "loss": mean_loss, "validation_accuracy": validation_accuracy, "seconds": seconds}
+            network.history.append(entry)
+            progress.set_postfix(loss=f"{mean_loss:.3f}", validation=f"{validation_accuracy:.1f} %")
     return network.eval()
 
 
