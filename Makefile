@@ -5,9 +5,6 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
-# on networks this small a second thread gains little, and on a busy machine waiting for it costs much
-notebooks test: export OMP_NUM_THREADS ?= 1
-
 .DEFAULT_GOAL := help
 .PHONY: help figures table lab notebooks test lint clean
 
@@ -24,8 +21,9 @@ lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir notebooks
 
 notebooks: $(READY) ## run every notebook and write it back with its outputs
-	TQDM_DISABLE=1 $(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.timeout=300 \
-		--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False $(NOTEBOOKS)
+	home=$$(mktemp -d); LIRF_KIT_HOME=$$home TQDM_DISABLE=1 $(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.timeout=300 \
+		--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False $(NOTEBOOKS); \
+		status=$$?; rm -rf $$home; exit $$status
 
 test: $(READY) ## the tests, then every notebook
 	$(BIN)/python -m pytest tests

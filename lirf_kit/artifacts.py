@@ -20,6 +20,16 @@ import torch
 
 from lirf_kit import __version__
 
+MADE_BY = (
+    "config",
+    "data",
+    "depositing",
+    "devices",
+    "losses",
+    "networks",
+    "training",
+    "withdrawing",
+)  # changed code, other runs
 FILES = ("weights.safetensors", "metrics.json")  # what made_from.json holds checksums of
 
 
@@ -30,7 +40,7 @@ def home():
 
 def run_folder(kind, made_from):
     """Return the folder of the run that was made from something, whether or not it is there."""
-    return home() / f"{kind}-{_digest(_canonical(made_from))[:16]}"
+    return home() / f"{kind}-{_digest(_canonical(made_from, _version()))[:16]}"
 
 
 def save_run(kind, made_from, weights, metrics):
@@ -106,7 +116,7 @@ def _write(folder, made_from, weights, metrics):
         "metrics.json": json.dumps(metrics, indent=1).encode(),
     }
     checksums = {name: _digest(content) for name, content in contents.items()}
-    note = {"version": __version__, "made_from": made_from, "sha256": checksums}
+    note = {"version": _version(), "made_from": made_from, "sha256": checksums}
     contents["made_from.json"] = json.dumps(note, indent=1).encode()
     for name, content in contents.items():
         with open(folder / name, "wb") as file:
@@ -118,7 +128,7 @@ def _write(folder, made_from, weights, metrics):
 def _read(folder, made_from):
     """Read a run's files; raise a `ValueError` if one isn't what `made_from.json` promises."""
     note = json.loads((folder / "made_from.json").read_bytes())
-    if _canonical(note["made_from"], note["version"]) != _canonical(made_from):
+    if _canonical(note["made_from"], note["version"]) != _canonical(made_from, _version()):
         raise ValueError("it was made from something else")
     contents = {name: (folder / name).read_bytes() for name in FILES}
     for name, content in contents.items():
@@ -127,7 +137,13 @@ def _read(folder, made_from):
     return safetensors.torch.load(contents["weights.safetensors"]), json.loads(contents["metrics.json"])
 
 
-def _canonical(made_from, version=__version__):
+def _version():
+    """Return the package's version with a hash of the code that makes runs: who edits a loss gets a new run."""
+    sources = b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in MADE_BY)
+    return f"{__version__} {_digest(sources)[:16]}"
+
+
+def _canonical(made_from, version):
     """Write what made a run, and the package's version, in one way only."""
     return json.dumps([version, made_from], sort_keys=True).encode()
 

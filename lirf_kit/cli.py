@@ -12,20 +12,36 @@ import warnings
 from pathlib import Path
 
 import lirf_kit as lk
-from lirf_kit import bench
-from lirf_kit.artifacts import home
-from lirf_kit.figures import writable_folder
 
-PACKAGES = ("torch", "torchvision", "scikit-learn", "matplotlib", "pandas", "safetensors")
-NOTEBOOK_PACKAGES = ("jupyterlab", "ipykernel", "ipywidgets", "nbval")
+PACKAGES = (
+    "filelock",
+    "joblib",
+    "matplotlib",
+    "numpy",
+    "pandas",
+    "pillow",
+    "platformdirs",
+    "safetensors",
+    "scikit-learn",
+    "torch",
+    "torchvision",
+    "tqdm",
+)
+NOTEBOOK_PACKAGES = ("jupyterlab", "ipykernel", "ipywidgets", "nbconvert", "nbval")
 
 
 def main(arguments=None):
     """Run a command; return its exit status: 0, or 2 after one sentence that says what was wrong."""
     options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a letter of ours is no reason to stop
     warnings.formatwarning = lambda message, *_, **__: f"{message}\n"
     try:
         options.command(options)
+    except ModuleNotFoundError as error:
+        print(f"lirf_kit: {error.name} is missing: python -m lirf_kit doctor says what to do", file=sys.stderr)
+        return 2
     except lk.LirfError as error:
         print(f"lirf_kit: {error}", file=sys.stderr)
         return 2
@@ -53,7 +69,7 @@ def _parser():
     commands = parser.add_subparsers(required=True, metavar="figures | table | bench | doctor", parser_class=_Parser)
     figures = commands.add_parser("figures", parents=[recipe, shared], help="the whole path once: figures and results")
     figures.set_defaults(command=_figures)
-    table = commands.add_parser("table", parents=[recipe, shared], help="the results, over seeds and deposit sets if asked")
+    table = commands.add_parser("table", parents=[recipe, shared], help="the results, over seeds if asked")
     table.add_argument("--seeds", type=int, metavar="N", help="so many training seeds, each with 5 random deposit sets")
     table.set_defaults(command=_table)
     bench = commands.add_parser("bench", parents=[shared], help="how fast: the parts, or a preset's whole run")
@@ -66,7 +82,7 @@ def _parser():
 
 def _figures(options):
     """Walk the whole path once, and write its figures and its table."""
-    out, config = writable_folder(options.out), _config(options)
+    config, out = _config(options), _folder(options)
     data, parts, networks = _path(config)
     table = lk.results_table(networks, parts)
     with _timed("features and t-SNE"):
@@ -81,50 +97,57 @@ def _figures(options):
     with _timed("drawing and writing"):
         written = [lk.save_figure(figure, out, f"{name}-{options.preset}")[0] for name, figure in pictures.items()]
         written.append(_write_text(table.to_csv(), out / f"results-{options.preset}.csv"))
-    print(f"\n{table}\n\nwritten, the figures also as SVG and PDF: {', '.join(str(path) for path in written)}")
+    print(f"\n{table.to_string(na_rep='–')}")
+    print(f"\nwritten, the figures also as SVG and PDF: {', '.join(str(path) for path in written)}")
 
 
 def _table(options):
     """Print the results of one run, or their mean and standard deviation over many."""
-    out, config = writable_folder(options.out), _config(options)
+    config = _config(options)
+    if options.seeds is not None and options.seeds < 1:
+        raise lk.LirfError(f"seeds must be at least 1, not {options.seeds}")
+    out = _folder(options)
     if options.seeds is None:
         _, parts, networks = _path(config)
         table = lk.results_table(networks, parts)
-        print(f"\n{table}")
         path = _write_text(table.to_csv(), out / f"results-{options.preset}.csv")
+        print(f"\n{table.to_string(na_rep='–')}")
     else:
         results = lk.results_over_seeds(config, options.seeds)
-        print(f"\ntest part, all classes: mean ± standard deviation over n runs\n{lk.summary(results).to_string()}")
         path = _write_text(results.to_csv(index=False), out / f"results-{options.preset}-{options.seeds}-seeds.csv")
+        print(f"\ntest part, all classes: mean ± standard deviation over n runs\n{lk.summary(results).to_string()}")
     print(f"\nwritten: {path}")
 
 
 def _bench(options):
     """Print how fast this machine is, and write it as JSON."""
-    out = writable_folder(options.out)
-    if options.preset is None:
-        lk.resolve_device(options.device)
-        name, results = "bench", bench.bench(options.device)
-    else:
-        name, results = f"bench-{options.preset}", bench.bench_preset(_config(options))
+    from lirf_kit.bench import bench, bench_preset
+
+    config = None if options.preset is None else _config(options)
+    lk.resolve_device(options.device)
+    out = _folder(options)
+    results = bench(options.device) if config is None else bench_preset(config)
+    path = _write_text(json.dumps(results, indent=1), out / f"{'-'.join(filter(None, ['bench', options.preset]))}.json")
     for part, values in results.items():
-        print(f"{part}: {json.dumps(values, indent=2)}" if part != "history" else f"history: {len(values)} epochs")
-    path = _write_text(json.dumps(results, indent=1), out / f"{name}.json")
+        print(f"history: {len(values)} epochs" if part == "history" else f"{part}: {json.dumps(values, indent=2)}")
     print(f"\nwritten: {path}")
 
 
 def _doctor(options):
     """Print what is installed, the device, the notebooks' kernel, and what to do about what is missing."""
-    config = _config(options)
-    print(f"python       {platform.python_version()}")
+    print(f"{'python':<12} {platform.python_version()}")
     missing = [name for name in PACKAGES + NOTEBOOK_PACKAGES if not _print_version(name)]
-    print(f"device       {lk.resolve_device(config.device)} (asked for: {config.device})")
     kernel = _kernel()
-    print(f"kernel       {kernel or 'missing'}")
-    print(f"runs kept in {home()}")
+    print(f"{'kernel':<12} {kernel or 'missing'}")
+    if not set(missing) & set(PACKAGES):
+        from lirf_kit.artifacts import home
+
+        config = _config(options)
+        print(f"{'device':<12} {lk.resolve_device(config.device)} (asked for: {config.device})")
+        print(f"{'runs':<12} {home()}")
     if missing or not kernel:
         print("\nmissing: " + ", ".join(missing or ["the notebooks' kernel, python3"]))
-        print("to mend it: pip install -e '.[dev]' in this environment (or make lab, which does so by itself)")
+        print('to mend it, in the kit\'s folder: python -m pip install -e ".[dev]" (make lab does so by itself)')
     else:
         print("\nall there: make lab opens the notebooks")
 
@@ -155,6 +178,13 @@ def _config(options):
         config = config.replace(dataset="folder", folder=options.folder)
     lk.resolve_device(config.device)
     return config
+
+
+def _folder(options):
+    """Return the folder to write to, made and known to be writable."""
+    from lirf_kit.figures import writable_folder
+
+    return writable_folder(options.out)
 
 
 def _path(config):

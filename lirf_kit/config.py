@@ -117,6 +117,12 @@ class Config:
         choices=("auto", "float32", "bfloat16"),
     )
     compile: bool = _knob(False, "optimiser", "compile the training step, where a C++ compiler is there")
+    threads: int = _knob(
+        1,
+        "optimiser",
+        "of the CPU in training and deposit; 0 leaves it to PyTorch; a second one gains little on small networks",
+        minimum=0,
+    )
     device: str = _knob("auto", "machine", "where tensors live", choices=("auto", "cpu", "cuda", "mps"))
 
     def __post_init__(self):
@@ -124,7 +130,10 @@ class Config:
             value = _plain(getattr(self, knob.name), type(knob.default))
             object.__setattr__(self, knob.name, value)
             _check(knob, value)
-        check_choice("split_after", self.split_after, tuple(range(1, len(self.widths) + 1)))
+        stages = len(self.widths)
+        if self.split_after > stages:
+            allowed = _join(range(1, stages + 1))
+            raise LirfError(f"split_after must be {allowed}, not {self.split_after}: widths has {stages} stages")
 
     def replace(self, **changes):
         """Return a copy with some knobs turned; an unknown knob raises `LirfError`."""
@@ -234,7 +243,7 @@ _CIFAR = {
     "flip": True,
     "batch_size": 128,
     "deposit_batch_size": 128,
-    "precision": "auto",
+    "threads": 0,
 }
 _RESNET18 = {"widths": (64, 128, 256, 512), "blocks_per_stage": 2, "split_after": 3}
 _PRESETS = {
@@ -268,5 +277,6 @@ def preset(name):
     LirfError
         If there is no such preset.
     """
-    check_choice("preset", name, tuple(_PRESETS))
+    if name not in _PRESETS:
+        raise LirfError(f"preset must be one of {', '.join(_PRESETS)}, not {name!r}")
     return _PRESETS[name]

@@ -11,7 +11,7 @@ import torch
 
 from lirf_kit import losses
 from lirf_kit.config import LirfError
-from lirf_kit.devices import autocast, memory_advice, progress_bar, seeded_generator
+from lirf_kit.devices import autocast, cpu_threads, memory_advice, progress_bar, seeded_generator
 from lirf_kit.networks import evaluation_mode, predict, split
 from lirf_kit.training import one_cycle
 from lirf_kit.withdrawing import DepositModule, merge_logits
@@ -46,7 +46,7 @@ def deposit(original, deposit_set, config):
     target, deposit_module = start_deposit(original, deposit_set, config)
     total = config.deposit_epochs * -(-len(deposit_set) // config.deposit_batch_size)
     steps = deposit_steps(original, target, deposit_module, deposit_set, config)
-    with memory_advice(config):
+    with cpu_threads(config), memory_advice(config):
         for _ in progress_bar(steps, desc="deposit", total=total, unit="step"):
             pass
     return target, deposit_module
@@ -92,28 +92,35 @@ def deposit_steps(original, target, deposit_module, deposit_set, config):
         config.weight_decay,
     )
     follow = config.batch_statistics == "updated"
-    for epoch in range(1, config.deposit_epochs + 1):
-        target.lower.train(follow), deposit_module.train(follow)
-        totals = {}
-        order = torch.randperm(len(deposit_set), generator=generator, device=generator.device)
-        for chosen in order.split(config.deposit_batch_size):
-            batch = deposit_set.select(chosen, deposit_set.deposit_classes)
-            terms = deposit_terms(
-                target, deposit_module, batch, [part[chosen] for part in reference], generator, config
-            )
-            optimiser.zero_grad()
-            terms["loss"].backward()
-            norms = [torch.nn.utils.clip_grad_norm_(weights, config.max_gradient_norm) for weights in learners]
-            optimiser.step()
-            schedule.step()
-            terms["gradient_norm"] = torch.stack(norms).norm()
-            for name, term in terms.items():
-                totals[name] = totals.get(name, 0) + term.detach() * len(chosen) / len(deposit_set)
-            yield epoch
-        means = {name: float(total) for name, total in totals.items()}
-        _check_finite(means, epoch, config)
-        target.history.append({"epoch": epoch, "loss": means["loss"]} | means)
-    target.eval(), deposit_module.eval()
+    try:
+        for epoch in range(1, config.deposit_epochs + 1):
+            target.lower.train(follow), deposit_module.train(follow)
+            totals = {}
+            order = torch.randperm(len(deposit_set), generator=generator, device=generator.device)
+            for chosen in order.split(config.deposit_batch_size):
+                batch = deposit_set.select(chosen, deposit_set.deposit_classes)
+                terms = deposit_terms(
+                    target, deposit_module, batch, [part[chosen] for part in reference], generator, config
+                )
+                optimiser.zero_grad()
+                terms["loss"].backward()
+                norms = [torch.nn.utils.clip_grad_norm_(weights, config.max_gradient_norm) for weights in learners]
+                optimiser.step()
+                schedule.step()
+                terms["gradient_norm"] = torch.stack(norms).norm()
+                for name, term in terms.items():
+                    totals[name] = totals.get(name, 0) + term.detach() * len(chosen) / len(deposit_set)
+                yield epoch
+            means = {name: float(total) for name, total in totals.items()}
+            if not all(math.isfinite(mean) for mean in means.values()):
+                raise LirfError(_diverged(epoch, config))
+            target.history.append({"epoch": epoch, "loss": means["loss"]} | means)
+    finally:
+        target.eval(), deposit_module.eval()
+    # what the very last step did shows in no loss
+    answers = predict(lambda part: target(part) + target.upper(deposit_module(part)), deposit_set.images)
+    if not answers.isfinite().all():
+        raise LirfError(_diverged(config.deposit_epochs, config))
 
 
 def original_reference(original, images, config):
@@ -182,13 +189,11 @@ def deposit_terms(target, deposit_module, batch, reference, generator, config):
     return terms
 
 
-def _check_finite(means, epoch, config):
-    """Raise a `LirfError` that names the knobs to turn if a term of this epoch is not finite."""
-    if all(math.isfinite(mean) for mean in means.values()):
-        return
+def _diverged(epoch, config):
+    """Say that the loss stopped being finite, and which knobs to turn."""
     weights = {name: getattr(config, name) for name in ("lambda_at", "lambda_kp", "lambda_re", "lambda_pt")}
     largest = max(weights, key=weights.get)
-    raise LirfError(
+    return (
         f"the deposit's loss stopped being finite in epoch {epoch}: lower deposit_learning_rate, now "
         f"{config.deposit_learning_rate}, max_gradient_norm, now {config.max_gradient_norm}, or {largest}, now "
         f"{weights[largest]}"

@@ -1,8 +1,10 @@
 """The machine: which device the tensors live on, how precise, how much memory."""
 
 import contextlib
+import math
 import os
 import shutil
+import sys
 import warnings
 
 import torch
@@ -31,12 +33,12 @@ def resolve_device(name):
     if name == "auto":
         return torch.device("cuda" if available["cuda"] else "cpu")
     if not available[name]:
-        raise LirfError(f"device must be one that this machine has, not {name!r}: choose device='auto' or 'cpu'")
+        raise LirfError(f"device must be one that this machine has, not {name!r}: choose 'auto' or 'cpu'")
     return torch.device(name)
 
 
 def seeded_generator(seed, device):
-    """Return a random number generator of its own on a device; nothing in the kit draws from torch's global one."""
+    """Return a generator of random numbers on a device; no batch, crop or label is drawn from torch's global one."""
     return torch.Generator(device).manual_seed(seed)
 
 
@@ -110,11 +112,31 @@ def peak_memory(device):
     """Return the most memory that tensors (CUDA) or this process (else) took so far, in MiB."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    import resource
-    import sys
-
+    try:
+        import resource
+    except ModuleNotFoundError:  # on Windows
+        return math.nan
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+@contextlib.contextmanager
+def cpu_threads(config):
+    """Compute with so many CPU threads as the config's `threads` says; 0 changes nothing.
+
+    On networks as small as the digits' a second thread gains little, and on a busy machine waiting for it costs much.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(config.threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def all_finite(network):
+    """Whether no weight or statistic of a network is infinite or not a number."""
+    return all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values())
 
 
 def progress_bar(*arguments, **keywords):

@@ -182,6 +182,12 @@ def summary(results):
         columns = {metric: runs[metric] for metric in ("Pre Acc", "Dep Acc", "Avg Acc", "F", "H Mean")}
         for metric in ("Pre", "Avg"):
             columns[f"Δ{metric}"] = runs[f"{metric} Acc"].values - original[f"{metric} Acc"]
-        spread = {column: f"{values.mean():.2f} ± {values.std():.2f}" for column, values in columns.items()}
-        rows[name] = spread | {"n": len(runs)}
+        rows[name] = {column: _spread(values, column) for column, values in columns.items()} | {"n": len(runs)}
     return pandas.DataFrame.from_dict(rows, orient="index")
+
+
+def _spread(values, column):
+    """Write values as mean ± standard deviation, a difference with its sign; a dash where there are none."""
+    if values.isna().all():
+        return "–"
+    return f"{values.mean():{'+' if column.startswith('Δ') else ''}.2f} ± {values.std():.2f}"

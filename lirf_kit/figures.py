@@ -22,6 +22,7 @@ COOL = (
 WARM = ("#D55E00", "#E69F00", "#CC79A7")
 MARKERS = ("^", "s", "D", "P", "X", "v", "*")
 INK, PALE = "#222222", "#BBBBBB"
+MACHINE = ("seconds", "images_per_second", "peak_memory")  # in a history
 DPI = 110
 FORMATS = ("png", "svg", "pdf")
 
@@ -140,7 +141,7 @@ def plot_history(history, title=""):
     Parameters
     ----------
     history : list of dict
-        `SplitNetwork.history`; its "epoch" is the horizontal axis, "seconds" is left out.
+        `SplitNetwork.history`; its "epoch" is the horizontal axis, what it says of the machine is left out.
     title : str
 
     Returns
@@ -149,7 +150,7 @@ def plot_history(history, title=""):
     """
     if not history:
         raise LirfError("history must have at least one finished epoch, not none")
-    names = [name for name in history[0] if name not in ("epoch", "seconds")]
+    names = [name for name in history[0] if name not in ("epoch", *MACHINE)]
     columns = min(len(names), 4)
     rows = -(-len(names) // columns)
     figure = Figure(figsize=(3.3 * columns, 2.5 * rows + 0.3 * bool(title)), layout="constrained", dpi=DPI)

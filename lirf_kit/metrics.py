@@ -1,9 +1,12 @@
 """The paper's numbers, in percent; arg max over all classes, the same computation for every network and part."""
 
+import math
+
 import pandas
 
 from lirf_kit.config import LirfError, check_choice
 from lirf_kit.networks import evaluation_mode, predict
+from lirf_kit.withdrawing import RecoveredNetwork
 
 
 def accuracy(network, part):
@@ -26,7 +29,7 @@ def accuracy(network, part):
         raise LirfError("accuracy needs a part with at least one image, not an empty one")
     with evaluation_mode(network):
         answers = predict(lambda images: network(images).argmax(dim=1), part.images)
-    return 100 * (answers == part.labels).double().mean().item()
+    return 100 * (answers == part.labels).sum().item() / len(part)
 
 
 def forgetting(original_accuracy, target_accuracy):
@@ -69,17 +72,27 @@ def results_table(networks, parts, on="test"):
     -------
     pandas.DataFrame
         One row a network; the columns Pre Acc, Dep Acc and Avg Acc in percent, F in points, and H Mean, to two
-        decimals.
+        decimals. What has nothing to forget, a recovered network, has no F and H Mean (NaN).
+
+    Raises
+    ------
+    LirfError
+        If there is no original, or if a part is empty, as after a split by samples.
     """
     check_choice("on", on, ("test", "validation"))
     if "original" not in networks:
         raise LirfError(f"networks must include 'original', not only {list(networks)}")
     preserved, deposited = getattr(parts, f"preservation_{on}"), getattr(parts, f"deposit_{on}")
+    if not len(preserved) or not len(deposited):
+        raise LirfError(
+            f"parts must have preserved and deposited {on} images, not {len(preserved)} and {len(deposited)}; a split "
+            "by samples deposits none of them"
+        )
     original_deposited = accuracy(networks["original"], deposited)
     rows = {}
     for name, network in networks.items():
         pre, dep = accuracy(network, preserved), accuracy(network, deposited)
-        forgotten = forgetting(original_deposited, dep)
+        forgotten = math.nan if isinstance(network, RecoveredNetwork) else forgetting(original_deposited, dep)
         rows[name] = {
             "Pre Acc": pre,
             "Dep Acc": dep,

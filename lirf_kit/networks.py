@@ -116,7 +116,7 @@ def build_network(config, channels, num_classes):
         On the config's device, its weights drawn from the config's seed.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+        torch.default_generator.manual_seed(config.seed)
         stem = nn.Sequential(
             nn.Conv2d(channels, config.widths[0], 3, padding=1, bias=False),
             nn.BatchNorm2d(config.widths[0]),
@@ -163,13 +163,14 @@ def split(network, split_after):
 
 @contextlib.contextmanager
 def evaluation_mode(network):
-    """Put a network into evaluation mode, and back into the mode it was in."""
-    was_training = network.training
+    """Put a network into evaluation mode, and each of its layers back into the mode it was in."""
+    modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
         yield
     finally:
-        network.train(was_training)
+        for module, training in modes.items():
+            module.training = training
 
 
 @torch.no_grad()

@@ -126,10 +126,14 @@ def _draw(train, labels, fraction, seed):
     """Draw a stratified share of the training part."""
     if not isinstance(fraction, (int, float)) or not 0 < fraction < 1:
         raise LirfError(f"fraction must be a number above 0 and below 1, not {fraction!r}")
+    if not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise LirfError(f"seed must be a whole number at least 0 and below 2**32, not {seed!r}")
     try:
         return train_test_split(train, train_size=fraction, random_state=seed, stratify=labels)[0]
-    except ValueError as error:
-        raise LirfError(f"fraction must leave samples of each class in both parts, not {fraction}: {error}") from error
+    except ValueError:
+        raise LirfError(
+            f"fraction must leave samples of each class in both parts, but {fraction} of {len(train)} samples doesn't"
+        ) from None
 
 
 def _partition(data, deposited, deposit_classes, whole_evaluation):

@@ -17,8 +17,10 @@ from torch.nn import functional
 from lirf_kit.config import LirfError
 from lirf_kit.data import batches
 from lirf_kit.devices import (
+    all_finite,
     autocast,
     compiled,
+    cpu_threads,
     memory_advice,
     peak_memory,
     prepare,
@@ -63,7 +65,7 @@ def train_original(data, config, resume=None):
         _restore(state, resume)
     progress = progress_bar(total=config.epochs, initial=len(network.history), desc="train the original", unit="epoch")
     try:
-        with progress, memory_advice(config):
+        with progress, cpu_threads(config), memory_advice(config):
             while len(network.history) < config.epochs:
                 _train_epoch(state, data, config)
                 finished = _snapshot(state)
@@ -116,7 +118,7 @@ def _train_epoch(state, data, config):
     synchronise(device)
     trained = time.perf_counter()
     entry = {"epoch": len(network.history) + 1, "loss": float(total) / len(data.train)}
-    if not math.isfinite(entry["loss"]):
+    if not math.isfinite(entry["loss"]) or not all_finite(network):
         raise LirfError(
             f"the training loss stopped being finite in epoch {entry['epoch']}: lower learning_rate, now "
             f"{config.learning_rate}"

@@ -75,7 +75,9 @@ def merge_logits(target_logits, module_logits, deposit_classes):
     torch.Tensor
         (N, K), every logit at its class's index.
     """
-    return target_logits.index_copy(1, deposit_classes, module_logits.index_select(1, deposit_classes))
+    deposited = torch.zeros(target_logits.shape[1], dtype=torch.bool, device=target_logits.device)
+    deposited[deposit_classes] = True
+    return torch.where(deposited, module_logits, target_logits)
 
 
 def withdraw(target, deposit_module):

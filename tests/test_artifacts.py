@@ -117,7 +117,7 @@ DAMAGES = {
     "note of another kind": lambda run: (run / "made_from.json").write_text("[]"),
     "note not text": lambda run: (run / "made_from.json").write_bytes(b"\xff\x00"),
     "another config": edit('"epochs": 2', '"epochs": 3'),
-    "another version": edit(f'"version": "{lk.__version__}"', '"version": "999"'),
+    "another version": edit(f'"version": "{lk.__version__}', '"version": "999'),
 }
 
 

@@ -90,7 +90,7 @@ def test_wrong_options_are_answered_by_one_sentence_before_any_training(no_train
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_where_there_is_none_is_answered_by_one_sentence(no_training, tmp_path, capsys):
     said = fails(capsys, "figures", "--device", "cuda", "--out", tmp_path)
-    assert said == "lirf_kit: device must be one that this machine has, not 'cuda': choose device='auto' or 'cpu'\n"
+    assert said == "lirf_kit: device must be one that this machine has, not 'cuda': choose 'auto' or 'cpu'\n"
 
 
 @pytest.mark.parametrize("command", ["figures", "table"])
@@ -160,13 +160,43 @@ def test_doctor_says_what_to_do_about_what_is_missing(capsys, monkeypatch):
     monkeypatch.setattr("lirf_kit.cli._kernel", lambda: None)
     assert main(["doctor"]) == 0
     said = capsys.readouterr().out
-    assert "missing: no-such-package" in said and "kernel       missing" in said and "pip install -e '.[dev]'" in said
+    assert "missing: no-such-package" in said and "kernel       missing" in said and 'pip install -e ".[dev]"' in said
 
 
-def python(*arguments):
-    return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, env=os.environ | {"COLUMNS": "200"}
+def python(*arguments, **environment):
+    settings = os.environ | {"COLUMNS": "200"} | environment
+    return subprocess.run([sys.executable, *arguments], capture_output=True, env=settings, encoding="utf-8")
+
+
+WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from lirf_kit.cli import main; sys.exit(main(sys.argv[1:]))"
+
+
+def test_a_command_without_torch_says_what_is_missing_in_one_sentence(tmp_path):
+    done = python("-c", WITHOUT_TORCH, "table", "--out", str(tmp_path))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("lirf_kit: torch is missing: python -m lirf_kit doctor says what to do")
+
+
+def test_doctor_works_where_torch_is_missing():
+    hidden = (
+        "import importlib.metadata as m; real = m.version; m.version = lambda n: real('no-' * (n == 'torch') + n); "
     )
+    done = python("-c", hidden + WITHOUT_TORCH, "doctor")
+    assert done.returncode == 0 and not done.stderr
+    assert "torch        missing" in done.stdout and "missing: torch\n" in done.stdout and "pip install" in done.stdout
+
+
+def test_a_terminal_that_lacks_a_letter_does_not_stop_a_command(tmp_path):
+    done = python("-m", "lirf_kit", "table", "--help", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0
+    done = python("-c", "from lirf_kit.cli import main; main(['doctor']); print('Δ')", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0 and done.stdout.endswith("?\n")
+
+
+@pytest.mark.parametrize("wrong", [["--preset", "nope"], ["--seed", "-1"], ["--seeds", "0"]])
+def test_wrong_input_leaves_no_folder_behind(no_training, tmp_path, capsys, wrong):
+    fails(capsys, "table", *wrong, "--out", tmp_path / "new")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_module_runs_as_a_command():

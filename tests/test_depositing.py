@@ -245,3 +245,42 @@ def test_what_cannot_be_deposited_is_refused_before_any_step(tiny_original, tiny
     three_stages = tiny.replace(widths=(4, 8, 8), split_after=3)
     with pytest.raises(lk.LirfError, match="^split_after must be 1 or 2, not 3"):
         lk.deposit(tiny_original, tiny_parts.deposit_set, three_stages)
+
+
+@pytest.mark.parametrize("statistics", ["frozen", "updated"])
+def test_looking_at_a_deposit_does_not_change_it(tiny_original, tiny_parts, tiny, same_weights, statistics):
+    turned = tiny.replace(batch_statistics=statistics)
+    found = []
+    for look in (False, True):
+        both = lk.start_deposit(tiny_original, tiny_parts.deposit_set, turned)
+        for _ in lk.deposit_steps(tiny_original, *both, tiny_parts.deposit_set, turned):
+            if look:
+                lk.accuracy(both[0], tiny_parts.validation)
+        found.append(both)
+    assert all(same_weights(one, other) for one, other in zip(*found))
+
+
+def test_a_deposit_that_is_stopped_early_leaves_both_in_evaluation_mode(tiny_original, tiny_parts, tiny):
+    turned = tiny.replace(batch_statistics="updated")
+    both = lk.start_deposit(tiny_original, tiny_parts.deposit_set, turned)
+    steps = lk.deposit_steps(tiny_original, *both, tiny_parts.deposit_set, turned)
+    next(steps)
+    steps.close()
+    assert not any(layer.training for network in both for layer in network.modules())
+
+
+def test_weights_that_blow_up_in_the_very_last_step_are_noticed(tiny_original, tiny_parts, tiny):
+    turned = tiny.replace(deposit_learning_rate=1e38, deposit_epochs=1, deposit_batch_size=1000, momentum=0.0)
+    with pytest.raises(lk.LirfError, match="stopped being finite in epoch 1: lower deposit_learning_rate"):
+        lk.deposit(tiny_original, tiny_parts.deposit_set, turned)
+
+
+def test_training_and_deposit_use_the_config_s_threads_and_put_them_back(tiny_data, tiny_parts, tiny, monkeypatch):
+    seen, real = set(), torch.optim.SGD.step
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda self: (seen.add(torch.get_num_threads()), real(self))[1])
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    original = lk.train_original(tiny_data, tiny)
+    lk.deposit(original, tiny_parts.deposit_set, tiny)
+    assert seen == {1} and torch.get_num_threads() == 2
+    torch.set_num_threads(before)

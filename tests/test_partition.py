@@ -105,7 +105,10 @@ def test_a_fraction_outside_0_to_1_is_refused(data, fraction):
 
 
 def test_a_fraction_that_leaves_a_class_without_samples_is_refused(data):
-    with pytest.raises(lk.LirfError, match="^fraction must leave samples of each class in both parts, not 0.001"):
+    with pytest.raises(
+        lk.LirfError,
+        match="^fraction must leave samples of each class in both parts, but 0.001 of 1068 samples doesn't",
+    ):
         lk.split_by_sample(data, fraction=0.001)
 
 
