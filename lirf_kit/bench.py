@@ -102,7 +102,9 @@ def bench_preset(config):
 def machine(device):
     """Return the hardware and the versions that a measurement is of."""
     return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or device.type,
+        "device": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else platform.processor() or platform.machine(),
         "cores": joblib.cpu_count(),
         "python": platform.python_version(),
         "torch": torch.__version__,

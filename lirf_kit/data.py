@@ -1,7 +1,7 @@
 """Images as one uint8 tensor on the device; batches are shuffled, cropped and flipped there, whole batches at a time.
 
-There is no per-image Python: a batch of random crops is one gather from the padded batch. The pixels stay uint8
-until a network normalises them (see `networks`).
+There is no per-image Python: a batch of random crops and flips is one gather from the padded batch. The pixels stay
+uint8 until a network normalises them (see `networks`).
 """
 
 from dataclasses import dataclass
@@ -181,7 +181,7 @@ def batches(data, batch_size, generator, crop_padding=0, flip=False):
     """
     order = torch.randperm(len(data), generator=generator, device=data.labels.device)
     for chosen in order.split(batch_size):
-        images = data.images[chosen.to(data.images.device)]
+        images = data.images.index_select(0, chosen.to(data.images.device))
         if images.device != chosen.device:  # streamed from the host
             images = images.pin_memory().to(chosen.device, non_blocking=True)
         yield augment(images, generator, crop_padding, flip), data.labels[chosen]
@@ -202,13 +202,16 @@ def augment(images, generator, crop_padding=0, flip=False):
     torch.Tensor
         Same shape and type.
     """
-    count, _, height, width = images.shape
+    if not crop_padding and not flip:
+        return images
+    count, channels, height, width = images.shape
+    rows, columns = (torch.arange(side, device=images.device).expand(count, -1) for side in (height, width))  # (B, H)
     if crop_padding:
-        padded = torch.nn.functional.pad(images, [crop_padding] * 4)
-        crops = padded.unfold(2, height, 1).unfold(3, width, 1)  # (B, C, shifts, shifts, H, W), a view
+        images = torch.nn.functional.pad(images, [crop_padding] * 4)
         shifts = torch.randint(2 * crop_padding + 1, (2, count), generator=generator, device=images.device)
-        images = crops[torch.arange(count, device=images.device), :, shifts[0], shifts[1]]
+        rows, columns = rows + shifts[0][:, None], columns + shifts[1][:, None]
     if flip:
         mirrored = torch.rand(count, generator=generator, device=images.device) < 0.5
-        images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
-    return images
+        columns = torch.where(mirrored[:, None], columns.flip(1), columns)
+    places = (rows[:, :, None] * images.shape[3] + columns[:, None, :]).view(count, 1, -1)  # (B, 1, H·W)
+    return images.flatten(2).gather(2, places.expand(-1, channels, -1)).view(count, channels, height, width)
