@@ -86,13 +86,16 @@ def bench_preset(config):
         return result
 
     original = timed("train", train_original, data, config)
+    if original.checkpoint is not None:
+        raise KeyboardInterrupt  # half a training is no measurement
     target, deposit_module = timed("deposit", deposit, original, parts.deposit_set, config)
     recovered = timed("withdraw", withdraw, target, deposit_module)
     features = timed("features", extract_features, recovered, parts.test)
     timed("t-SNE", embed_tsne, features, config)
+    stages = config.stages("seed", "data", "network", "optimiser", "training", "partition", "deposit")
     return {
         "machine": machine(device),
-        "config": config.stages("seed", "data", "network", "optimiser", "training", "partition", "deposit", "machine"),
+        "config": {name: value for name, value in stages.items() if name != "folder"},  # nobody else has it
         "seconds": seconds,
         "history": original.history,
         "peak_memory": peak_memory(device),

@@ -48,7 +48,7 @@ class Source:
 def data_root(config):
     """Return the folder of downloads and decoded images: the config's, ``$LIRF_KIT_DATA``, or one in the cache."""
     named = config.data_root or os.environ.get("LIRF_KIT_DATA")
-    return Path(named) if named else platformdirs.user_cache_path("lirf_kit") / "data"
+    return Path(named).expanduser() if named else platformdirs.user_cache_path("lirf_kit") / "data"
 
 
 def digits(config):
@@ -158,7 +158,7 @@ def _box(left, top, width, height):
 
 def folder(config):
     """Return your own images: ``train/<class>/*`` and perhaps ``test/<class>/*`` in the config's `folder`."""
-    root = Path(config.folder)
+    root = Path(config.folder).expanduser()
     train = _classes(root / "train")
     if len(train) < 2:
         raise LirfError(f"folder must have at least two classes, as {root / 'train'}/<class>/<image>, not {len(train)}")

@@ -1,3 +1,4 @@
+import copy
 import json
 import math
 
@@ -78,3 +79,16 @@ def test_bench_refuses_what_it_cannot_do_before_it_measures(small, tmp_path, cap
         assert main(["bench", "--out", str(tmp_path), *arguments]) == 2
         assert capsys.readouterr().err.startswith(f"lirf_kit: {sentence.removesuffix('.*')}")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_a_training_that_is_interrupted_is_no_measurement(small, tiny, tiny_original, monkeypatch):
+    half = copy.deepcopy(tiny_original)
+    half.checkpoint = {"tensors": {}, "plain": {}}
+    monkeypatch.setattr(bench, "train_original", lambda *_: half)
+    with pytest.raises(KeyboardInterrupt):
+        bench.bench_preset(tiny)
+
+
+def test_a_preset_s_bench_names_no_folder_of_this_machine(small, tiny, tmp_path, monkeypatch):
+    results = bench.bench_preset(tiny.replace(folder=str(tmp_path), data_root=str(tmp_path)))
+    assert str(tmp_path) not in json.dumps(results) and results["config"]["dataset"] == "digits"

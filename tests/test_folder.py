@@ -368,3 +368,10 @@ def test_many_files_are_decoded_in_order_by_several_processes(tmp_path):
         images, kept = decode(files, 4, tmp_path / "cache", skip_unreadable=True)
     assert numpy.array_equal(images[:, 0, 3, 3].astype(int) * 256 + images[:, 1, 3, 3], levels[kept])
     assert sorted(set(range(count)) - set(kept.tolist())) == [300, 400]
+
+
+def test_a_tilde_is_the_home_folder(source, own, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert len(source(folder="~/own", data_root="~/kept").labels) == 18
+    assert (tmp_path / "kept").is_dir()
