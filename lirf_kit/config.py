@@ -243,6 +243,7 @@ _CIFAR = {
     "flip": True,
     "batch_size": 128,
     "deposit_batch_size": 128,
+    "deposit_epochs": 2,  # of many more images than the digits have
     "threads": 0,
 }
 _RESNET18 = {"widths": (64, 128, 256, 512), "blocks_per_stage": 2, "split_after": 3}
