@@ -1,4 +1,5 @@
 import contextlib
+import math
 import re
 import shutil
 
@@ -9,6 +10,9 @@ import lirf_kit as lk
 from lirf_kit import devices
 
 NEEDS_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+NEEDS_A_COMPILER = pytest.mark.skipif(
+    shutil.which("g++") is None and shutil.which("clang++") is None, reason="there is no C++ compiler"
+)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +74,17 @@ def test_with_a_compiler_full_batches_go_through_what_it_made(
     network = lk.train_original(tiny_data, tiny.replace(compile=True))
     assert same_weights(network, tiny_original) and not recwarn.list
     assert sizes == [256] * (2 * (len(tiny_data.train) // 256))  # the last, smaller batch would be compiled anew
+
+
+@NEEDS_A_COMPILER
+def test_compiled_training_learns_what_eager_training_learns(tiny_data, tiny, monkeypatch, recwarn):
+    compile_for_real, made = torch.compile, []
+    monkeypatch.setattr(torch, "compile", lambda network: made.append(network) or compile_for_real(network))
+    once = tiny.replace(epochs=1, batch_size=64)  # enough steps to tell a trained network from another
+    (compiled,), (eager,) = (lk.train_original(tiny_data, once.replace(compile=each)).history for each in (True, False))
+    assert len(made) == 1 and not [warning for warning in recwarn if "not compiled" in str(warning.message)]
+    assert math.isfinite(compiled["loss"]) and compiled["loss"] == pytest.approx(eager["loss"], rel=1e-3)
+    assert compiled["validation_accuracy"] == pytest.approx(eager["validation_accuracy"], abs=2)
 
 
 class Pictures:
