@@ -13,6 +13,20 @@ _MODULES = {
         "load_run",
         "save_run",
     ),
+    "caching": (
+        "load_or_deposit",
+        "load_or_train",
+    ),
+    "charts": (
+        "plot_confusions",
+        "plot_curve",
+        "plot_round_trip",
+        "plot_variants",
+    ),
+    "claims": (
+        "claim_cards",
+        "read_results",
+    ),
     "config": (
         "Config",
         "LirfError",
@@ -44,11 +58,13 @@ _MODULES = {
         "neighbour_accuracy",
     ),
     "experiments": (
-        "load_or_deposit",
-        "load_or_train",
+        "ablations",
+        "interval",
         "random_deposit_sets",
         "results_over_seeds",
         "summary",
+        "sweep",
+        "with_differences",
     ),
     "figures": (
         "plot_history",
@@ -63,6 +79,7 @@ _MODULES = {
         "deposit_loss",
         "distillation_loss",
         "distilled_recovery_loss",
+        "feature_recovery_loss",
         "partial_transfer_loss",
         "preservation_loss",
         "recovery_loss",
@@ -73,9 +90,16 @@ _MODULES = {
     ),
     "metrics": (
         "accuracy",
+        "activation_distance",
+        "attention_drift",
+        "class_accuracies",
+        "confusion",
+        "distance_table",
         "forgetting",
         "harmonic_mean",
+        "js_divergence",
         "results_table",
+        "sample_table",
     ),
     "networks": (
         "SplitNetwork",
@@ -88,6 +112,18 @@ _MODULES = {
         "split_by_class",
         "split_by_sample",
     ),
+    "pruning": (
+        "channel_importance",
+        "count_parameters",
+        "prune_lower",
+    ),
+    "references": (
+        "mask_head",
+        "reference_networks",
+        "retrain",
+        "train_independent",
+    ),
+    "switchboard": ("loss_switchboard",),
     "training": ("train_original",),
     "withdrawing": (
         "DepositModule",

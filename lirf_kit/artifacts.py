@@ -20,16 +20,15 @@ import torch
 
 from lirf_kit import __version__
 
-MADE_BY = (
-    "config",
-    "data",
-    "depositing",
-    "devices",
-    "losses",
-    "networks",
-    "training",
-    "withdrawing",
-)  # changed code, other runs
+TRAINED_BY = ("data", "devices", "networks", "training")
+DEPOSITED_BY = (*TRAINED_BY, "depositing", "losses", "pruning", "withdrawing")
+MEASURED_BY = (*DEPOSITED_BY, "metrics", "partition", "references")
+MADE_BY = {  # changed code, other runs
+    "original": TRAINED_BY,
+    "unfinished": TRAINED_BY,
+    "deposit": DEPOSITED_BY,
+    "result": MEASURED_BY,
+}
 FILES = ("weights.safetensors", "metrics.json")  # what made_from.json holds checksums of
 
 
@@ -40,7 +39,7 @@ def home():
 
 def run_folder(kind, made_from):
     """Return the folder of the run that was made from something, whether or not it is there."""
-    return home() / f"{kind}-{_digest(_canonical(made_from, _version()))[:16]}"
+    return home() / f"{kind}-{_digest(_canonical(made_from, _version(kind)))[:16]}"
 
 
 def save_run(kind, made_from, weights, metrics):
@@ -67,7 +66,7 @@ def save_run(kind, made_from, weights, metrics):
     try:
         home().mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=home(), prefix=".writing-") as beside:
-            _write(Path(beside, "run"), made_from, weights, metrics)
+            _write(Path(beside, "run"), _version(kind), made_from, weights, metrics)
             shutil.rmtree(folder, ignore_errors=True)
             Path(beside, "run").rename(folder)
     except OSError as error:
@@ -87,11 +86,15 @@ def load_run(kind, made_from):
     -------
     tuple of dict, or None
         `weights` (on the CPU) and `metrics` as they were saved. None if there is no such run, or if its folder is
-        damaged, unfinished or of another config; then a warning names it, and the next `save_run` replaces it.
+        damaged, unfinished or of another config; then a warning names it, and the next `save_run` replaces it. A run
+        of an older version of the config, which has other knobs and is otherwise the same, is named too and left alone.
     """
     folder = run_folder(kind, made_from)
     try:
-        return _read(folder, made_from) if folder.exists() else None
+        if folder.exists():
+            return _read(folder, _version(kind), made_from)
+        _name_older(kind, made_from)
+        return None
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         warnings.warn(f"{folder} can't be used and is made again: {error}", stacklevel=2)
         return None
@@ -107,7 +110,7 @@ def fingerprint(*tensors):
     return digest.hexdigest()
 
 
-def _write(folder, made_from, weights, metrics):
+def _write(folder, version, made_from, weights, metrics):
     """Write a run's three files, and flush them to the disk."""
     folder.mkdir()
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
@@ -116,7 +119,7 @@ def _write(folder, made_from, weights, metrics):
         "metrics.json": json.dumps(metrics, indent=1).encode(),
     }
     checksums = {name: _digest(content) for name, content in contents.items()}
-    note = {"version": _version(), "made_from": made_from, "sha256": checksums}
+    note = {"version": version, "made_from": made_from, "sha256": checksums}
     contents["made_from.json"] = json.dumps(note, indent=1).encode()
     for name, content in contents.items():
         with open(folder / name, "wb") as file:
@@ -125,10 +128,10 @@ def _write(folder, made_from, weights, metrics):
             os.fsync(file.fileno())
 
 
-def _read(folder, made_from):
+def _read(folder, version, made_from):
     """Read a run's files; raise a `ValueError` if one isn't what `made_from.json` promises."""
     note = json.loads((folder / "made_from.json").read_bytes())
-    if _canonical(note["made_from"], note["version"]) != _canonical(made_from, _version()):
+    if _canonical(note["made_from"], note["version"]) != _canonical(made_from, version):
         raise ValueError("it was made from something else")
     contents = {name: (folder / name).read_bytes() for name in FILES}
     for name, content in contents.items():
@@ -137,9 +140,30 @@ def _read(folder, made_from):
     return safetensors.torch.load(contents["weights.safetensors"]), json.loads(contents["metrics.json"])
 
 
-def _version():
-    """Return the package's version with a hash of the code that makes runs: who edits a loss gets a new run."""
-    sources = b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in MADE_BY)
+def _name_older(kind, made_from):
+    """Warn of a run that would be the one looked for if its config had the same knobs."""
+    now = made_from.get("config", {})
+    for note in home().glob(f"{kind}-*/made_from.json"):
+        try:
+            older = json.loads(note.read_bytes())["made_from"]
+            was = dict(older["config"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # another run's damage is no concern of this one
+        shared = was.keys() & now.keys()
+        alike = shared and all(was[name] == now[name] for name in shared)
+        if was.keys() != now.keys() and alike and older | {"config": now} == made_from:
+            knobs = ", ".join(sorted(was.keys() ^ now.keys()))
+            warnings.warn(
+                f"{note.parent} is of an older version of the config, with other knobs ({knobs}): it is left alone "
+                "and made again",
+                stacklevel=3,
+            )
+            return
+
+
+def _version(kind):
+    """Return the package's version with a hash of the code that makes such runs: who edits a loss deposits anew."""
+    sources = b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in MADE_BY[kind])
     return f"{__version__} {_digest(sources)[:16]}"
 
 

@@ -1,6 +1,8 @@
 """``python -m lirf_kit``: the figures, the tables, and a check of the environment, from the command line."""
 
 import argparse
+import ast
+import dataclasses
 import importlib.metadata
 import importlib.util
 import json
@@ -23,10 +25,12 @@ PACKAGES = (
     "platformdirs",
     "safetensors",
     "scikit-learn",
+    "scipy",
     "torch",
     "torchvision",
     "tqdm",
 )
+REFERENCES = ("retrained", "independent", "head masking")  # of lirf_kit.references, which needs torch
 NOTEBOOK_PACKAGES = ("jupyterlab", "ipykernel", "ipywidgets", "nbconvert", "nbval")
 
 
@@ -63,18 +67,46 @@ def _parser():
     shared.add_argument("--folder", metavar="FOLDER", help="your own images, train/<class>/*, instead of the preset's")
     shared.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
     shared.add_argument("--device", default="auto", metavar="auto|cpu|cuda|mps", help="default: CUDA, then CPU")
-    shared.add_argument("--out", default="figures", metavar="FOLDER", help="what is written goes here")
+    shared.add_argument(
+        "--out",
+        default="figures",
+        metavar="FOLDER",
+        help="what is written goes here (default: figures, or else benchmarks)",
+    )
     recipe = argparse.ArgumentParser(add_help=False)
     recipe.add_argument("--preset", default="digits", metavar="NAME", help="data set and recipe (default: digits)")
-    commands = parser.add_subparsers(required=True, metavar="figures | table | bench | doctor", parser_class=_Parser)
+    recipe.add_argument("--set", action="append", default=[], metavar="KNOB=VALUE", help="turn a knob of the preset")
+    grid = argparse.ArgumentParser(add_help=False)
+    grid.add_argument("--deposit-sets", type=int, default=5, metavar="N", help="random ones for each seed (default: 5)")
+    grid.add_argument("--jobs", type=int, metavar="N", help="processes (default: one a core; one on a GPU)")
+    grid.add_argument("--data-name", metavar="NAME", help="what to call the data in tables, with --folder")
+    commands = parser.add_subparsers(
+        required=True, metavar="figures | table | ablation | sweep | bench | doctor", parser_class=_Parser
+    )
     figures = commands.add_parser("figures", parents=[recipe, shared], help="the whole path once: figures and results")
     figures.set_defaults(command=_figures)
-    table = commands.add_parser("table", parents=[recipe, shared], help="the results, over seeds if asked")
-    table.add_argument("--seeds", type=int, metavar="N", help="so many training seeds, each with 5 random deposit sets")
-    table.set_defaults(command=_table)
+    table = commands.add_parser("table", parents=[recipe, shared, grid], help="the results, over seeds if asked")
+    table.add_argument("--seeds", type=int, metavar="N", help="so many training seeds, each with random deposit sets")
+    table.add_argument(
+        "--references", nargs="*", default=REFERENCES, metavar="NAME", help=f"of {', '.join(REFERENCES)} (default: all)"
+    )
+    table.set_defaults(command=_table, out="benchmarks")
+    ablation = commands.add_parser(
+        "ablation", parents=[recipe, shared, grid], help="each part of the method left out, on the validation part"
+    )
+    ablation.add_argument("--seeds", type=int, default=2, metavar="N", help="training seeds (default: 2)")
+    ablation.set_defaults(command=_ablation, out="benchmarks")
+    sweep = commands.add_parser(
+        "sweep", parents=[recipe, shared, grid], help="one knob at several values, on the validation part"
+    )
+    sweep.add_argument("knob", metavar="KNOB")
+    sweep.add_argument("values", nargs="+", metavar="VALUE")
+    sweep.add_argument("--seeds", type=int, default=2, metavar="N", help="training seeds (default: 2)")
+    sweep.set_defaults(command=_sweep, out="benchmarks")
     bench = commands.add_parser("bench", parents=[shared], help="how fast: the parts, or a preset's whole run")
     bench.add_argument("--preset", metavar="NAME", help="measure this preset's whole run instead of the parts")
-    bench.set_defaults(command=_bench)
+    bench.add_argument("--set", action="append", default=[], metavar="KNOB=VALUE", help="turn a knob of that preset")
+    bench.set_defaults(command=_bench, out="benchmarks")
     doctor = commands.add_parser("doctor", parents=[recipe, shared], help="what is installed, and what is missing")
     doctor.set_defaults(command=_doctor)
     return parser
@@ -84,15 +116,20 @@ def _figures(options):
     """Walk the whole path once, and write its figures and its table."""
     config, out = _config(options), _folder(options)
     data, parts, networks = _path(config)
-    table = lk.results_table(networks, parts)
+    with _timed("references"):
+        beside = lk.reference_networks(networks["original"], data, parts, config)
+    table = lk.results_table(networks | beside, parts)
     with _timed("features and t-SNE"):
         embeddings = lk.embed_networks(networks, parts.test, config)
     shown = parts.deposit_set.deposit_classes
+    journey = networks | {"retrained": beside["retrained"]}
     pictures = {
         "samples": lk.plot_samples(data.train.select(slice(None), shown)),
         "training": lk.plot_history(networks["original"].history, "training the original"),
         "deposit": lk.plot_history(networks["target"].history, "deposit"),
         "tsne": lk.plot_tsne(embeddings, parts.test, table),
+        "round-trip": lk.plot_round_trip(lk.class_accuracies(journey, parts.test), shown),
+        "confusions": lk.plot_confusions({name: lk.confusion(journey[name], parts.test) for name in journey}),
     }
     with _timed("drawing and writing"):
         written = [lk.save_figure(figure, out, f"{name}-{options.preset}")[0] for name, figure in pictures.items()]
@@ -108,15 +145,63 @@ def _table(options):
         raise lk.LirfError(f"seeds must be at least 1, not {options.seeds}")
     out = _folder(options)
     if options.seeds is None:
-        _, parts, networks = _path(config)
+        data, parts, networks = _path(config)
+        with _timed("references"):
+            networks |= lk.reference_networks(networks["original"], data, parts, config, options.references)
         table = lk.results_table(networks, parts)
         path = _write_text(table.to_csv(), out / f"results-{options.preset}.csv")
         print(f"\n{table.to_string(na_rep='–')}")
     else:
-        results = lk.results_over_seeds(config, options.seeds)
-        path = _write_text(results.to_csv(index=False), out / f"results-{options.preset}-{options.seeds}-seeds.csv")
-        print(f"\ntest part, all classes: mean ± standard deviation over n runs\n{lk.summary(results).to_string()}")
+        results = lk.results_over_seeds(
+            config, options.seeds, options.deposit_sets, references=options.references, jobs=options.jobs
+        )
+        path = _write_results(results, out / f"results-{options.preset}-{options.seeds}-seeds.csv", config, options)
+        print(
+            f"\n95 % confidence interval of the mean, over the seeds\n{lk.summary(results, interval=True).to_string()}"
+        )
     print(f"\nwritten: {path}")
+
+
+def _ablation(options):
+    """Print what each part of the method is good for."""
+    config, out = _config(options), _folder(options)
+    _vary(lk.ablations(config), out / f"ablation-{options.preset}.csv", config, options)
+
+
+def _sweep(options):
+    """Print what one knob does."""
+    config = _config(options)
+    variants = {text: _turned(f"{options.knob}={text}") for text in options.values}
+    for change in variants.values():
+        config.replace(**change)
+    _vary(variants, _folder(options) / f"sweep-{options.preset}-{options.knob}.csv", config, options)
+
+
+def _vary(variants, path, config, options):
+    """Run several settings of the knobs, print their means, and write the runs."""
+    results = lk.sweep(config, variants, options.seeds, options.deposit_sets, jobs=options.jobs)
+    print(f"\nwritten: {_write_results(results, path, config, options, 'validation part, all classes')}")
+
+
+def _write_results(results, path, config, options, protocol="test part, all classes"):
+    """Print the means of some runs, and write the runs, and beside them what they are runs of."""
+    from lirf_kit.bench import machine
+
+    about = {
+        "data": options.data_name
+        or {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "cub200": "CUB-200-2011"}.get(
+            config.dataset, config.dataset
+        ),
+        "protocol": protocol,
+        "config": {
+            name: value for name, value in dataclasses.asdict(config).items() if name not in ("folder", "data_root")
+        },
+        "seeds": sorted(set(results["seed"].tolist())),
+        "machine": machine(lk.resolve_device(config.device)),
+    }
+    print(f"\n{about['data']}, {protocol}: mean ± standard deviation over n runs\n{lk.summary(results).to_string()}")
+    _write_text(json.dumps(about, indent=1), path.with_suffix(".json"))
+    return _write_text(results.to_csv(index=False), path)
 
 
 def _bench(options):
@@ -124,10 +209,11 @@ def _bench(options):
     from lirf_kit.bench import bench, bench_preset
 
     config = None if options.preset is None else _config(options)
-    lk.resolve_device(options.device)
+    device = lk.resolve_device(options.device).type
     out = _folder(options)
     results = bench(options.device) if config is None else bench_preset(config)
-    path = _write_text(json.dumps(results, indent=1), out / f"{'-'.join(filter(None, ['bench', options.preset]))}.json")
+    name = "-".join(filter(None, ["bench", options.preset, device if device != "cpu" else None]))
+    path = _write_text(json.dumps(results, indent=1), out / f"{name}.json")
     for part, values in results.items():
         print(f"history: {len(values)} epochs" if part == "history" else f"{part}: {json.dumps(values, indent=2)}")
     print(f"\nwritten: {path}")
@@ -174,10 +260,23 @@ def _kernel():
 def _config(options):
     """Return the preset, with the options' knobs turned, once its device is known to be there."""
     config = lk.preset(options.preset).replace(seed=options.seed, device=options.device)
+    for text in options.set:
+        config = config.replace(**_turned(text))
     if options.folder:
         config = config.replace(dataset="folder", folder=options.folder)
     lk.resolve_device(config.device)
     return config
+
+
+def _turned(text):
+    """Return the knob and the value of a text such as ``lambda_at=0.5``, as the keyword of `Config.replace`."""
+    knob, equals, value = text.partition("=")
+    if not equals:
+        raise lk.LirfError(f"--set must be KNOB=VALUE, not {text!r}")
+    try:
+        return {knob: ast.literal_eval(value)}
+    except (ValueError, SyntaxError):
+        return {knob: value}  # a text, such as paper
 
 
 def _folder(options):

@@ -62,14 +62,17 @@ class Config:
     # deposit
     deposit_classes: tuple[int, ...] = _knob((0, 1, 2), "partition", "classes to forget, by number", minimum=0)
     split_after: int = _knob(3, "deposit", "the last stage of the lower blocks", minimum=1, symbol="n")
-    deposit_epochs: int = _knob(12, "deposit", "passes over the deposit set", minimum=1)
+    keep: float = _knob(
+        0.5, "deposit", "share of the lower blocks' parameters that the deposit module keeps", above=0, maximum=1
+    )
+    deposit_epochs: int = _knob(16, "deposit", "passes over the deposit set", minimum=1)
     deposit_batch_size: int = _knob(64, "deposit", "images in a deposit step", minimum=1)
     deposit_learning_rate: float = _knob(0.01, "deposit", "peak of the deposit's one-cycle schedule", above=0)
     max_gradient_norm: float = _knob(1.0, "deposit", "longer gradients are scaled down to this length", above=0)
     temperature: float = _knob(4.0, "deposit", "softens the logits before they are distilled", above=0, symbol="τ")
     lambda_at: float = _knob(0.3, "deposit", "weight of the attention distance, maximised", minimum=0, symbol="λ_at")
     lambda_kp: float = _knob(20.0, "deposit", "weight of knowledge preservation", minimum=0, symbol="λ_kp")
-    lambda_re: float = _knob(0.1, "deposit", "weight of recovery", minimum=0, symbol="λ_re")
+    lambda_re: float = _knob(100.0, "deposit", "weight of recovery", minimum=0, symbol="λ_re")
     lambda_pt: float = _knob(1.0, "deposit", "weight of partial transfer", minimum=0, symbol="λ_pt")
     relabel: str = _knob(
         "best_preserved",
@@ -80,10 +83,11 @@ class Config:
         symbol="y_r",
     )
     recovery: str = _knob(
-        "distilled",
+        "features",
         "deposit",
-        "what the recovered network learns from: the true labels (the paper's), or the original's logits",
-        choices=("paper", "distilled"),
+        "what makes withdrawal work: the recovered network learns the true labels (the paper's) or the original's "
+        "logits (distilled), or the deposit module learns the original's features",
+        choices=("paper", "distilled", "features"),
         symbol="L_re",
     )
     batch_statistics: str = _knob(
@@ -249,7 +253,7 @@ _CIFAR = {
 _RESNET18 = {"widths": (64, 128, 256, 512), "blocks_per_stage": 2, "split_after": 3}
 _PRESETS = {
     "digits": Config(),
-    "cifar10-small": Config(dataset="cifar10", widths=(32, 64, 128), epochs=20, **_CIFAR),
+    "cifar10-small": Config(dataset="cifar10", widths=(32, 64, 128), epochs=24, **_CIFAR | {"crop_padding": 2}),
     "cifar10": Config(dataset="cifar10", epochs=20, **_RESNET18, **_CIFAR),
     "cifar100": Config(dataset="cifar100", epochs=20, deposit_classes=tuple(range(30)), **_RESNET18, **_CIFAR),
     "cub200": Config(

@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 
 from lirf_kit.config import LirfError
 from lirf_kit.datasets import SOURCES
-from lirf_kit.devices import place_images, resolve_device
+from lirf_kit.devices import memory_advice, place_images, resolve_device
 
 TEST_SPLIT_SEED = 0  # the test part is the same whatever the seed
 
@@ -133,12 +133,13 @@ def load_dataset(config):
     device = resolve_device(config.device)
     source = SOURCES[config.dataset](config)
     labels = source.labels
-    everything = ImageData(
-        place_images(torch.from_numpy(source.images), config, device),
-        torch.from_numpy(labels).to(device),
-        torch.arange(len(labels), device=device),
-        source.class_names,
-    )
+    with memory_advice(config):
+        everything = ImageData(
+            place_images(torch.from_numpy(source.images), config, device),
+            torch.from_numpy(labels).to(device),
+            torch.arange(len(labels), device=device),
+            source.class_names,
+        )
     places = numpy.arange(len(labels))
     if source.is_test is None:
         rest, test = _stratified_split(places, labels, config.test_fraction, TEST_SPLIT_SEED)

@@ -13,6 +13,7 @@ from lirf_kit import losses
 from lirf_kit.config import LirfError
 from lirf_kit.devices import autocast, cpu_threads, memory_advice, progress_bar, seeded_generator
 from lirf_kit.networks import evaluation_mode, predict, split
+from lirf_kit.pruning import prune_lower
 from lirf_kit.training import one_cycle
 from lirf_kit.withdrawing import DepositModule, merge_logits
 
@@ -25,7 +26,7 @@ def deposit(original, deposit_set, config):
     original : SplitNetwork
         T_0; left as it is.
     deposit_set : ImageData
-        D_r, of a split by class; the only images that are seen, as they are, without augmentation.
+        D_r; the only images that are seen, as they are, without augmentation.
     config : Config
         Reads the knobs of the deposit stage, `momentum`, `weight_decay` and the seed.
 
@@ -40,8 +41,8 @@ def deposit(original, deposit_set, config):
     Raises
     ------
     LirfError
-        If the deposit set is empty or of a split by samples, if the network can't be cut after `split_after`, or if
-        the loss stops being finite; then the sentence names the knob to turn.
+        If the deposit set is empty, if the network can't be cut after `split_after` or pruned to `keep`, or if the
+        loss stops being finite; then the sentence names the knob to turn.
     """
     target, deposit_module = start_deposit(original, deposit_set, config)
     total = config.deposit_epochs * -(-len(deposit_set) // config.deposit_batch_size)
@@ -53,16 +54,20 @@ def deposit(original, deposit_set, config):
 
 
 def start_deposit(original, deposit_set, config):
-    """Return target and deposit module as they are before the first step: the original's weights in both."""
+    """Return target and deposit module before the first step: the original's weights, in the module the ones kept.
+
+    The module holds the deposit classes; after a split by samples those are the classes that occur in the deposit set.
+    """
     if not len(deposit_set):
         raise LirfError("deposit_set must hold at least one image, not none")
-    if deposit_set.deposit_classes is None:
-        raise LirfError("deposit_set must come from split_by_class: a split by samples can't be deposited yet")
     target = split(copy.deepcopy(original), config.split_after)
     target.history = []
     target.upper.requires_grad_(False)
-    deposit_module = DepositModule(copy.deepcopy(target.lower), deposit_set.deposit_classes)
-    return target.eval(), deposit_module.to(target.device).eval()
+    classes = deposit_set.deposit_classes
+    if classes is None:
+        classes = deposit_set.labels.unique()
+    deposit_module = DepositModule(prune_lower(target.lower, config.keep), classes)
+    return target.eval(), deposit_module.to(target.device, memory_format=torch.channels_last).eval()
 
 
 def deposit_steps(original, target, deposit_module, deposit_set, config):
@@ -124,16 +129,11 @@ def deposit_steps(original, target, deposit_module, deposit_set, config):
 
 
 def original_reference(original, images, config):
-    """Return what the original makes of some images: its logits (N, K), and its lower blocks' attention (N, H·W)."""
+    """Return what the original makes of some images: its logits (N, K), and its lower blocks' features (N, C, H, W)."""
     cut = split(original, config.split_after)
-
-    def both(part):
-        features = cut.lower(part)
-        return torch.cat([cut.upper(features), losses.attention_map(features)], dim=1)
-
     with evaluation_mode(original):
-        reference = predict(both, images)
-    return reference.tensor_split([original.upper[-1].out_features], dim=1)
+        features = predict(cut.lower, images)
+        return predict(cut.upper, features), features
 
 
 def deposit_terms(target, deposit_module, batch, reference, generator, config):
@@ -157,27 +157,33 @@ def deposit_terms(target, deposit_module, batch, reference, generator, config):
         Scalars: ``"loss"``, and as computed ``"removal"`` (L_kr), ``"attention_distance"``, ``"preservation"``,
         ``"recovery"``, ``"transfer"``.
     """
-    original_logits, original_attention = reference
-    classes = batch.deposit_classes
+    original_logits, original_features = reference
+    classes = deposit_module.deposit_classes
+    # what is to be forgotten of a sample: all deposit classes, or where samples are deposited just its own
+    forgotten = batch.labels[:, None] if batch.deposit_classes is None else classes
     with autocast(config, batch.labels.device):
         target_features = target.lower(batch.images)  # (N, C_n, H_n, W_n)
         target_logits = target.upper(target_features).float()  # (N, K)
         if config.lambda_re or config.lambda_pt:
-            module_logits = target.upper(deposit_module(batch.images)).float()  # (N, K)
+            module_features = deposit_module(batch.images)  # (N, C_n, H_n, W_n)
+            module_logits = target.upper(module_features).float()  # (N, K)
     if config.relabel == "random":
         labels_wrong = losses.wrong_labels(batch.labels, batch.num_classes, generator)
     else:
-        labels_wrong = losses.best_preserved_labels(original_logits, classes)
+        labels_wrong = losses.best_preserved_labels(original_logits, forgotten)
     terms, distance = {}, 0.0
     if config.lambda_at:
-        distance = losses.attention_distance(losses.attention_map(target_features.float()), original_attention)
+        maps = [losses.attention_map(features.float()) for features in (target_features, original_features)]  # (N, H·W)
+        distance = losses.attention_distance(*maps)
         terms["attention_distance"] = distance
     terms["removal"] = losses.removal_loss(target_logits, labels_wrong, distance, config.lambda_at)
     if config.lambda_kp:
-        terms["preservation"] = losses.preservation_loss(target_logits, original_logits, classes, config.temperature)
-    if config.lambda_re:
+        terms["preservation"] = losses.preservation_loss(target_logits, original_logits, forgotten, config.temperature)
+    if config.lambda_re and config.recovery == "features":
+        terms["recovery"] = losses.feature_recovery_loss(module_features.float(), original_features)
+    elif config.lambda_re:
         # detached: what makes withdrawal easy is the module's to learn, it must not teach the target the deposit set
-        recovered_logits = merge_logits(target_logits.detach(), module_logits, deposit_module.deposit_classes)
+        recovered_logits = merge_logits(target_logits.detach(), module_logits, classes)
         if config.recovery == "paper":
             terms["recovery"] = losses.recovery_loss(recovered_logits, batch.labels)
         else:

@@ -1,100 +1,32 @@
-"""The path's costly steps, loaded where they were done before; and the path repeated over seeds and deposit sets."""
+"""The whole path over seeds, deposit sets and knobs: in parallel processes, each finished run kept.
+
+A run is one deposit set of one seed. It stands on the original of its seed, which is trained first and loaded by the
+runs; what a run found is kept on disk, so that a grid that was stopped goes on with the runs that are missing.
+"""
 
 import math
-import shutil
+import os
+import warnings
 
+import joblib
 import numpy
 import pandas
+import scipy.stats
 
-from lirf_kit.artifacts import fingerprint, load_run, run_folder, save_run
-from lirf_kit.config import LirfError
+from lirf_kit.artifacts import fingerprint, load_run, save_run
+from lirf_kit.caching import load_or_deposit, load_or_train
+from lirf_kit.config import LirfError, check_choice
 from lirf_kit.data import load_dataset
-from lirf_kit.depositing import deposit, start_deposit
-from lirf_kit.devices import prepare, progress_bar
+from lirf_kit.devices import progress_bar, resolve_device
 from lirf_kit.metrics import results_table
-from lirf_kit.networks import build_network
-from lirf_kit.partition import split_by_class
-from lirf_kit.training import train_original
+from lirf_kit.partition import check_deposit_classes, split_by_class
+from lirf_kit.pruning import count_parameters
+from lirf_kit.references import REFERENCES, reference_networks
 from lirf_kit.withdrawing import withdraw
 
 DEPOSIT_SHARE = 0.3  # of the classes, as in the paper's tables
-
-
-def load_or_train(data, config):
-    """Return the original network: loaded if this config trained it on this data before, else trained and kept.
-
-    After an interrupt the network of the last finished epoch is returned, and the next call goes on from there.
-
-    Parameters
-    ----------
-    data : Dataset
-    config : Config
-        As for `train_original`.
-
-    Returns
-    -------
-    SplitNetwork
-        What `train_original` returns, weights and history alike.
-    """
-    made_from = {
-        "config": config.stages("seed", "network", "optimiser", "training"),
-        "data": fingerprint(data.images, data.labels, data.train_indices, data.validation_indices, data.test_indices),
-    }
-    found = load_run("original", made_from)
-    if found is None:
-        begun = load_run("unfinished", made_from)
-        network = train_original(data, config, begun and {"tensors": begun[0], "plain": begun[1]})
-        if network.checkpoint is not None:
-            save_run("unfinished", made_from, network.checkpoint["tensors"], network.checkpoint["plain"])
-            return network
-        save_run("original", made_from, network.layers.state_dict(), {"history": network.history})
-        shutil.rmtree(run_folder("unfinished", made_from), ignore_errors=True)
-        return network
-    weights, metrics = found
-    network = build_network(config, data.images.shape[1], len(data.class_names))
-    network.layers.load_state_dict(weights)
-    network.history = metrics["history"]
-    prepare(network)
-    return network.eval()
-
-
-def load_or_deposit(original, deposit_set, config):
-    """Return target and deposit module: loaded if this very deposit was made before, else made and kept.
-
-    Parameters
-    ----------
-    original : SplitNetwork
-    deposit_set : ImageData
-    config : Config
-        As for `deposit`.
-
-    Returns
-    -------
-    target : SplitNetwork
-    deposit_module : DepositModule
-        What `deposit` returns, weights and history alike.
-    """
-    target, deposit_module = start_deposit(original, deposit_set, config)
-    made_from = {
-        "config": config.stages("seed", "optimiser", "deposit"),
-        "data": fingerprint(deposit_set.images, deposit_set.labels),
-        "indices": fingerprint(deposit_set.indices),
-        "deposit_classes": list(deposit_set.deposit_classes),
-        "original": fingerprint(*original.layers.state_dict().values()),
-    }
-    found = load_run("deposit", made_from)
-    if found is None:
-        target, deposit_module = deposit(original, deposit_set, config)
-        both = {"target": target.layers, "deposit_module": deposit_module}
-        weights = {f"{name}.{key}": value for name in both for key, value in both[name].state_dict().items()}
-        save_run("deposit", made_from, weights, {"history": target.history})
-        return target, deposit_module
-    weights, metrics = found
-    for name, module in {"target": target.layers, "deposit_module": deposit_module}.items():
-        own = {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}
-        module.load_state_dict(own)
-    target.history = metrics["history"]
-    return target, deposit_module
+METRICS = ("Pre Acc", "Dep Acc", "Avg Acc", "F", "H Mean", "L_at")
+DIFFERENCES = {"ΔPre": "Pre Acc", "ΔDep": "Dep Acc", "ΔAvg": "Avg Acc"}  # to the original of the same run
 
 
 def random_deposit_sets(num_classes, count, seed):
@@ -123,71 +55,270 @@ def random_deposit_sets(num_classes, count, seed):
     return list(drawn)
 
 
-def results_over_seeds(config, seeds, deposit_sets=5, on="test"):
+def results_over_seeds(config, seeds, deposit_sets=5, on="test", among="all", references=REFERENCES, jobs=None):
     """Repeat the whole path: for each seed one original, and a deposit and withdrawal of each of its deposit sets.
+
+    Runs that are on disk are loaded. The others are computed in parallel by joblib, whose ``parallel_config`` chooses
+    another backend, such as a Dask or Ray cluster. A run that fails is named in a warning and left out.
 
     Parameters
     ----------
     config : Config
-    seeds : int
-        So many, counted on from the config's own.
-    deposit_sets : int
-        How many random sets of classes each seed deposits, one at a time, always from the original.
+    seeds : int or sequence of int
+        The seeds, or how many, counted on from the config's own.
+    deposit_sets : int or sequence of sequences of int
+        The sets of classes that each seed deposits, one at a time, always from the original; or how many, drawn at
+        random for each seed.
     on : {"test", "validation"}
         Which part of the data is read.
+    among : {"all", "part"}
+        Which classes the arg max runs over, as for `accuracy`.
+    references : sequence of str
+        Which of `REFERENCES` to compute beside the original; "retrained" costs a training for each run, "independent"
+        two.
+    jobs : int, optional
+        How many processes; else one a core on the CPU, and one on a GPU.
 
     Returns
     -------
     pandas.DataFrame
-        One row a network and run: seed, deposit classes, network, and the columns of `results_table`.
+        One row a network and run: seed, deposit classes, network, the columns of `results_table`, and the module's
+        share of the lower blocks' parameters.
+
+    Raises
+    ------
+    LirfError
+        If a seed or deposit set is named twice or can't be, or if every run failed.
     """
-    if seeds < 1:
-        raise LirfError(f"seeds must be at least 1, not {seeds}")
-    rows = []
-    runs = [(seed, place) for seed in range(config.seed, config.seed + seeds) for place in range(deposit_sets)]
-    for seed, place in progress_bar(runs, desc="seeds × deposit sets", unit="run"):
-        if place == 0:
-            turned = config.replace(seed=seed)
-            data = load_dataset(turned)
-            original = load_or_train(data, turned)
-            if original.checkpoint is not None:  # interrupted: no row of a half-trained network
-                raise KeyboardInterrupt
-            sets = random_deposit_sets(len(data.class_names), deposit_sets, seed)
-        parts = split_by_class(data, sets[place])
-        target, deposit_module = load_or_deposit(original, parts.deposit_set, turned)
-        networks = {"original": original, "target": target, "recovered": withdraw(target, deposit_module)}
-        table = results_table(networks, parts, on)
-        rows += [
-            {"seed": seed, "deposit classes": sets[place], "network": name} | dict(table.loc[name]) for name in networks
-        ]
+    check_choice("on", on, ("test", "validation"))
+    check_choice("among", among, ("all", "part"))
+    for name in references:
+        check_choice("references", name, REFERENCES)
+    runs = [(config.replace(seed=seed), classes) for seed, classes in _grid(config, seeds, deposit_sets)]
+    workers = _workers(config, len(runs), jobs)
+    originals = {turned.seed: (turned,) for turned, _ in runs}
+    failed = dict(zip(originals, _in_parallel(_keep_original, originals.values(), workers, "originals")))
+    found = [(*run, on, among, tuple(references)) for run in runs if failed[run[0].seed] is None]
+    outcomes = list(_in_parallel(_run, found, workers, "seeds × deposit sets"))
+    rows = [row for outcome in outcomes if isinstance(outcome, list) for row in outcome]
+    reasons = [f"seed {seed}: {reason}" for seed, reason in failed.items() if reason is not None]
+    reasons += [
+        f"seed {turned.seed}, deposit classes {classes}: {outcome}"
+        for (turned, classes, *_), outcome in zip(found, outcomes)
+        if isinstance(outcome, str)
+    ]
+    if not rows:
+        raise LirfError(f"every run failed; {reasons[0]}")
+    if reasons:
+        warnings.warn(f"{len(reasons)} failed and are left out; {'; '.join(reasons)}", stacklevel=2)
     return pandas.DataFrame(rows)
 
 
-def summary(results):
-    """Return mean ± standard deviation over the runs of `results_over_seeds`.
+def _grid(config, seeds, deposit_sets):
+    """Return each run's seed and deposit classes, checked before anything is computed."""
+    if isinstance(seeds, int):
+        if seeds < 1:
+            raise LirfError(f"seeds must be at least 1, not {seeds}")
+        seeds = range(config.seed, config.seed + seeds)
+    seeds = [config.replace(seed=seed).seed for seed in seeds]
+    num_classes = len(load_dataset(config).class_names)
+    if isinstance(deposit_sets, int):
+        sets = {seed: random_deposit_sets(num_classes, deposit_sets, seed) for seed in seeds}
+    else:
+        named = [check_deposit_classes(classes, num_classes) for classes in deposit_sets]
+        sets = dict.fromkeys(seeds, named)
+    for name, values in {"seeds": seeds, "deposit_sets": next(iter(sets.values()), [])}.items():
+        if not values:
+            raise LirfError(f"{name} must name at least one, not none")
+        twice = [value for value in values if values.count(value) > 1]
+        if twice:
+            raise LirfError(f"{name} must name each one once, not {twice[0]} twice")
+    return [(seed, classes) for seed in seeds for classes in sets[seed]]
+
+
+def _workers(config, runs, jobs):
+    """Return how many processes to use."""
+    if jobs is None:
+        return min(runs, joblib.cpu_count()) if resolve_device(config.device).type == "cpu" else 1
+    if not isinstance(jobs, int) or jobs < 1:
+        raise LirfError(f"jobs must be a whole number at least 1, not {jobs!r}")
+    return jobs
+
+
+def _in_parallel(function, calls, workers, title):
+    """Yield what a function returns for each call, or a sentence if it failed, with a progress bar."""
+    calls = list(calls)
+    environment = {name: value for name, value in os.environ.items() if name.startswith(("LIRF_KIT", "TQDM"))}
+    jobs = (joblib.delayed(_guarded)(environment, function, call) for call in calls)
+    with progress_bar(total=len(calls), desc=title, unit="run") as progress:
+        for outcome in joblib.Parallel(workers, return_as="generator")(jobs):
+            progress.update()
+            yield outcome
+
+
+def _guarded(environment, function, arguments):
+    """Call a function in the environment of the caller (a worker may be older); return a sentence if it fails."""
+    os.environ.update(environment)
+    try:
+        return function(*arguments)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def _keep_original(config):
+    """Train a seed's original, or see that it is there."""
+    if load_or_train(load_dataset(config), config).checkpoint is not None:
+        raise KeyboardInterrupt  # no run on a half-trained network
+
+
+def _run(config, deposit_classes, on, among, references):
+    """Return one run's rows: loaded if they were found before, else computed and kept."""
+    data = load_dataset(config)
+    made_from = {
+        "config": config.stages("seed", "network", "optimiser", "training", "deposit"),
+        "data": fingerprint(data.images, data.labels, data.train_indices, data.validation_indices, data.test_indices),
+        "deposit_classes": list(deposit_classes),
+        "asked": [on, among, list(references)],
+    }
+    found = load_run("result", made_from)
+    if found is not None:
+        return [row | {"deposit classes": deposit_classes} for row in found[1]["rows"]]
+    rows = _measure(data, config, deposit_classes, on, among, references)
+    save_run("result", made_from, {}, {"rows": rows})
+    return rows
+
+
+def _measure(data, config, deposit_classes, on, among, references):
+    """Walk the path once, and return a row for each network."""
+    parts = split_by_class(data, deposit_classes)
+    original = load_or_train(data, config)
+    target, deposit_module = load_or_deposit(original, parts.deposit_set, config)
+    networks = {"original": original, "target": target, "recovered": withdraw(target, deposit_module)}
+    networks |= reference_networks(original, data, parts, config, references)
+    table = results_table(networks, parts, on, among)
+    share = count_parameters(deposit_module) / count_parameters(target.lower)
+    run = {"seed": config.seed, "deposit classes": deposit_classes}
+    return [run | {"network": name} | dict(table.loc[name]) | {"module share": share} for name in networks]
+
+
+def sweep(config, variants, seeds, deposit_sets=5, on="validation", jobs=None):
+    """Repeat `results_over_seeds` for several settings of the knobs, without references that need a training.
+
+    Parameters
+    ----------
+    config : Config
+    variants : dict of str to dict
+        Names, and the knobs that each turns: ``{"no pruning": {"keep": 1.0}}``.
+    seeds, deposit_sets, on, jobs
+        As for `results_over_seeds`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As of `results_over_seeds`, with a first column "variant".
+    """
+    turned = {name: config.replace(**changes) for name, changes in variants.items()}  # all are valid, or none runs
+    results = [
+        results_over_seeds(variant, seeds, deposit_sets, on, references=(), jobs=jobs).assign(variant=name)
+        for name, variant in turned.items()
+    ]
+    together = pandas.concat(results, ignore_index=True)
+    return together[["variant", *together.columns.drop("variant")]]
+
+
+def ablations(config):
+    """Return the variants of an ablation table: the config, each part of the method left out, each other cut.
+
+    Parameters
+    ----------
+    config : Config
+
+    Returns
+    -------
+    dict of str to dict
+        As `sweep` takes them.
+    """
+    variants = {
+        "the whole method": {},
+        "without L_at": {"lambda_at": 0.0},
+        "without L_kp": {"lambda_kp": 0.0},
+        "without L_pt": {"lambda_pt": 0.0},
+        "without L_re": {"lambda_re": 0.0},
+        "without pruning": {"keep": 1.0},
+    }
+    cuts = [stage for stage in range(1, len(config.widths) + 1) if stage != config.split_after]
+    return variants | {f"cut after stage {stage}": {"split_after": stage} for stage in cuts}
+
+
+def summary(results, interval=False):
+    """Return mean ± standard deviation over the runs of `results_over_seeds` or `sweep`.
 
     Parameters
     ----------
     results : pandas.DataFrame
+    interval : bool
+        Instead of the standard deviation the 95 % confidence interval of the mean, by Student's t over the seeds'
+        means: runs of one seed share their original and are not independent. It needs two seeds.
 
     Returns
     -------
     pandas.DataFrame
-        One row a network: the metrics, the differences ΔPre and ΔAvg to the original of the same run in points, and
-        the number of runs n.
+        One row a network (and variant): the metrics, the differences ΔPre, ΔDep and ΔAvg to the original of the same
+        run in points, and the number of runs n. A dash where a metric does not apply.
     """
-    original = results[results["network"] == "original"]
-    rows = {}
-    for name, runs in results.groupby("network", sort=False):
-        columns = {metric: runs[metric] for metric in ("Pre Acc", "Dep Acc", "Avg Acc", "F", "H Mean")}
-        for metric in ("Pre", "Avg"):
-            columns[f"Δ{metric}"] = runs[f"{metric} Acc"].values - original[f"{metric} Acc"]
-        rows[name] = {column: _spread(values, column) for column, values in columns.items()} | {"n": len(runs)}
+    spread = _interval if interval else _deviation
+    results = with_differences(results)
+    by = ["variant", "network"] if "variant" in results else "network"
+    rows = {
+        name: {metric: spread(runs, metric) for metric in (*METRICS, *DIFFERENCES)} | {"n": len(runs)}
+        for name, runs in results.groupby(by, sort=False)
+    }
     return pandas.DataFrame.from_dict(rows, orient="index")
 
 
-def _spread(values, column):
-    """Write values as mean ± standard deviation, a difference with its sign; a dash where there are none."""
-    if values.isna().all():
+def interval(runs, metric):
+    """Return the mean of one network's runs and the reach of its 95 % confidence interval, by the seeds' means.
+
+    Parameters
+    ----------
+    runs : pandas.DataFrame
+        Rows of `results_over_seeds`, of one network.
+    metric : str
+
+    Returns
+    -------
+    mean, reach : float
+        The interval is mean ± reach; NaN for fewer than two seeds.
+    """
+    means = runs.dropna(subset=metric).groupby("seed")[metric].mean()
+    reach = scipy.stats.t.ppf(0.975, len(means) - 1) * means.sem() if len(means) > 1 else math.nan
+    return float(means.mean()), float(reach)
+
+
+def with_differences(results):
+    """Return results with the columns ΔPre, ΔDep and ΔAvg, each row's difference to the original of the same run."""
+    run = [column for column in ("variant", "seed", "deposit classes") if column in results]
+    original = results[results["network"] == "original"].set_index(run)
+    results = results.set_index(run)
+    for name, metric in DIFFERENCES.items():
+        results[name] = results[metric] - original[metric].reindex(results.index)
+    return results.reset_index()
+
+
+def _deviation(runs, metric):
+    values = runs[metric].dropna()
+    if not len(values):
         return "–"
-    return f"{values.mean():{'+' if column.startswith('Δ') else ''}.2f} ± {values.std():.2f}"
+    return _signed(values.mean(), metric) + (f" ± {values.std():.2f}" if len(values) > 1 else "")
+
+
+def _interval(runs, metric):
+    mean, reach = interval(runs, metric)
+    if math.isnan(reach):
+        return "–"
+    return "{} [{}, {}]".format(*(_signed(value, metric) for value in (mean, mean - reach, mean + reach)))
+
+
+def _signed(value, metric):
+    """Write a number, a difference with its sign."""
+    return f"{value:{'+' if metric in DIFFERENCES else ''}.2f}"

@@ -15,16 +15,18 @@ def select_preserved(logits, deposit_classes):
     ----------
     logits : torch.Tensor
         (N, K).
-    deposit_classes : iterable of int
-        The classes whose columns are dropped.
+    deposit_classes : iterable of int, or torch.Tensor
+        The classes whose columns are dropped: k numbers for all samples alike, or int64 (N, k), each sample's own.
 
     Returns
     -------
     torch.Tensor
         (N, K − k), in the order of the classes' numbers.
     """
-    dropped = {int(number) for number in deposit_classes}
-    return logits[:, [number for number in range(logits.shape[1]) if number not in dropped]]
+    columns = _columns(logits, deposit_classes)
+    dropped = torch.zeros_like(logits, dtype=torch.uint8).scatter_(1, columns, 1)
+    kept = dropped.argsort(dim=1, stable=True)[:, : logits.shape[1] - columns.shape[1]]
+    return logits.gather(1, kept)
 
 
 def select_deposited(logits, deposit_classes):
@@ -34,15 +36,20 @@ def select_deposited(logits, deposit_classes):
     ----------
     logits : torch.Tensor
         (N, K).
-    deposit_classes : iterable of int
-        The k classes whose columns are kept.
+    deposit_classes : iterable of int, or torch.Tensor
+        The k classes whose columns are kept, as for `select_preserved`.
 
     Returns
     -------
     torch.Tensor
         (N, k), in the order given.
     """
-    return logits[:, [int(number) for number in deposit_classes]]
+    return logits.gather(1, _columns(logits, deposit_classes))
+
+
+def _columns(logits, classes):
+    """Return the numbers of some classes' columns for each sample, (N, k)."""
+    return torch.as_tensor(classes, device=logits.device).expand(len(logits), -1)
 
 
 def wrong_labels(labels, num_classes, generator):
@@ -73,17 +80,15 @@ def best_preserved_labels(original_logits, deposit_classes):
     ----------
     original_logits : torch.Tensor
         (N, K).
-    deposit_classes : iterable of int
-        The classes that may not be chosen.
+    deposit_classes : iterable of int, or torch.Tensor
+        The classes that may not be chosen, as for `select_preserved`.
 
     Returns
     -------
     torch.Tensor
         int64, (N,).
     """
-    masked = original_logits.clone()
-    masked[:, [int(number) for number in deposit_classes]] = -torch.inf
-    return masked.argmax(dim=1)
+    return original_logits.scatter(1, _columns(original_logits, deposit_classes), -torch.inf).argmax(dim=1)
 
 
 def attention_map(features):
@@ -171,8 +176,8 @@ def preservation_loss(target_logits, original_logits, deposit_classes, temperatu
     ----------
     target_logits, original_logits : torch.Tensor
         (N, K).
-    deposit_classes : iterable of int
-        g drops their columns.
+    deposit_classes : iterable of int, or torch.Tensor
+        g drops their columns, as for `select_preserved`.
     temperature : float
         τ.
 
@@ -249,6 +254,26 @@ def distilled_recovery_loss(recovered_logits, original_logits, temperature):
         Scalar.
     """
     return distillation_loss(recovered_logits, original_logits, temperature)
+
+
+def feature_recovery_loss(module_features, original_features):
+    """L_re, the kit's choice: ‖T_r(x) − T_0^(-n)(x)‖² / ‖T_0^(-n)(x)‖², norms over the whole batch.
+
+    A module that makes the original's features gives the original's logits through the shared upper blocks, on every
+    image and on their old scale. Features say far more of an image than K logits (Romero et al. 2015, FitNets).
+
+    Parameters
+    ----------
+    module_features, original_features : torch.Tensor
+        (N, C, H, W).
+
+    Returns
+    -------
+    torch.Tensor
+        Scalar, at least 0; 1 for a module that returns zeros.
+    """
+    distance = (module_features - original_features).square().sum()
+    return distance / original_features.square().sum().clamp_min(torch.finfo(torch.float32).tiny)
 
 
 def deposit_loss(removal, preservation, recovery, transfer, config):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import lirf_kit as lk
+from lirf_kit.artifacts import run_folder
 
 MADE_FROM = {"config": {"widths": [4, 8], "epochs": 2}, "data": "abc"}
 WEIGHTS = {"layer.weight": torch.arange(6.0).view(2, 3), "layer.steps": torch.tensor(7)}
@@ -33,7 +34,7 @@ def trainings(monkeypatch):
             made.append(name)
             return function(*arguments)
 
-        monkeypatch.setattr(f"lirf_kit.experiments.{name}", spy)
+        monkeypatch.setattr(f"lirf_kit.caching.{name}", spy)
     return made
 
 
@@ -80,6 +81,74 @@ def test_another_version_of_the_package_does_not_find_the_run(run, monkeypatch):
     spec.loader.exec_module(later)
     assert later.load_run("original", MADE_FROM) is None
     assert later.run_folder("original", MADE_FROM) != run
+
+
+OLDER = {"config": {"widths": [4, 8]}, "data": "abc"}  # MADE_FROM before there was a knob for the epochs
+
+
+@pytest.mark.parametrize("older", [OLDER, {"config": MADE_FROM["config"] | {"gone": 1}, "data": "abc"}])
+def test_a_run_of_an_older_version_of_the_config_is_named_left_alone_and_made_again(older, recwarn):
+    folder = lk.save_run("original", older, WEIGHTS, {"history": "older"})
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert lk.load_run("original", MADE_FROM) is None
+    (warning,) = recwarn.list
+    knob = "epochs" if older is OLDER else "gone"
+    assert re.match(
+        f"{re.escape(str(folder))} is of an older version of the config, .*{knob}.*left alone", f"{warning.message}"
+    )
+    assert warning.filename == __file__
+    run = lk.save_run("original", MADE_FROM, WEIGHTS, METRICS)
+    assert run != folder and {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    recwarn.clear()
+    assert_is_the_run(lk.load_run("original", MADE_FROM))
+    assert lk.load_run("original", older)[1] == {"history": "older"} and not recwarn.list
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"config": {"widths": [4, 9]}, "data": "abc"},  # the knobs that both have differ
+        {"config": {"widths": [4, 8]}, "data": "abd"},
+        {"config": {"depth": 3}, "data": "abc"},  # no knob in common
+        {"data": "abc"},
+    ],
+)
+def test_a_run_that_would_be_another_one_anyway_is_not_named(other, recwarn):
+    lk.save_run("original", other, WEIGHTS, METRICS)
+    lk.save_run("deposit", OLDER, WEIGHTS, METRICS)  # nor one of another kind
+    assert lk.load_run("original", MADE_FROM) is None and not recwarn.list
+
+
+@pytest.mark.parametrize(
+    "note", [b"", b"[]", b"\xff\x00", b"{}", b'{"made_from": []}', b'{"made_from": {"config": 3}}']
+)
+def test_another_run_s_damage_hides_no_older_run_and_stops_nothing(own_home, recwarn, note):
+    (own_home / "original-0").mkdir(parents=True)
+    (own_home / "original-0" / "made_from.json").write_bytes(note)
+    (own_home / "original-1" / "made_from.json").mkdir(parents=True)
+    assert lk.load_run("original", MADE_FROM) is None and not recwarn.list
+    folder = lk.save_run("original", OLDER, WEIGHTS, METRICS)
+    with pytest.warns(UserWarning, match=f"^{re.escape(str(folder))} is of an older version"):
+        assert lk.load_run("original", MADE_FROM) is None
+
+
+@pytest.mark.parametrize(
+    "edited, again",
+    [
+        ("training", ["original", "unfinished", "deposit", "result"]),
+        ("losses", ["deposit", "result"]),
+        ("pruning", ["deposit", "result"]),
+        ("metrics", ["result"]),
+        ("references", ["result"]),
+        ("figures", []),
+    ],
+)
+def test_edited_code_makes_again_what_it_bears_on_and_nothing_else(monkeypatch, edited, again):
+    kinds, read = ("original", "unfinished", "deposit", "result"), Path.read_bytes
+    before = {kind: run_folder(kind, MADE_FROM) for kind in kinds}
+    source = f"{edited}.py"
+    monkeypatch.setattr(Path, "read_bytes", lambda self: read(self) + b"#" * (self.name == source))
+    assert [kind for kind in kinds if run_folder(kind, MADE_FROM) != before[kind]] == again
 
 
 def flip_a_byte(run):
@@ -245,10 +314,11 @@ def test_another_original_or_other_samples_make_another_deposit(tiny_parts, tiny
     for another in (
         whole.select(slice(1, None), whole.deposit_classes),
         whole.select(slice(None), (0, 1, 2, 3)),  # the same samples, said to be of other classes
+        whole.select(slice(None)),  # and deposited sample by sample
         lk.ImageData(whole.images, whole.labels, whole.indices + 1, whole.class_names, whole.deposit_classes),
     ):
         lk.load_or_deposit(tiny_original, another, tiny)
-    assert trainings == ["deposit"] * 5
+    assert trainings == ["deposit"] * 6
 
 
 def test_a_damaged_original_is_trained_again(tiny_data, tiny, own_home, trainings, same_weights):

@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import runpy
@@ -25,7 +26,7 @@ def no_training(monkeypatch):
     def refuse(*_):
         raise AssertionError("training started")
 
-    for place in ("lirf_kit.load_or_train", "lirf_kit.experiments.load_or_train"):
+    for place in ("lirf_kit.load_or_train", "lirf_kit.caching.load_or_train", "lirf_kit.experiments.load_or_train"):
         monkeypatch.setattr(place, refuse)
 
 
@@ -45,19 +46,20 @@ def test_figures_writes_every_figure_and_the_table(tmp_path, capsys):
     assert main(["figures", "--out", str(tmp_path / "out"), "--device", "cpu"]) == 0
     pictures = [
         f"{name}-digits.{ending}"
-        for name in ("samples", "training", "deposit", "tsne")
+        for name in ("samples", "training", "deposit", "tsne", "round-trip", "confusions")
         for ending in ("png", "svg", "pdf")
     ]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([*pictures, "results-digits.csv"])
     table = pandas.read_csv(tmp_path / "out" / "results-digits.csv", index_col=0)
     said = capsys.readouterr().out
-    assert list(table.index) == ["original", "target", "recovered"]
+    assert list(table.index) == ["original", "target", "recovered", "retrained", "independent", "head masking"]
     assert str(table.loc["target", "Pre Acc"]) in said and "tsne-digits.png" in said
 
 
-def test_table_writes_the_path_s_results(tmp_path, tiny, tiny_parts, tiny_original, tiny_deposited):
+def test_table_writes_the_path_s_results(tmp_path, tiny, tiny_data, tiny_parts, tiny_original, tiny_deposited):
     assert main(["table", "--out", str(tmp_path), "--device", "cpu"]) == 0
     networks = {"original": tiny_original, "target": tiny_deposited[0], "recovered": lk.withdraw(*tiny_deposited)}
+    networks |= lk.reference_networks(tiny_original, tiny_data, tiny_parts, tiny)
     expected = lk.results_table(networks, tiny_parts)
     found = pandas.read_csv(tmp_path / "results-digits.csv", index_col=0)
     pandas.testing.assert_frame_equal(found, expected, check_names=False)
@@ -66,9 +68,46 @@ def test_table_writes_the_path_s_results(tmp_path, tiny, tiny_parts, tiny_origin
 def test_table_over_seeds_writes_a_row_a_run_and_network_and_prints_the_means(tmp_path, capsys):
     assert main(["table", "--seeds", "1", "--seed", "3", "--out", str(tmp_path), "--device", "cpu"]) == 0
     rows = pandas.read_csv(tmp_path / "results-digits-1-seeds.csv")
-    assert len(rows) == 5 * 3 and set(rows["seed"]) == {3}
+    assert len(rows) == 5 * 6 and set(rows["seed"]) == {3}
     said = capsys.readouterr().out
     assert f"{rows[rows.network == 'target']['Pre Acc'].mean():.2f} ± " in said and "ΔPre" in said
+
+
+def test_beside_the_runs_stands_what_they_are_runs_of(tmp_path):
+    options = ["--seeds", "1", "--deposit-sets", "1", "--references", "--set", "keep=0.7", "--set", "relabel=random"]
+    assert main(["table", *options, "--data-name", "Toy", "--out", str(tmp_path), "--device", "cpu"]) == 0
+    about = json.loads((tmp_path / "results-digits-1-seeds.json").read_text())
+    assert (about["data"], about["protocol"], about["seeds"]) == ("Toy", "test part, all classes", [0])
+    assert (about["config"]["keep"], about["config"]["relabel"]) == (0.7, "random")
+    assert about["machine"]["torch"] == torch.__version__ and "folder" not in about["config"]
+    assert pandas.read_csv(tmp_path / "results-digits-1-seeds.csv")["network"].tolist() == [
+        "original", "target", "recovered",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", [["ablation"], ["sweep", "keep", "1.0", "0.7"]])
+def test_ablation_and_sweep_write_the_runs_of_each_variant(tmp_path, tiny, command):
+    options = ["--seeds", "1", "--deposit-sets", "1", "--jobs", "1", "--device", "cpu"]
+    assert main([*command, *options, "--out", str(tmp_path)]) == 0
+    name = "-".join([command[0], "digits", *command[1:2]])
+    runs = pandas.read_csv(tmp_path / f"{name}.csv", dtype={"variant": str})
+    expected = list(lk.ablations(tiny)) if command == ["ablation"] else ["1.0", "0.7"]
+    assert runs["variant"].tolist() == [variant for variant in expected for _ in range(3)]
+    assert json.loads((tmp_path / f"{name}.json").read_text())["protocol"] == "validation part, all classes"
+
+
+def test_wrong_knobs_are_answered_by_one_sentence_before_any_training(no_training, tmp_path, capsys):
+    for arguments, sentence in [
+        (["table", "--set", "keep"], "--set must be KNOB=VALUE, not 'keep'"),
+        (["table", "--set", "keep=2"], "keep must be a number above 0 and at most 1, not 2"),
+        (["table", "--set", "keeps=1"], "Config has no field 'keeps'; did you mean 'keep'?"),
+        (["table", "--seeds", "1", "--references", "oracle"], "references must be retrained, independent or head"),
+        (["sweep", "keep", "1.0", "0"], "keep must be a number above 0 and at most 1, not 0"),
+        (["sweep", "split_after", "9"], "split_after must be 1 or 2, not 9"),
+        (["ablation", "--jobs", "0"], "jobs must be a whole number at least 1, not 0"),
+    ]:
+        said = fails(capsys, *arguments, "--out", tmp_path)
+        assert sentence in said, said
 
 
 def test_wrong_options_are_answered_by_one_sentence_before_any_training(no_training, tmp_path, capsys):
@@ -129,7 +168,7 @@ def test_an_interrupted_command_says_so_in_one_sentence(tmp_path, capsys, monkey
 def test_a_training_that_was_interrupted_ends_the_command_and_is_gone_on_with_by_the_next(
     tmp_path, capsys, monkeypatch, command
 ):
-    accuracy, calls = lk.training.accuracy, []
+    accuracy, calls = lk.accuracy, []
 
     def interrupt(*arguments):
         calls.append(None)
@@ -141,7 +180,7 @@ def test_a_training_that_was_interrupted_ends_the_command_and_is_gone_on_with_by
     assert main([command, "--out", str(tmp_path / "out"), "--device", "cpu"]) == 130
     assert "lirf_kit: interrupted; what was finished before is kept\n" in capsys.readouterr().err
     assert not list((tmp_path / "out").iterdir())
-    assert main(["table", "--out", str(tmp_path / "out"), "--device", "cpu"]) == 0
+    assert main(["table", "--references", "--out", str(tmp_path / "out"), "--device", "cpu"]) == 0
     assert len(calls) == 3
 
 

@@ -30,8 +30,13 @@ import lirf_kit as lk
         ("widths", (16, 0), r"widths must be whole numbers at least 1, not \(16, 0\)"),
         ("split_after", 0, "split_after must be a whole number at least 1, not 0"),
         ("split_after", 4, "split_after must be 1, 2 or 3, not 4"),
+        ("keep", 0, "keep must be a number above 0 and at most 1, not 0"),
+        ("keep", 1.1, "keep must be a number above 0 and at most 1, not 1.1"),
+        ("keep", float("nan"), "keep must be a number above 0 and at most 1, not nan"),
+        ("keep", True, "keep must be a number above 0 and at most 1, not True"),
+        ("keep", "half", "keep must be a number above 0 and at most 1, not 'half'"),
         ("relabel", "worst", "relabel must be random or best_preserved, not 'worst'"),
-        ("recovery", "papers", "recovery must be paper or distilled, not 'papers'"),
+        ("recovery", "papers", "recovery must be paper, distilled or features, not 'papers'"),
         ("device", "gpu", "device must be auto, cpu, cuda or mps, not 'gpu'"),
         ("dataset", "mnist", "dataset must be digits, cifar10, cifar100, cub200 or folder, not 'mnist'"),
         ("image_size", 3, "image_size must be a whole number at least 4, not 3"),
@@ -84,6 +89,13 @@ def test_every_knob_belongs_to_one_stage_and_has_a_meaning(config):
     assert table["meaning"].str.len().min() > 0 and table["allowed"].str.len().min() > 0
     of_stages = [name for stage in table["stage"].unique() for name in config.stages(stage)]
     assert sorted(of_stages) == sorted(table.index)
+
+
+@pytest.mark.parametrize("name", ["digits", "cifar10-small", "cifar10", "cifar100", "cub200"])
+def test_every_preset_prunes_to_half_at_most_and_uses_every_term(name):
+    config = lk.preset(name)
+    assert config.keep <= 0.5
+    assert min(config.lambda_at, config.lambda_kp, config.lambda_re, config.lambda_pt) > 0
 
 
 def test_a_gpu_that_is_not_there_is_named(monkeypatch):

@@ -1,6 +1,7 @@
 import builtins
 import copy
 import inspect
+import io
 
 import numpy
 import pytest
@@ -23,12 +24,22 @@ def terms_of(tiny_original, tiny_deposited, tiny_parts, tiny):
     return terms
 
 
+@pytest.fixture(scope="session")
+def some_samples(tiny_data):
+    """Every third training image of the classes 3 and 5, deposited sample by sample."""
+    chosen = [place for place in tiny_data.train_indices.tolist() if tiny_data.labels[place] in (3, 5)]
+    return lk.split_by_sample(tiny_data, indices=chosen[::3])
+
+
 def test_neither_deposit_nor_withdraw_is_given_the_preservation_set():
     assert list(inspect.signature(lk.deposit).parameters) == ["original", "deposit_set", "config"]
     assert list(inspect.signature(lk.withdraw).parameters) == ["target", "deposit_module"]
 
 
-def test_a_deposit_loads_nothing(tiny_original, tiny_parts, tiny, monkeypatch):
+@pytest.mark.parametrize("chosen", ["tiny_parts", "some_samples"])
+def test_a_deposit_loads_nothing(tiny_original, tiny, monkeypatch, request, chosen):
+    deposit_set = request.getfixturevalue(chosen).deposit_set
+
     def refuse(*_, **__):
         raise AssertionError("a loader was called")
 
@@ -36,14 +47,16 @@ def test_a_deposit_loads_nothing(tiny_original, tiny_parts, tiny, monkeypatch):
         "lirf_kit.load_dataset", "lirf_kit.data.load_dataset", "lirf_kit.experiments.load_dataset",
         "lirf_kit.datasets.load_digits", "sklearn.datasets.load_digits", "lirf_kit.datasets.decode",
         "lirf_kit.load_run", "lirf_kit.artifacts.load_run",
+        "lirf_kit.caching.load_run", "lirf_kit.experiments.load_run",
         "torch.utils.data.DataLoader.__iter__", "torch.load", "safetensors.torch.load", "numpy.load",
     ):  # fmt: skip
         monkeypatch.setattr(place, refuse)
     for part in ("train", "validation", "test"):
         monkeypatch.setattr(lk.Dataset, part, property(refuse))
     with monkeypatch.context() as closed:
-        closed.setattr(builtins, "open", refuse)
-        target, module = lk.deposit(tiny_original, tiny_parts.deposit_set, tiny)
+        for module in (builtins, io):
+            closed.setattr(module, "open", refuse)
+        target, module = lk.deposit(tiny_original, deposit_set, tiny)
         lk.withdraw(target, module)
 
 
@@ -65,16 +78,18 @@ def test_the_original_stays_as_it_is(tiny_data, tiny_parts, tiny, tiny_original,
     assert all(parameter.requires_grad and parameter.grad is None for parameter in original.parameters())
 
 
-@pytest.mark.parametrize("after", [1, 2, 3])
+@pytest.mark.parametrize("after, keep", [(1, 1.0), (2, 0.5), (3, 1.0)])
 def test_upper_blocks_are_the_original_s_bit_by_bit_and_lower_blocks_are_not(
-    original, parts, config, same_weights, after
+    original, parts, config, same_weights, after, keep
 ):
-    quick = config.replace(split_after=after, deposit_epochs=1, batch_statistics="updated")
+    quick = config.replace(split_after=after, keep=keep, deposit_epochs=1, batch_statistics="updated")
     target, module = lk.deposit(original, parts.deposit_set, quick)
+    _, untrained = lk.start_deposit(original, parts.deposit_set, quick)
     cut = lk.split(original, after)
     assert same_weights(target.upper, cut.upper)
     assert not any(parameter.requires_grad for parameter in target.upper.parameters())
     assert not same_weights(target.lower, cut.lower) and not same_weights(module.lower, cut.lower)
+    assert not any(torch.equal(*pair) for pair in zip(module.parameters(), untrained.parameters()))
     assert not same_weights(target.lower, module.lower)
 
 
@@ -91,22 +106,34 @@ def test_the_target_has_the_original_s_architecture_and_nothing_on_its_logits(or
         assert torch.equal(fresh(data.test.images), target(data.test.images))
 
 
-def test_the_module_s_parameters_are_the_lower_blocks_copy_and_nothing_else(original, deposited):
+def test_the_module_s_parameters_are_the_pruned_lower_blocks_and_nothing_else(original, deposited, parts, config):
     module = deposited[1]
     lower = {f"lower.{name}": value.shape for name, value in original.lower.named_parameters()}
-    assert {name: value.shape for name, value in module.named_parameters()} == lower
+    shapes = {name: value.shape for name, value in module.named_parameters()}
+    smaller = {name for name in lower if shapes[name] != lower[name]}
+    inner = ("conv1.weight", "bn1.weight", "bn1.bias", "conv2.weight")  # between a block's two convolutions
+    assert list(shapes) == list(lower) and smaller == {f"lower.{at}.0.{name}" for at in (2, 3, 4) for name in inner}
+    assert lk.count_parameters(module) <= config.keep * lk.count_parameters(original.lower)
+    _, whole = lk.start_deposit(original, parts.deposit_set, config.replace(keep=1.0))
+    assert {name: value.shape for name, value in whole.named_parameters()} == lower
     assert not {id(value) for value in module.parameters()} & {id(value) for value in deposited[0].parameters()}
     assert module.deposit_classes.tolist() == [0, 1, 2]
     assert set(module.state_dict()) - {f"lower.{name}" for name in original.lower.state_dict()} == {"deposit_classes"}
 
 
-def test_before_the_first_step_target_and_module_are_the_original(tiny_original, tiny_parts, tiny):
-    target, module = lk.start_deposit(tiny_original, tiny_parts.deposit_set, tiny)
+@pytest.mark.parametrize("keep", [1.0, 0.5])
+def test_before_the_first_step_the_target_is_the_original_and_the_module_what_pruning_left(
+    tiny_original, tiny_parts, tiny, same_weights, keep
+):
+    target, module = lk.start_deposit(tiny_original, tiny_parts.deposit_set, tiny.replace(keep=keep))
     recovered = lk.withdraw(target, module)
+    assert same_weights(module.lower, lk.prune_lower(tiny_original.lower, keep))
     with torch.no_grad():
-        expected = tiny_original(tiny_parts.test.images)
+        expected, answers = tiny_original(tiny_parts.test.images), recovered(tiny_parts.test.images)
         assert torch.equal(target(tiny_parts.test.images), expected)
-        assert torch.equal(recovered(tiny_parts.test.images), expected)
+        assert module(tiny_parts.test.images).shape == target.lower(tiny_parts.test.images).shape
+    assert torch.equal(answers[:, 3:], expected[:, 3:])
+    assert torch.equal(answers[:, :3], expected[:, :3]) == (keep == 1)
 
 
 def gradients(term, module):
@@ -115,7 +142,7 @@ def gradients(term, module):
     return [gradient for gradient in found if gradient is not None]
 
 
-@pytest.mark.parametrize("recovery", ["paper", "distilled"])
+@pytest.mark.parametrize("recovery", ["paper", "distilled", "features"])
 def test_gradients_of_recovery_and_transfer_reach_the_module_and_not_the_target(terms_of, tiny_deposited, recovery):
     target, module = tiny_deposited
     terms = terms_of(recovery=recovery)
@@ -146,6 +173,44 @@ def test_a_lambda_of_zero_leaves_its_term_out_and_no_other(terms_of, knob, name)
     assert set(every) - set(without) == {name}
 
 
+@pytest.mark.parametrize(
+    "knobs, functions",
+    [
+        ({"lambda_at": 0.0}, ["attention_map", "attention_distance"]),
+        ({"lambda_kp": 0.0}, ["preservation_loss"]),
+        ({"lambda_re": 0.0, "recovery": "features"}, ["feature_recovery_loss"]),
+        ({"lambda_re": 0.0, "recovery": "paper"}, ["recovery_loss"]),
+        ({"lambda_re": 0.0, "recovery": "distilled"}, ["distilled_recovery_loss"]),
+        ({"lambda_pt": 0.0}, ["partial_transfer_loss"]),
+        ({"relabel": "random"}, ["best_preserved_labels"]),
+    ],
+)
+def test_a_term_that_is_off_is_not_computed(terms_of, monkeypatch, knobs, functions):
+    for name in functions:
+        monkeypatch.setattr(f"lirf_kit.losses.{name}", None)  # computing it would end in a TypeError
+    assert terms_of(**knobs)["loss"].isfinite()
+    with pytest.raises(TypeError):  # and it is computed where nothing is off
+        terms_of(**{"recovery": knobs.get("recovery", "features")})
+
+
+def test_without_recovery_and_transfer_the_module_is_not_run(terms_of, monkeypatch):
+    monkeypatch.setattr(lk.DepositModule, "forward", None)
+    assert set(terms_of(lambda_re=0.0, lambda_pt=0.0)) == {"loss", "removal", "attention_distance", "preservation"}
+    for needed in ("lambda_re", "lambda_pt"):
+        with pytest.raises(TypeError):
+            terms_of(**{"lambda_re": 0.0, "lambda_pt": 0.0, needed: 1.0})
+
+
+def test_the_reference_is_the_original_s_logits_and_the_features_at_the_cut(tiny_original, tiny_parts, tiny):
+    images = tiny_parts.deposit_set.images[:10]
+    for after in (1, 2):
+        logits, features = lk.original_reference(tiny_original, images, tiny.replace(split_after=after))
+        with torch.no_grad():
+            assert torch.equal(logits, tiny_original(images))
+            assert torch.equal(features, lk.split(tiny_original, after).lower(images))
+        assert not logits.requires_grad and not features.requires_grad
+
+
 def test_each_term_is_its_formula(terms_of, tiny_original, tiny_deposited, tiny_parts):
     # K = 10 classes, of which 0, 1, 2 are deposited; log-probabilities written out with torch's own layers
     images, labels = tiny_parts.deposit_set.images[:10], tiny_parts.deposit_set.labels[:10]
@@ -167,6 +232,10 @@ def test_each_term_is_its_formula(terms_of, tiny_original, tiny_deposited, tiny_
     assert terms["recovery"].item() == pytest.approx(divergence(recovered, was), abs=1e-5)
     paper = functional.cross_entropy(recovered, labels).item()
     assert terms_of(recovery="paper")["recovery"].item() == pytest.approx(paper, abs=1e-5)
+    with torch.no_grad():
+        made, wanted = module(images), tiny_original.lower(images)
+    lost = ((made - wanted) ** 2).sum().item() / (wanted**2).sum().item()
+    assert terms_of(recovery="features")["recovery"].item() == pytest.approx(lost, rel=1e-5)
 
 
 def test_the_loss_adds_the_weighed_terms(terms_of):
@@ -194,9 +263,9 @@ def test_only_updated_batch_statistics_follow_the_deposit_set(tiny_original, tin
 def test_gradients_are_never_longer_than_the_knob_says(tiny_original, tiny_parts, tiny):
     # with gradients of length 1e-9 at most and no weight decay, no weight moves by as much as 1e-6
     still = tiny.replace(max_gradient_norm=1e-9, weight_decay=0.0)
-    target, module = lk.deposit(tiny_original, tiny_parts.deposit_set, still)
-    for lower in (target.lower, module.lower):
-        for now, was in zip(lower.parameters(), tiny_original.lower.parameters()):
+    before = lk.start_deposit(tiny_original, tiny_parts.deposit_set, still)
+    for stayed, started in zip(lk.deposit(tiny_original, tiny_parts.deposit_set, still), before):
+        for now, was in zip(stayed.parameters(), started.parameters(), strict=True):
             torch.testing.assert_close(now, was, atol=1e-6, rtol=0)
 
 
@@ -236,12 +305,12 @@ def test_an_original_that_is_not_finite_is_noticed(tiny_original, tiny_parts, ti
         lk.deposit(broken, tiny_parts.deposit_set, tiny)
 
 
-def test_what_cannot_be_deposited_is_refused_before_any_step(tiny_original, tiny_data, tiny_parts, tiny, monkeypatch):
+def test_what_cannot_be_deposited_is_refused_before_any_step(tiny_original, tiny_parts, tiny, monkeypatch):
     monkeypatch.setattr("lirf_kit.depositing.deposit_terms", None)  # a step would end in a TypeError
     with pytest.raises(lk.LirfError, match="^deposit_set must hold at least one image, not none"):
         lk.deposit(tiny_original, tiny_parts.deposit_set.select(slice(0), (0, 1, 2)), tiny)
-    with pytest.raises(lk.LirfError, match="^deposit_set must come from split_by_class"):
-        lk.deposit(tiny_original, lk.split_by_sample(tiny_data, 0.1).deposit_set, tiny)
+    with pytest.raises(lk.LirfError, match="^keep must leave each block a channel, at least 0.*, not 0.01"):
+        lk.deposit(tiny_original, tiny_parts.deposit_set, tiny.replace(keep=0.01))
     three_stages = tiny.replace(widths=(4, 8, 8), split_after=3)
     with pytest.raises(lk.LirfError, match="^split_after must be 1 or 2, not 3"):
         lk.deposit(tiny_original, tiny_parts.deposit_set, three_stages)
@@ -284,3 +353,48 @@ def test_training_and_deposit_use_the_config_s_threads_and_put_them_back(tiny_da
     lk.deposit(original, tiny_parts.deposit_set, tiny)
     assert seen == {1} and torch.get_num_threads() == 2
     torch.set_num_threads(before)
+
+
+def test_a_deposit_of_samples_takes_the_classes_that_occur(tiny_original, some_samples, tiny, same_weights):
+    target, module = lk.deposit(tiny_original, some_samples.deposit_set, tiny)
+    assert module.deposit_classes.tolist() == [3, 5]
+    assert same_weights(target.upper, tiny_original.upper) and not same_weights(target.lower, tiny_original.lower)
+    recovered = lk.withdraw(target, module)
+    for part in (some_samples.deposit_set, some_samples.preservation_set, some_samples.test):  # one formula for each
+        with torch.no_grad():
+            logits, from_target, from_module = (
+                recovered(part.images), target(part.images), target.upper(module(part.images))
+            )  # fmt: skip
+        for number in range(10):
+            source = from_module if number in (3, 5) else from_target
+            assert torch.equal(logits[:, number], source[:, number])
+
+
+def test_what_is_forgotten_of_a_deposited_sample_is_its_own_class(tiny_original, tiny_deposited, some_samples, tiny):
+    target, module = lk.start_deposit(tiny_original, some_samples.deposit_set, tiny)
+    target.lower.load_state_dict(tiny_deposited[0].lower.state_dict())  # of another deposit: no term is 0
+    batch, turned = some_samples.deposit_set.select(slice(0, 10)), tiny.replace(lambda_at=0.0)
+    reference = lk.original_reference(tiny_original, batch.images, turned)
+    terms = lk.deposit_terms(target, module, batch, reference, torch.Generator(), turned)
+    with torch.no_grad():
+        was, now, stored = tiny_original(batch.images), target(batch.images), target.upper(module(batch.images))
+    others = torch.arange(10) != batch.labels[:, None]  # g drops one column a sample
+    wrong = torch.stack([row.masked_fill(~other, -torch.inf).argmax() for row, other in zip(was, others)])
+    assert terms["removal"].item() == pytest.approx(functional.cross_entropy(now, wrong).item(), abs=1e-5)
+    expected = lk.distillation_loss(now[others].view(10, 9), was[others].view(10, 9), tiny.temperature)
+    assert terms["preservation"].item() == pytest.approx(expected.item(), abs=1e-5)
+    expected = lk.distillation_loss(stored[:, [3, 5]], was[:, [3, 5]], tiny.temperature)
+    assert terms["transfer"].item() == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_deposited_samples_are_forgotten_and_come_back(original, data, config):
+    # of 106 samples of all ten classes; the target still knows two of three of the images that were preserved
+    parts = lk.split_by_sample(data, 0.1)
+    target, module = lk.deposit(original, parts.deposit_set, config.replace(deposit_epochs=60))
+    recovered = lk.withdraw(target, module)
+    table = lk.sample_table({"original": original, "target": target, "recovered": recovered}, parts, on="validation")
+    assert table.loc["original", "deposited samples"] > 99
+    assert table.loc["target", "deposited samples"] < 35
+    assert table.loc["target", "deposited samples"] < table.loc["target", "preserved samples"] - 25
+    assert table.loc["recovered", "deposited samples"] > 97
+    assert table.loc["recovered", "validation, all classes"] > 96

@@ -162,3 +162,12 @@ def test_peak_memory_is_that_of_this_process_in_mib():
     peak = devices.peak_memory(torch.device("cpu"))
     assert 100 < peak < 100_000  # torch alone takes more than 100
     assert devices.peak_memory(torch.device("cpu")) >= peak
+
+
+def test_a_device_too_small_for_the_images_names_the_knob_too(tiny, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    monkeypatch.setattr("lirf_kit.data.place_images", full)
+    with pytest.raises(lk.LirfError, match="the device's memory is too small: .*images_on='host'"):
+        lk.load_dataset(tiny)

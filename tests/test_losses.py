@@ -41,6 +41,25 @@ def test_preserved_and_deposited_logits_are_all_logits(logits):
     assert torch.equal(both[:, [0, 3, 1, 4, 2]], logits[0])
 
 
+def test_each_sample_may_have_classes_of_its_own():
+    logits = torch.tensor([[10.0, 11.0, 12.0, 13.0], [20.0, 21.0, 22.0, 23.0]])
+    one, two = torch.tensor([[2], [0]]), torch.tensor([[2, 0], [1, 3]])
+    assert lk.select_preserved(logits, one).tolist() == [[10.0, 11.0, 13.0], [21.0, 22.0, 23.0]]
+    assert lk.select_preserved(logits, two).tolist() == [[11.0, 13.0], [20.0, 22.0]]
+    assert lk.select_deposited(logits, two).tolist() == [[12.0, 10.0], [21.0, 23.0]]
+    # the largest that is left: 13 of (10, 11, 13) and 23 of (21, 22, 23); 13 of (11, 13) and 22 of (20, 22)
+    assert lk.best_preserved_labels(logits, one).tolist() == [3, 3]
+    assert lk.best_preserved_labels(logits, two).tolist() == [3, 2]
+
+
+def test_the_same_classes_for_each_sample_are_those_classes_for_all(logits):
+    shared, own = (3, 1), torch.tensor([[3, 1]] * 6)
+    for function in (lk.select_preserved, lk.select_deposited, lk.best_preserved_labels):
+        assert torch.equal(function(logits[0], shared), function(logits[0], own)), function.__name__
+    for loss in (lk.preservation_loss, lk.partial_transfer_loss):
+        assert torch.equal(loss(*logits, shared, 2.0), loss(*logits, own, 2.0)), loss.__name__
+
+
 def test_wrong_labels_are_never_the_true_label_and_cover_all_others_uniformly(generator):
     labels = torch.arange(10).repeat(9000)
     wrong = lk.wrong_labels(labels, 10, generator)
@@ -197,6 +216,22 @@ def test_distilled_recovery_is_distillation_over_all_classes(logits):
     assert lk.distilled_recovery_loss(2 * recovered, 2 * original, 2).item() == pytest.approx(4 * KL)
     expected = kl_by_scipy(logits[1], logits[0], 4.0)
     assert lk.distilled_recovery_loss(*logits, 4.0).item() == pytest.approx(expected)
+
+
+def test_feature_recovery_works_out_by_hand():
+    # (1, 2) and (3, 0) for (1, 2) and (1, 2): (3 − 1)² + (0 − 2)² = 8 of 1 + 4 + 1 + 4 = 10, over the batch as a whole
+    module, original = torch.tensor([[1.0, 2.0], [3.0, 0.0]]), torch.tensor([[1.0, 2.0], [1.0, 2.0]])
+    module, original = module.view(2, 2, 1, 1), original.view(2, 2, 1, 1)
+    assert lk.feature_recovery_loss(module, original).item() == pytest.approx(0.8)
+    assert lk.feature_recovery_loss(7 * module, 7 * original).item() == pytest.approx(0.8)  # it knows no scale
+
+
+def test_feature_recovery_is_zero_for_the_original_s_features_and_one_for_none(generator):
+    original = torch.randn(5, 3, 2, 2, generator=generator)
+    assert lk.feature_recovery_loss(original.clone(), original) == 0
+    assert lk.feature_recovery_loss(torch.zeros_like(original), original) == 1
+    assert lk.feature_recovery_loss(-original, original).item() == pytest.approx(4)  # (2a)² of a²
+    assert lk.feature_recovery_loss(torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1)) == 0
 
 
 def test_the_deposit_loss_weighs_each_term_by_its_own_lambda(config):
