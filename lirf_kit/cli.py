@@ -90,6 +90,9 @@ def _parser():
     table.add_argument(
         "--references", nargs="*", default=REFERENCES, metavar="NAME", help=f"of {', '.join(REFERENCES)} (default: all)"
     )
+    table.add_argument(
+        "--among", default="all", metavar="all|part", help="arg max over all classes, or over the part's (default: all)"
+    )
     table.set_defaults(command=_table, out="benchmarks")
     ablation = commands.add_parser(
         "ablation", parents=[recipe, shared, grid], help="each part of the method left out, on the validation part"
@@ -148,14 +151,16 @@ def _table(options):
         data, parts, networks = _path(config)
         with _timed("references"):
             networks |= lk.reference_networks(networks["original"], data, parts, config, options.references)
-        table = lk.results_table(networks, parts)
+        table = lk.results_table(networks, parts, among=options.among)
         path = _write_text(table.to_csv(), out / f"results-{options.preset}.csv")
         print(f"\n{table.to_string(na_rep='–')}")
     else:
         results = lk.results_over_seeds(
-            config, options.seeds, options.deposit_sets, references=options.references, jobs=options.jobs
+            config, options.seeds, options.deposit_sets, "test", options.among, options.references, options.jobs
         )
-        path = _write_results(results, out / f"results-{options.preset}-{options.seeds}-seeds.csv", config, options)
+        name = f"results-{options.preset}-{options.seeds}-seeds{'' if options.among == 'all' else '-own-part'}.csv"
+        protocol = "test part, all classes" if options.among == "all" else "test part, own part's classes"
+        path = _write_results(results, out / name, config, options, protocol)
         print(
             f"\n95 % confidence interval of the mean, over the seeds\n{lk.summary(results, interval=True).to_string()}"
         )
@@ -183,7 +188,7 @@ def _vary(variants, path, config, options):
     print(f"\nwritten: {_write_results(results, path, config, options, 'validation part, all classes')}")
 
 
-def _write_results(results, path, config, options, protocol="test part, all classes"):
+def _write_results(results, path, config, options, protocol):
     """Print the means of some runs, and write the runs, and beside them what they are runs of."""
     from lirf_kit.bench import machine
 

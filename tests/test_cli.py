@@ -85,6 +85,17 @@ def test_beside_the_runs_stands_what_they_are_runs_of(tmp_path):
     ]  # fmt: skip
 
 
+def test_the_own_part_s_table_is_another_file(tmp_path):
+    options = ["--seeds", "1", "--deposit-sets", "1", "--references", "--device", "cpu", "--out", str(tmp_path)]
+    assert main(["table", *options, "--among", "part"]) == 0
+    (runs,) = tmp_path.glob("results-*.csv")
+    assert runs.name == "results-digits-1-seeds-own-part.csv"
+    assert json.loads(runs.with_suffix(".json").read_text())["protocol"] == "test part, own part's classes"
+    assert main(["table", *options]) == 0
+    other = pandas.read_csv(tmp_path / "results-digits-1-seeds.csv")
+    assert (pandas.read_csv(runs)["Pre Acc"] >= other["Pre Acc"]).all()
+
+
 @pytest.mark.parametrize("command", [["ablation"], ["sweep", "keep", "1.0", "0.7"]])
 def test_ablation_and_sweep_write_the_runs_of_each_variant(tmp_path, tiny, command):
     options = ["--seeds", "1", "--deposit-sets", "1", "--jobs", "1", "--device", "cpu"]
@@ -104,6 +115,7 @@ def test_wrong_knobs_are_answered_by_one_sentence_before_any_training(no_trainin
         (["table", "--seeds", "1", "--references", "oracle"], "references must be retrained, independent or head"),
         (["sweep", "keep", "1.0", "0"], "keep must be a number above 0 and at most 1, not 0"),
         (["sweep", "split_after", "9"], "split_after must be 1 or 2, not 9"),
+        (["table", "--seeds", "1", "--among", "none"], "among must be all or part, not 'none'"),
         (["ablation", "--jobs", "0"], "jobs must be a whole number at least 1, not 0"),
     ]:
         said = fails(capsys, *arguments, "--out", tmp_path)
