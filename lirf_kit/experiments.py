@@ -5,8 +5,10 @@ runs; what a run found is kept on disk, so that a grid that was stopped goes on 
 """
 
 import math
+import numbers
 import os
 import warnings
+from collections.abc import Iterable
 
 import joblib
 import numpy
@@ -116,13 +118,16 @@ def results_over_seeds(config, seeds, deposit_sets=5, on="test", among="all", re
 
 def _grid(config, seeds, deposit_sets):
     """Return each run's seed and deposit classes, checked before anything is computed."""
-    if isinstance(seeds, int):
+    for name, given in {"seeds": seeds, "deposit_sets": deposit_sets}.items():
+        if not isinstance(given, (numbers.Integral, Iterable)):
+            raise LirfError(f"{name} must be a whole number or a list, not {given!r}")
+    if isinstance(seeds, numbers.Integral):
         if seeds < 1:
             raise LirfError(f"seeds must be at least 1, not {seeds}")
         seeds = range(config.seed, config.seed + seeds)
     seeds = [config.replace(seed=seed).seed for seed in seeds]
     num_classes = len(load_dataset(config).class_names)
-    if isinstance(deposit_sets, int):
+    if isinstance(deposit_sets, numbers.Integral):
         sets = {seed: random_deposit_sets(num_classes, deposit_sets, seed) for seed in seeds}
     else:
         named = [check_deposit_classes(classes, num_classes) for classes in deposit_sets]
@@ -321,4 +326,4 @@ def _interval(runs, metric):
 
 def _signed(value, metric):
     """Write a number, a difference with its sign."""
-    return f"{value:{'+' if metric in DIFFERENCES else ''}.2f}"
+    return f"{round(value, 2) + 0.0:{'+' if metric in DIFFERENCES else ''}.2f}"  # + 0.0: no minus before a zero

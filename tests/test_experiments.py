@@ -297,3 +297,19 @@ def test_the_same_seed_gives_the_same_metrics_to_the_last_digit_from_empty_cache
         found.append((lk.results_table(networks, parts).to_string(), losses, embeddings))
     assert found[0][:2] == found[1][:2]
     assert all(numpy.array_equal(found[0][2][name], found[1][2][name]) for name in networks)
+
+
+@pytest.mark.parametrize("grid", [{"seeds": 2.5}, {"seeds": 1, "deposit_sets": None}])
+def test_a_grid_that_is_no_number_and_no_list_is_refused(tiny, grid):
+    name, given = list(grid.items())[-1]
+    with pytest.raises(lk.LirfError, match=f"^{name} must be a whole number or a list, not {given}"):
+        lk.results_over_seeds(tiny, **grid)
+
+
+def test_a_difference_of_next_to_nothing_has_no_minus():
+    runs = [
+        {"seed": seed, "network": name, "Pre Acc": pre}
+        for seed, name, pre in [(0, "original", 90), (0, "target", 89.999)]
+    ]
+    numbers = dict.fromkeys(("Dep Acc", "Avg Acc", "F", "H Mean", "L_at"), 0.0)
+    assert lk.summary(pandas.DataFrame([run | numbers for run in runs])).loc["target", "ΔPre"] == "+0.00"
