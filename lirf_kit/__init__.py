@@ -91,6 +91,7 @@ _MODULES = {
     "metrics": (
         "accuracy",
         "activation_distance",
+        "answers",
         "attention_drift",
         "class_accuracies",
         "confusion",

@@ -234,6 +234,8 @@ def sweep(config, variants, seeds, deposit_sets=5, on="validation", jobs=None):
 def ablations(config):
     """Return the variants of an ablation table: the config, each part of the method left out, each other cut.
 
+    The other two recoveries stand in it too, each with a weight of its own: the three losses have different units.
+
     Parameters
     ----------
     config : Config
@@ -249,6 +251,8 @@ def ablations(config):
         "without L_kp": {"lambda_kp": 0.0},
         "without L_pt": {"lambda_pt": 0.0},
         "without L_re": {"lambda_re": 0.0},
+        "L_re distilled": {"recovery": "distilled", "lambda_re": 0.1},
+        "L_re from labels": {"recovery": "paper", "lambda_re": 1.0},
         "without pruning": {"keep": 1.0},
     }
     cuts = [stage for stage in range(1, len(config.widths) + 1) if stage != config.split_after]

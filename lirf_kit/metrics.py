@@ -37,13 +37,22 @@ def accuracy(network, part, among="all"):
 
 
 def answers(network, part, among="all"):
-    """Return the class that a network gives each image, int64, (N,); parameters as for `accuracy`."""
+    """Return the class that a network gives each image, int64, (N,); parameters as for `accuracy`.
+
+    Where the logit of every class that counts is −∞, as in a head-masked network asked for deposit classes only, there
+    is no answer, and −1 stands for it.
+    """
     check_choice("among", among, ("all", "part"))
     if not len(part):
         raise LirfError("accuracy needs a part with at least one image, not an empty one")
     allowed = torch.arange(part.num_classes, device=part.labels.device) if among == "all" else part.labels.unique()
+
+    def answer(images):
+        best, place = network(images)[:, allowed].max(dim=1)
+        return torch.where(best == -torch.inf, -1, allowed[place])
+
     with evaluation_mode(network):
-        return predict(lambda images: allowed[network(images)[:, allowed].argmax(dim=1)], part.images)
+        return predict(answer, part.images)
 
 
 def forgetting(original_accuracy, target_accuracy):

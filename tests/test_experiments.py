@@ -210,6 +210,8 @@ def test_each_ablation_turns_what_it_says_and_nothing_else(config):
         "without L_kp": {"lambda_kp": 0.0},
         "without L_pt": {"lambda_pt": 0.0},
         "without L_re": {"lambda_re": 0.0},
+        "L_re distilled": {"recovery": "distilled", "lambda_re": 0.1},
+        "L_re from labels": {"recovery": "paper", "lambda_re": 1.0},
         "without pruning": {"keep": 1.0},
         "cut after stage 1": {"split_after": 1},
         "cut after stage 2": {"split_after": 2},

@@ -68,6 +68,9 @@ def test_accuracy_among_a_part_s_own_classes_works_out_by_hand(toy):
     assert lk.accuracy(network, part) == lk.accuracy(network, part, among="all") == 50.0  # right, wrong, right, wrong
     assert lk.accuracy(network, part, among="part") == 75.0  # of 0 and 1 it says 1
     assert lk.accuracy(Answers(*[0] * 9), toy.deposit_test, among="part") == 100.0  # there is but one answer
+    nothing = Logits(*[[0.0, 0.0, -torch.inf]] * 9)  # as a head-masked network for a deposit image
+    assert lk.answers(nothing, toy.deposit_test.select(slice(0, 1)), among="part").tolist() == [-1]
+    assert lk.accuracy(nothing, toy.deposit_test.select(slice(0, 1)), among="part") == 0.0
     with pytest.raises(lk.LirfError, match="^among must be all or part, not 'own'"):
         lk.accuracy(network, part, among="own")
 
