@@ -117,4 +117,7 @@ def reference_networks(original, data, parts, config, names=REFERENCES):
 
 def _train_on(data, train, validation, config):
     """Train on a part of the training part, or load what an earlier call made of it."""
-    return load_or_train(Dataset(data.everything, train.indices, validation.indices, data.test_indices), config)
+    network = load_or_train(Dataset(data.everything, train.indices, validation.indices, data.test_indices), config)
+    if network.checkpoint is not None:
+        raise KeyboardInterrupt  # half-trained it is no reference; the next call goes on
+    return network

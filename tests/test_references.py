@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import torch
 
@@ -102,3 +104,24 @@ def test_the_references_are_those_that_are_named(tiny_original, tiny_data, tiny_
     assert made["head masking"].original is tiny_original
     assert made["head masking"].deposit_classes.tolist() == [0, 1, 2]
     assert list(lk.reference_networks(tiny_original, tiny_data, tiny_parts, tiny, ["head masking"])) == ["head masking"]
+
+
+@pytest.mark.filterwarnings("ignore:interrupted")
+def test_an_interrupted_reference_is_no_reference_and_its_training_goes_on(
+    tiny_data, tiny_parts, tiny, monkeypatch, same_weights
+):
+    expected = lk.retrain(tiny_data, tiny_parts, tiny)
+    monkeypatch.setenv("LIRF_KIT_HOME", os.environ["LIRF_KIT_HOME"] + " elsewhere")
+    accuracy, calls = lk.accuracy, []
+
+    def interrupt(*arguments):
+        calls.append(None)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return accuracy(*arguments)
+
+    monkeypatch.setattr("lirf_kit.training.accuracy", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        lk.retrain(tiny_data, tiny_parts, tiny)
+    assert same_weights(lk.retrain(tiny_data, tiny_parts, tiny), expected)
+    assert len(calls) == 3  # one epoch was kept, the second was begun again
