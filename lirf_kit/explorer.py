@@ -149,7 +149,7 @@ class DepositExplorer:
             _button("pin as B", "keep the run that is shown as B", lambda: self._pin("B"), ""),
         ]
         for button in below:
-            button.layout.width = "105px"
+            button.layout.width = "auto"
         top = ipywidgets.HBox([self.run_button, self.stop_button, self.auto, self.with_tsne, self.progress])
         right = ipywidgets.VBox([top, self.message, self.tabs, ipywidgets.HBox([*below, self.code])])
         right.add_class("lirf-right")

@@ -12,9 +12,12 @@ except ModuleNotFoundError:  # the explorer says so when it is made
 SPACE = "\N{NO-BREAK SPACE}"  # a list collapses others
 STYLE = """<style>
 .lirf {--jp-widgets-font-size: 15px; --jp-widgets-inline-height: 27px; --jp-widgets-inline-label-width: 112px;
-  --jp-widgets-horizontal-tab-width: 66px; --jp-widgets-inline-width-short: 130px; font-size: 15px}
+  --jp-widgets-horizontal-tab-width: 86px; --jp-widgets-inline-width-short: 130px; font-size: 15px}
+.lirf .jupyter-button {padding: 0 8px}
+.lirf .lm-TabBar-tab {padding: 0 4px; text-align: center; color: var(--jp-ui-font-color1)}
 .lirf-controls {width: 350px; flex: none; overflow: hidden}
-.lirf-controls > .widget-hslider, .lirf-controls > .widget-dropdown {width: 340px}
+.lirf-controls > .widget-inline-hbox {width: 342px}
+.lirf-controls .widget-readout {min-width: 50px}
 .lirf-controls .widget-toggle-buttons .jupyter-button, .lirf-controls .widget-toggle-button {width: 100px; padding: 0}
 .lirf-classes {flex-flow: row wrap; max-height: 152px; overflow-y: auto; gap: 2px}
 .lirf-classes > .widget-vbox {width: 64px; align-items: center; overflow: hidden}
@@ -29,7 +32,8 @@ STYLE = """<style>
 .lirf-half {height: 192px}
 .lirf-small {height: 340px}
 .lirf-page {height: 396px; overflow: auto}
-.lirf .jupyter-widget-tab-contents, .lirf .widget-tab-contents {padding: 4px; overflow: hidden}
+.lirf-page > .widget-hbox {flex: none}
+.lirf .widget-tab-contents {padding: 4px 8px; overflow: hidden}
 .lirf-message {height: 46px; overflow: auto; line-height: 1.35; font-size: 16px}
 .lirf-message b {font-size: 17px}
 .lirf-error {border-left: 6px solid #D55E00; padding-left: 8px}
