@@ -352,7 +352,7 @@ class DepositExplorer:
     def _show_curve(self, curve, done, total, epoch):
         self.progress.max, self.progress.value = total, done
         self.images["curves"].value = curve
-        self.images["curves"].alt = f"the deposit's loss and its terms, epochs 1 to {epoch}"
+        self.images["curves"].tooltip = f"the deposit's loss and its terms, epochs 1 to {epoch}"
 
     def _draw_all(self, job, run):
         """Show a run's table, then draw its figures, the open tab's first."""
@@ -387,7 +387,7 @@ class DepositExplorer:
     def _show_picture(self, run, name, picture):
         if self.shown is not None and run is self.runs[self.shown]:
             self.images[name].value = picture
-            self.images[name].alt = f"{name} of run {self.shown + 1}" if picture else f"{name}: not drawn yet"
+            self.images[name].tooltip = f"{name} of run {self.shown + 1}" if picture else f"{name}: not drawn yet"
 
     def _headline(self, place):
         run, metrics = self.runs[place], self.runs[place].metrics
@@ -461,7 +461,7 @@ class DepositExplorer:
 
         def then(drawn):
             self.journey.image.value, ringed = drawn
-            self.journey.image.alt = f"validation image {place} in the networks of run {self.shown + 1}"
+            self.journey.image.tooltip = f"validation image {place} in the networks of run {self.shown + 1}"
             if ringed is not None:
                 self._show_picture(run, "t-SNE", ringed)
 
@@ -493,7 +493,7 @@ class DepositExplorer:
         if len(points):
             then = lambda picture: setattr(self.surface.image, "value", picture)  # noqa: E731
             self._later("surface", lambda: figures.png(figures.plot_surface(points, metric)), then)
-            self.surface.image.alt = f"{metric} over {' and '.join(names)}, {len(points)} points"
+            self.surface.image.tooltip = f"{metric} over {' and '.join(names)}, {len(points)} points"
         else:
             self.surface.image.value = b""
 

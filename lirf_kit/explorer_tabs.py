@@ -57,7 +57,7 @@ HISTORY = (
 
 def figure_box(kind=""):
     """Return a place for a figure, of a height that stays."""
-    image = ipywidgets.Image(format="png", alt="no run yet")
+    image = ipywidgets.Image(format="png", tooltip="no run yet")
     image.add_class("lirf-figure")
     if kind:
         image.add_class(kind)
@@ -146,7 +146,7 @@ class CompareTab:
         """Show what is pinned: pairs of a run's number and the run by A and B, and a picture of either."""
         for name, image in self.images.items():
             image.value = pictures.get(name, b"")
-            image.alt = f"{name}: {self.kind.value}"
+            image.tooltip = f"{name}: {self.kind.value}"
         if len(self.pinned) < 2:
             said = ", ".join(f"{name} is run {number}" for name, (number, _) in self.pinned.items())
             self.table.value = html.escape(f"{said}. Pin another as well.")

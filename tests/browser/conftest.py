@@ -16,8 +16,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 SETTINGS = {  # no question about news; every cell is drawn, also those that are scrolled away
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},

@@ -1,6 +1,5 @@
 """The explorer in a real browser: by mouse and by keyboard, with what it shows checked against the plain functions."""
 
-import contextlib
 import re
 import time
 
