@@ -71,16 +71,28 @@ class Lab:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(values))
 
-    def url(self, notebook):
-        return f"http://127.0.0.1:{self.port}/lab/tree/{notebook}?token={self.token}"
+    def url(self, notebook, workspace="explore"):
+        """Return a notebook's address, in a workspace of its own: no other notebook is opened again beside it."""
+        return f"http://127.0.0.1:{self.port}/lab/workspaces/{workspace}/tree/{notebook}?token={self.token}"
+
+    def ask(self, path, method="GET"):
+        """Return what the server answers, from JSON."""
+        headers = {"Authorization": f"token {self.token}"}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/{path}", headers=headers, method=method)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.loads(answer.read() or "null")
+
+    def end_sessions(self):
+        """End every notebook's kernel."""
+        for session in self.ask("api/sessions"):
+            self.ask(f"api/sessions/{session['id']}", "DELETE")
 
     def wait(self):
         for _ in range(240):
             if self.process.poll() is not None:
                 break
             try:
-                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api?token={self.token}", timeout=5)
-                return
+                return self.ask("api")
             except OSError:
                 time.sleep(0.5)
         raise RuntimeError(f"JupyterLab did not start: {(self.folder / 'lab.log').read_text()[-2000:]}")
