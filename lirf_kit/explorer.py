@@ -149,7 +149,7 @@ class DepositExplorer:
             _button("pin as B", "keep the run that is shown as B", lambda: self._pin("B"), ""),
         ]
         for button in below:
-            button.layout.width = "auto"
+            button.layout.width, button.layout.flex = "auto", "none"
         top = ipywidgets.HBox([self.run_button, self.stop_button, self.auto, self.with_tsne, self.progress])
         right = ipywidgets.VBox([top, self.message, self.tabs, ipywidgets.HBox([*below, self.code])])
         right.add_class("lirf-right")
@@ -352,7 +352,6 @@ class DepositExplorer:
     def _show_curve(self, curve, done, total, epoch):
         self.progress.max, self.progress.value = total, done
         self.images["curves"].value = curve
-        self.images["curves"].tooltip = f"the deposit's loss and its terms, epochs 1 to {epoch}"
 
     def _draw_all(self, job, run):
         """Show a run's table, then draw its figures, the open tab's first."""
@@ -387,7 +386,6 @@ class DepositExplorer:
     def _show_picture(self, run, name, picture):
         if self.shown is not None and run is self.runs[self.shown]:
             self.images[name].value = picture
-            self.images[name].tooltip = f"{name} of run {self.shown + 1}" if picture else f"{name}: not drawn yet"
 
     def _headline(self, place):
         run, metrics = self.runs[place], self.runs[place].metrics
@@ -461,7 +459,6 @@ class DepositExplorer:
 
         def then(drawn):
             self.journey.image.value, ringed = drawn
-            self.journey.image.tooltip = f"validation image {place} in the networks of run {self.shown + 1}"
             if ringed is not None:
                 self._show_picture(run, "t-SNE", ringed)
 
@@ -493,7 +490,6 @@ class DepositExplorer:
         if len(points):
             then = lambda picture: setattr(self.surface.image, "value", picture)  # noqa: E731
             self._later("surface", lambda: figures.png(figures.plot_surface(points, metric)), then)
-            self.surface.image.tooltip = f"{metric} over {' and '.join(names)}, {len(points)} points"
         else:
             self.surface.image.value = b""
 

@@ -90,7 +90,7 @@ class Controls:
         ]
         self.names = data.class_names
         pictures = [
-            ipywidgets.Image(value=sample_picture(data, number), format="png", tooltip=f"a sample of class {name}")
+            ipywidgets.Image(value=sample_picture(data, number), format="png")
             for number, name in enumerate(data.class_names)
         ]
         cells = [ipywidgets.VBox([picture, button]) for picture, button in zip(pictures, self.classes)]

@@ -105,15 +105,23 @@ def plot_classes(run):
 def plot_run_confusions(run):
     """Draw the confusion matrices of original, target and recovered network."""
     figure = plot_confusions(run.confusions)
-    figure.set_size_inches(12.6, 6 * SIZE[1] / SIZE[0] * 2.1)
+    _resize(figure, 10.2)
+    for axes in figure.axes:
+        for text in axes.texts:
+            text.set_fontsize(8)
     return figure
+
+
+def _resize(figure, width):
+    """Give a figure the explorer's shape; the wider, the smaller its letters beside the others'."""
+    figure.set_size_inches(width, width * SIZE[1] / SIZE[0])
 
 
 def plot_run_tsne(run, place=None):
     """Draw the three networks' t-SNE embeddings, with a ring around one validation image if it is among the points."""
     part = tsne_part(run)
     figure = plot_tsne(run.embeddings, part, run.table if run.fraction is None else None)
-    figure.set_size_inches(11.5, 11.5 * SIZE[1] / SIZE[0])
+    _resize(figure, 9.8)
     if place is not None:
         for at in (part.indices == run.parts.validation.indices[place]).nonzero().flatten().tolist():
             for axes, points in zip(figure.axes, run.embeddings.values()):

@@ -38,14 +38,16 @@ STYLE = """<style>
 .lirf-message b {font-size: 17px}
 .lirf-error {border-left: 6px solid #D55E00; padding-left: 8px}
 .lirf-table table {border-collapse: collapse; font-size: 18px; color: var(--jp-ui-font-color1)}
-.lirf-table td, .lirf-table th {padding: 5px 12px; text-align: right; border-bottom: 1px solid var(--jp-border-color1)}
+.lirf-table td, .lirf-table th {padding: 5px 12px; text-align: right; border-bottom: 1px solid var(--jp-border-color1);
+  white-space: nowrap}
 .lirf-compare table {font-size: 14px}
 .lirf-compare td, .lirf-compare th {padding: 1px 6px}
 .lirf-compare tr.differs td, .lirf-compare tr.differs th {font-weight: bold; background: var(--jp-layout-color3)}
 .lirf-rows select {font-family: monospace; font-size: 14px; height: 300px; width: 100%}
 .lirf-rows pre {font-size: 14px; margin: 0 0 0 5px; line-height: 1.3; overflow: hidden}
-.lirf-code code {user-select: all; font-size: 14px; white-space: pre}
-.lirf-code {overflow-x: auto; line-height: 1.3}
+.lirf-code {display: flex; line-height: 1.3; gap: 6px}
+.lirf-code button {flex: none}
+.lirf-code code {user-select: all; font-size: 13px; white-space: pre-wrap; height: 32px; overflow: auto}
 </style>"""
 HISTORY = (
     ("target: Pre Acc", "T Pre"),
@@ -57,7 +59,7 @@ HISTORY = (
 
 def figure_box(kind=""):
     """Return a place for a figure, of a height that stays."""
-    image = ipywidgets.Image(format="png", tooltip="no run yet")
+    image = ipywidgets.Image(format="png")
     image.add_class("lirf-figure")
     if kind:
         image.add_class(kind)
@@ -75,7 +77,9 @@ def page(*children, kind=""):
 
 def table_html(table):
     """Return a results table as HTML, with dashes where a number does not apply."""
-    cells = table.to_html(na_rep="–", float_format=lambda value: f"{value:.2f}", border=0)
+    cells = table.rename_axis(index=None, columns=table.index.name).to_html(
+        na_rep="–", float_format=lambda value: f"{value:.2f}", border=0
+    )
     return f'<div class="lirf-table">{cells}</div>'
 
 
@@ -137,16 +141,15 @@ class CompareTab:
         self.images = {name: figure_box("lirf-half") for name in "AB"}
         left = ipywidgets.VBox([self.kind, self.table])
         left.add_class("lirf-compare")
-        left.layout.flex = "0 0 46%"
+        left.layout.flex = "0 0 50%"
         right = ipywidgets.VBox(list(self.images.values()))
-        right.layout.flex = "1 1 50%"
+        right.layout.flex = "1 1 48%"
         self.box = page(ipywidgets.HBox([left, right]))
 
     def show(self, pictures):
         """Show what is pinned: pairs of a run's number and the run by A and B, and a picture of either."""
         for name, image in self.images.items():
             image.value = pictures.get(name, b"")
-            image.tooltip = f"{name}: {self.kind.value}"
         if len(self.pinned) < 2:
             said = ", ".join(f"{name} is run {number}" for name, (number, _) in self.pinned.items())
             self.table.value = html.escape(f"{said}. Pin another as well.")

@@ -24,7 +24,7 @@ class Panel:
         """Open the notebook, and run all its cells."""
         self.page.goto(self.lab.url("06_explore.ipynb"))
         self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=90_000)
-        self.page.wait_for_selector('.jp-Toolbar-kernelStatus[data-status="idle"], [title*="Idle"]', timeout=90_000)
+        self.page.get_by_text("| Idle").wait_for(timeout=90_000)
         if self.page.locator("#jp-left-stack").is_visible():
             self.page.keyboard.press("Control+b")
         self.page.get_by_role("menuitem", name="Run", exact=True).click()
