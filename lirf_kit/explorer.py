@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import ctypes
 import html
+import inspect
 import os
 import signal
 import threading
@@ -105,7 +106,7 @@ class DepositExplorer:
         self._loop = _running_loop()
         self._posting, self._computing = threading.RLock(), threading.Lock()
         self._drawer, self._newest = ThreadPoolExecutor(1), {}
-        self._rest, self._starts, self._known = None, {}, {}
+        self._rest, self._starts, self._known, self._interrupted = None, {}, {}, None
         self._growing = figures.GrowingCurves()
         data, _ = self._data_and_original(self.config)
         self._build(data)
@@ -117,9 +118,9 @@ class DepositExplorer:
     # the panel
 
     def _build(self, data):
-        self.controls = Controls(data, self.config, self._settings_changed)
-        self.run_button = _button("▶ Run", "make this deposit", self.run, "primary")
-        self.stop_button = _button("■ Stop", "stop the deposit that is running", self.stop, "")
+        self.controls = Controls(data, self.config, self._safe(self._settings_changed))
+        self.run_button = self._button("▶ Run", "make this deposit", self.run, "primary")
+        self.stop_button = self._button("■ Stop", "stop the deposit that is running", self.stop)
         self.stop_button.disabled = True
         self.auto = ipywidgets.ToggleButton(
             description="auto-run", tooltip="run whenever the controls have come to rest"
@@ -131,22 +132,22 @@ class DepositExplorer:
         self.message = ipywidgets.HTML(layout={"width": "100%"})
         self.images = {name: figure_box() for name in FIGURES}
         self.table = ipywidgets.HTML("no run yet")
-        self.history = HistoryTab(self._bring_back, self.config)
+        self.history = HistoryTab(self._safe(self._bring_back), self.config)
         self.compare = CompareTab()
-        self.compare.kind.observe(lambda _: self._draw_comparison(), names="value")
-        self.journey = JourneyTab(data.class_names, self._draw_journey)
-        self.surface = SurfaceTab(self._draw_surface, self._fill, self._cancel_filling)
+        self.compare.kind.observe(self._safe(self._draw_comparison), names="value")
+        self.journey = JourneyTab(data.class_names, self._safe(self._draw_journey))
+        self.surface = SurfaceTab(*map(self._safe, (self._draw_surface, self._fill, self._cancel_filling)))
         pages = [page(self.images["curves"]), page(self.table)]
         pages += [page(self.images[name]) for name in ("classes", "confusion", "t-SNE")]
         pages += [tab.box for tab in (self.history, self.compare, self.journey, self.surface)]
         self.tabs = ipywidgets.Tab(pages, titles=TABS)
-        self.tabs.observe(self._opened, names="selected_index")
+        self.tabs.observe(self._safe(self._opened), names="selected_index")
         self.code = ipywidgets.HTML(layout={"width": "100%"})
-        self.history.csv.on_click(lambda _: self._guarded(self._save_history))
+        self.history.csv.on_click(self._safe(self._save_history))
         below = [
-            _button("save figure", "write the open tab's figure as PNG, SVG and PDF", lambda: self._save_figure(), ""),
-            _button("pin as A", "keep the run that is shown as A", lambda: self._pin("A"), ""),
-            _button("pin as B", "keep the run that is shown as B", lambda: self._pin("B"), ""),
+            self._button("save figure", "write the open tab's figure as PNG, SVG and PDF", self._save_figure),
+            self._button("pin as A", "keep the run that is shown as A", lambda: self._pin("A")),
+            self._button("pin as B", "keep the run that is shown as B", lambda: self._pin("B")),
         ]
         for button in below:
             button.layout.width, button.layout.flex = "auto", "none"
@@ -157,6 +158,11 @@ class DepositExplorer:
         self.panel = ipywidgets.VBox([ipywidgets.HTML(STYLE, layout={"height": "0", "margin": "0"}), columns])
         self.panel.add_class("lirf")
         self._show_code()
+
+    def _button(self, text, tooltip, pressed, style=""):
+        button = ipywidgets.Button(description=text, tooltip=tooltip, button_style=style, layout={"width": "90px"})
+        button.on_click(self._safe(pressed))
+        return button
 
     @staticmethod
     def _tick(button, name):
@@ -181,6 +187,11 @@ class DepositExplorer:
             function(*arguments)
         except (Exception, KeyboardInterrupt) as error:
             self._fail(error)
+
+    def _safe(self, function):
+        """Return a callback that takes what a widget tells or not, and shows the function's error."""
+        wanted = len(inspect.signature(function).parameters)
+        return lambda *told: self._guarded(function, *told[:wanted])
 
     def _post(self, function, *arguments):
         """Let the main thread call a function, after all that was posted before."""
@@ -279,6 +290,7 @@ class DepositExplorer:
         def interrupted(*_):
             self._ask_to_stop(job, "interrupted")
 
+        self._interrupted = interrupted
         # the kernel puts its own handler back when this callback ends
         self._loop.call_soon(signal.signal, signal.SIGINT, interrupted)
 
@@ -286,7 +298,7 @@ class DepositExplorer:
         """Take back what was only for the time of the run."""
         if job is self.job:
             self.stop_button.disabled = True
-            if self._loop is not None and threading.current_thread() is threading.main_thread():
+            if self._loop is not None and signal.getsignal(signal.SIGINT) is self._interrupted:
                 signal.signal(signal.SIGINT, signal.SIG_IGN)  # as the kernel has it between cells
 
     def _work(self, job, config, fraction):
@@ -304,6 +316,8 @@ class DepositExplorer:
         except Exception as error:
             self._post(self._if_newest, job, self._fail, error)
         finally:
+            if job.stop_asked is not None and job.stopped_after is None:
+                job.stopped_after = time.perf_counter() - job.stop_asked
             self._post(self._ended, job)
 
     def _report_stop(self, job):
@@ -407,7 +421,9 @@ class DepositExplorer:
             self._post(self._if_newest, job, self._show_tsne_progress, done, total)
 
         embed_run(run, self._starts.get(run.config.seed), job.stop.is_set, on_step)
-        if run.embeddings:
+        if not run.embeddings:
+            self._post(self._if_newest, job, self._say, "t-SNE was stopped; all other tabs show the run")
+        else:
             self._starts[run.config.seed] = run.embeddings["original"]
             pictures["t-SNE"] = figures.png(figures.plot_run_tsne(run))
             self._post(self._show_picture, run, "t-SNE", pictures["t-SNE"])
@@ -442,7 +458,7 @@ class DepositExplorer:
 
         self._drawer.submit(task)
 
-    def _opened(self, _):
+    def _opened(self):
         """Draw what is only drawn where it is seen."""
         {"image": self._draw_journey, "surface": self._draw_surface}.get(TABS[self.tabs.selected_index], lambda: None)()
 
@@ -570,12 +586,6 @@ class DepositExplorer:
         except OSError as error:
             raise LirfError(f"the history can't be written to {path}: {error}") from error
         self._say(f"written: {html.escape(str(path))}")
-
-
-def _button(text, tooltip, pressed, style):
-    button = ipywidgets.Button(description=text, tooltip=tooltip, button_style=style, layout={"width": "90px"})
-    button.on_click(lambda _: pressed())
-    return button
 
 
 def _running_loop():

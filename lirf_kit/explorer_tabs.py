@@ -27,21 +27,20 @@ STYLE = """<style>
 .lirf button:focus-visible, .lirf select:focus-visible, .lirf .noUi-handle:focus, .lirf .lm-TabBar-tab:focus-visible,
 .lirf input:focus-visible {outline: 3px solid #D55E00; outline-offset: 1px}
 .lirf-right {flex: 1 1 560px; min-width: 480px; overflow: hidden}
-.lirf-figure {width: 100%; height: 392px; background: white; overflow: hidden}
-.lirf-figure img, img.lirf-figure {width: 100%; height: 100%; object-fit: contain; background: white}
-.lirf-half {height: 192px}
-.lirf-small {height: 340px}
+img.lirf-figure {width: 100%; height: 392px; object-fit: contain; background: white}
+img.lirf-half {height: 194px}
+img.lirf-small {height: 330px}
 .lirf-page {height: 396px; overflow: auto}
 .lirf-page > .widget-hbox {flex: none}
 .lirf .widget-tab-contents {padding: 4px 8px; overflow: hidden}
 .lirf-message {height: 46px; overflow: auto; line-height: 1.35; font-size: 16px}
 .lirf-message b {font-size: 17px}
 .lirf-error {border-left: 6px solid #D55E00; padding-left: 8px}
-.lirf-table table {border-collapse: collapse; font-size: 18px; color: var(--jp-ui-font-color1)}
-.lirf-table td, .lirf-table th {padding: 5px 12px; text-align: right; border-bottom: 1px solid var(--jp-border-color1);
+.lirf-table table {border-collapse: collapse; font-size: 17px; color: var(--jp-ui-font-color1)}
+.lirf-table td, .lirf-table th {padding: 5px 10px; text-align: right; border-bottom: 1px solid var(--jp-border-color1);
   white-space: nowrap}
-.lirf-compare table {font-size: 14px}
-.lirf-compare td, .lirf-compare th {padding: 1px 6px}
+.lirf-compare .lirf-table table {font-size: 14px}
+.lirf-compare .lirf-table td, .lirf-compare .lirf-table th {padding: 1px 6px; overflow: hidden; max-width: 170px}
 .lirf-compare tr.differs td, .lirf-compare tr.differs th {font-weight: bold; background: var(--jp-layout-color3)}
 .lirf-rows select {font-family: monospace; font-size: 14px; height: 300px; width: 100%}
 .lirf-rows pre {font-size: 14px; margin: 0 0 0 5px; line-height: 1.3; overflow: hidden}
@@ -161,7 +160,7 @@ class CompareTab:
             for name, row in compare_runs(one, other).iterrows()
         )
         head = f"<tr><th></th><th>A: run {first}</th><th>B: run {second}</th></tr>"
-        self.table.value = f'<div class="lirf-table lirf-compare"><table>{head}{rows}</table></div>'
+        self.table.value = f'<div class="lirf-table"><table>{head}{rows}</table></div>'
 
 
 def _cell(value):

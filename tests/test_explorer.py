@@ -306,6 +306,62 @@ def test_an_interrupt_is_a_stop_with_another_name(panel):
     assert "interrupted after" in panel.message.value
 
 
+def test_another_seed_has_its_original_trained_once(panel, monkeypatch, tiny_original):
+    trained = []
+    monkeypatch.setattr(
+        "lirf_kit.explorer.load_or_train", lambda data, config: trained.append(config.seed) or tiny_original
+    )
+    panel.controls.knobs["seed"].value = 1
+    finish(panel)
+    finish(panel)
+    assert trained == [1] and [run.config.seed for run in panel.runs] == [1, 1]
+
+
+def test_stop_while_the_original_is_trained_keeps_what_was_learnt(panel, monkeypatch, own_home):
+    monkeypatch.setattr("lirf_kit.explorer.load_or_train", lk.load_or_train)
+    panel.config = panel.controls.config = panel.config.replace(epochs=5000)
+    panel.controls.knobs["seed"].value = 1
+    panel.run()
+    while "training once" not in panel.message.value:
+        time.sleep(0.01)
+    time.sleep(2)
+    panel.stop()
+    panel.wait(30)
+    assert panel.job.stopped_after < 0.5 and "stopped after epoch" in panel.message.value
+    assert list(own_home.glob("unfinished-*"))
+
+
+def test_a_callback_s_error_is_shown(panel):
+    panel._safe(lambda: panel._pin("A"))()
+    assert "press Run" in panel.message.value
+    panel.tabs.selected_index = len(panel.tabs.children) - 1
+    panel.controls.classes[0].value = panel.controls.classes[1].value = panel.controls.classes[2].value = False
+    panel.surface.metric.value = "target: Pre Acc"
+    assert "at least one class" in panel.message.value
+
+
+def test_the_surface_s_grid_is_filled_in_the_background_and_can_be_cancelled(panel, monkeypatch):
+    gates = threading.Semaphore(0)
+
+    def measured(configs):
+        for config in configs:
+            gates.acquire(timeout=30)
+            yield config, {"target: H Mean": config.lambda_at}
+
+    monkeypatch.setattr("lirf_kit.explorer.fill_grid", measured)
+    panel.tabs.selected_index = len(panel.tabs.children) - 1
+    panel.surface.fill.click()
+    gates.release()
+    while not panel.measured:
+        time.sleep(0.01)
+    panel.surface.cancel.click()
+    gates.release()
+    assert "cancelled" in panel.message.value and panel.filling is None
+    time.sleep(0.3)
+    assert len(panel.measured) == 1 and "1 measured" in panel.surface.note.value
+    assert not panel.surface.fill.disabled
+
+
 def test_a_row_of_the_history_brings_its_settings_and_figures_back(panel):
     finish(panel)
     first = panel.images["classes"].value

@@ -138,7 +138,7 @@ def test_classes_and_sliders_by_mouse_then_run_shows_what_the_plain_function_com
         assert line.split("\t")[1:] == ["–" if value == -1 else f"{value:.2f}" for value in row]
     for name in ("curves", "classes", "confusion", "t-SNE"):
         panel.tab(name)
-        image = panel.page.locator("img.lirf-figure:visible, .lirf-figure img:visible").first
+        image = panel.page.locator("img.lirf-figure:visible").first
         assert image.evaluate("image => image.naturalWidth") > 800, name
         time.sleep(0.2)
         panel.page.screenshot(path=artifacts / f"explorer-light-{name}.png")
@@ -230,7 +230,7 @@ def test_a_row_of_the_history_brings_a_run_back_and_two_are_compared(panel, arti
 def test_the_figures_that_are_drawn_on_demand(panel, artifacts, name):
     panel.tab(name)
     panel.page.wait_for_function(
-        "[...document.querySelectorAll('img')].some(image => image.closest('.lirf-small') && image.naturalWidth > 800)"
+        "[...document.querySelectorAll('img')].some(image => image.matches('.lirf-small') && image.naturalWidth > 800)"
     )
     panel.page.screenshot(path=artifacts / f"explorer-light-{name}.png")
 
