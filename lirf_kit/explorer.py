@@ -113,7 +113,8 @@ class DepositExplorer:
         self._say("Choose what to deposit, turn the knobs, press <b>Run</b>.")
 
     def _repr_mimebundle_(self, **keywords):
-        return self.panel._repr_mimebundle_(**keywords)
+        shown = self.panel._repr_mimebundle_(**keywords)
+        return shown | {"text/plain": "The explorer's panel: run this cell in JupyterLab (make lab) to see it."}
 
     # the panel
 

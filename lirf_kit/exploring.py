@@ -269,7 +269,7 @@ def journey(run, place):
     }
     with torch.no_grad(), evaluation_mode(original), evaluation_mode(recovered):
         asked = {"original": original, "target": target, "recovered": recovered}
-        shares = {name: 100 * network(image)[0].float().softmax(0).cpu().numpy() for name, network in asked.items()}
+        shares = {name: 100 * network(image)[0].double().softmax(0).cpu().numpy() for name, network in asked.items()}
         features = {name: lower(image).float() for name, lower in lowers.items()}  # (1, C, H, W)
     maps = {name: attention_map(found).view(found.shape[2:]).cpu().numpy() for name, found in features.items()}
     return pandas.DataFrame(shares, part.class_names), maps
