@@ -235,6 +235,16 @@ def test_the_figures_that_are_drawn_on_demand(panel, artifacts, name):
     panel.page.screenshot(path=artifacts / f"explorer-light-{name}.png")
 
 
+def test_a_grid_is_filled_in_the_background_and_cancelled(panel):
+    panel.tab("surface")
+    panel.press("fill grid")
+    panel.wait_message("1 of 8 points measured|1 of 7 points measured")
+    panel.press("cancel")
+    panel.wait_message("cancelled")
+    measured = panel.ask("len(explorer.measured)")
+    assert f"{measured + 2} measured" in panel.page.locator(".lirf").inner_text()
+
+
 def test_after_a_reload_it_runs_again_in_the_dark(panel, lab, artifacts):
     lab.set("apputils-extension/themes", {"theme": "JupyterLab Dark"})
     panel.page.on("dialog", lambda dialog: dialog.accept())
