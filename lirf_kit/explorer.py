@@ -4,25 +4,21 @@ A run is computed and drawn in a worker thread, which hands its results to the m
 that one touches the widgets. A run that was overtaken by another one is dropped.
 """
 
-import asyncio
-import contextlib
-import ctypes
 import html
 import inspect
-import os
 import signal
 import threading
 import time
 import traceback
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 
 from lirf_kit import explorer_figures as figures
 from lirf_kit.caching import load_or_train
 from lirf_kit.config import LirfError, preset
 from lirf_kit.data import load_dataset
 from lirf_kit.explorer_controls import STEPS, Controls, ipywidgets
+from lirf_kit.explorer_jobs import Job, running_loop, without_bars
 from lirf_kit.explorer_tabs import (
     STYLE,
     CompareTab,
@@ -54,21 +50,6 @@ FIGURES = {  # a tab's name, and what draws a run there
 TABS = ("curves", "table", "classes", "confusion", "t-SNE", "history", "A | B", "image", "surface")
 REST = 0.4  # seconds that the controls must rest before auto-run starts
 SHARE = 0.25  # of a deposit's time that may go into drawing its curves
-
-
-@dataclass
-class Job:
-    """One run that was asked for, finished or not."""
-
-    stop: threading.Event = field(default_factory=threading.Event)
-    asked: float = field(default_factory=time.perf_counter)  # when Run was pressed
-    first_curve: float | None = None  # seconds from there
-    finished: float | None = None
-    stop_asked: float | None = None
-    stopped_after: float | None = None  # seconds from Stop until the worker had ended
-    reason: str = "stopped"
-    thread: threading.Thread | None = None
-    training: bool = False
 
 
 class DepositExplorer:
@@ -103,7 +84,7 @@ class DepositExplorer:
         self.config, self.out = config or preset("digits"), out
         self.runs, self.pictures, self.shown = [], [], None
         self.job, self.filling, self.measured = None, None, []
-        self._loop = _running_loop()
+        self._loop = running_loop()
         self._posting, self._computing = threading.RLock(), threading.Lock()
         self._drawer, self._newest = ThreadPoolExecutor(1), {}
         self._rest, self._starts, self._known, self._interrupted = None, {}, {}, None
@@ -206,7 +187,8 @@ class DepositExplorer:
 
     def _settings_changed(self):
         """Show the code of the new settings, and let auto-run wait until they rest."""
-        self._show_code()
+        if self._show_code():
+            self._draw_surface()
         if self._rest is not None:
             self._rest.cancel()
         if self.auto.value:
@@ -215,15 +197,17 @@ class DepositExplorer:
             self._rest.start()
 
     def _show_code(self):
+        """Show the line that makes the settings, or why they can't be; return whether they can."""
         try:
-            line = code_line(*self.controls.settings())
+            line, valid = code_line(*self.controls.settings()), True
         except LirfError as error:
-            line = f"# {error}"
+            line, valid = f"# {error}", False
         copying = "navigator.clipboard.writeText(this.nextElementSibling.textContent); this.textContent='copied'"
         self.code.value = (
             f'<div class="lirf-code"><button class="jupyter-button" title="the line that repeats these settings" '
             f'onclick="{copying}">copy as code</button> <code>{html.escape(line)}</code></div>'
         )
+        return valid
 
     def _data_and_original(self, config):
         """Return the data and the original of a config's seed, loaded or trained once."""
@@ -260,7 +244,7 @@ class DepositExplorer:
     def stop(self):
         """Stop the deposit that is running."""
         if self.job is not None:
-            self._ask_to_stop(self.job, "stopped")
+            self.job.ask_to_stop("stopped")
 
     def wait(self, timeout=None):
         """Wait until the run that was asked for last, its t-SNE included, has ended; not in a notebook."""
@@ -271,17 +255,7 @@ class DepositExplorer:
         """Let the last run, if it is still going, end without a word."""
         job, self.job = self.job, None
         if job is not None:
-            self._ask_to_stop(job, "dropped")
-
-    @staticmethod
-    def _ask_to_stop(job, reason):
-        if job.finished is not None or job.stop.is_set():
-            return job.stop.set()
-        job.stop_asked, job.reason = time.perf_counter(), reason
-        job.stop.set()
-        if job.training:  # as Ctrl-C does: the epochs that are done are kept
-            interrupt = ctypes.py_object(KeyboardInterrupt)
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(job.thread.ident), interrupt)
+            job.ask_to_stop("dropped")
 
     def _listen(self, job):
         """Let an interrupt of the kernel stop the run; between cells the kernel would ignore it."""
@@ -289,7 +263,7 @@ class DepositExplorer:
             return
 
         def interrupted(*_):
-            self._ask_to_stop(job, "interrupted")
+            job.ask_to_stop("interrupted")
 
         self._interrupted = interrupted
         # the kernel puts its own handler back when this callback ends
@@ -355,7 +329,7 @@ class DepositExplorer:
         self._post(self._if_newest, job, self._say, said)
         job.training = True
         try:
-            with warnings.catch_warnings(record=True) as caught, _without_bars():
+            with warnings.catch_warnings(record=True) as caught, without_bars():
                 warnings.simplefilter("always")
                 found = self._data_and_original(config)
         finally:
@@ -394,7 +368,7 @@ class DepositExplorer:
         self.table.value = table_html(run.table)
         self.history.fill(self.runs, place)
         for name in FIGURES:
-            self._show_picture(run, name, pictures.get(name, b""))
+            self._show_picture(run, name, pictures.get(name, figures.blank()))
         self._say(self._headline(place))
         self._draw_journey()
 
@@ -491,7 +465,7 @@ class DepositExplorer:
     def _draw_comparison(self):
         kind, pictures = self.compare.kind.value, {}
         for name, (number, _) in self.compare.pinned.items():
-            pictures[name] = self.pictures[number - 1].get(kind, b"")
+            pictures[name] = self.pictures[number - 1].get(kind, figures.blank())
         self.compare.show(pictures)
 
     # the response surface
@@ -508,7 +482,7 @@ class DepositExplorer:
             then = lambda picture: setattr(self.surface.image, "value", picture)  # noqa: E731
             self._later("surface", lambda: figures.png(figures.plot_surface(points, metric)), then)
         else:
-            self.surface.image.value = b""
+            self.surface.image.value = figures.blank()
 
     def _fill(self):
         """Measure the grid's missing points in the background."""
@@ -589,30 +563,8 @@ class DepositExplorer:
         self._say(f"written: {html.escape(str(path))}")
 
 
-def _running_loop():
-    """Return the kernel's event loop, or None where there is none."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
-
 def _thinned(values, most):
     """Return at most so many values, first and last among them."""
     values = [value for value in values if value != 1e9]
     places = {round(at * (len(values) - 1) / (most - 1)) for at in range(most)}
     return [values[at] for at in sorted(places)]
-
-
-@contextlib.contextmanager
-def _without_bars():
-    """Show no progress bars: a worker's would appear below the panel."""
-    before = os.environ.get("TQDM_DISABLE")
-    os.environ["TQDM_DISABLE"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["TQDM_DISABLE"]
-        else:
-            os.environ["TQDM_DISABLE"] = before

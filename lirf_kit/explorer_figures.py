@@ -3,6 +3,7 @@
 A figure that has the size of the one before it takes its place without a jump.
 """
 
+import functools
 import io
 
 import numpy
@@ -30,6 +31,14 @@ def png(figure):
     beside = io.BytesIO()
     figure.savefig(beside, format="png", dpi=DPI, facecolor="white")
     return beside.getvalue()
+
+
+@functools.cache
+def blank():
+    """Return the PNG that holds a figure's place until it is drawn."""
+    figure = Figure(figsize=SIZE, dpi=DPI)
+    figure.text(0.5, 0.5, "nothing to see yet", ha="center", fontsize=16, color=PALE)
+    return png(figure)
 
 
 def _axes(columns=1, rows=1, **keywords):

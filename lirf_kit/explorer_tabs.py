@@ -2,6 +2,7 @@
 
 import html
 
+from lirf_kit.explorer_figures import blank
 from lirf_kit.exploring import EXPLORED, compare_runs, deposited
 
 try:
@@ -58,7 +59,7 @@ HISTORY = (
 
 def figure_box(kind=""):
     """Return a place for a figure, of a height that stays."""
-    image = ipywidgets.Image(format="png")
+    image = ipywidgets.Image(value=blank(), format="png")
     image.add_class("lirf-figure")
     if kind:
         image.add_class(kind)
@@ -148,7 +149,7 @@ class CompareTab:
     def show(self, pictures):
         """Show what is pinned: pairs of a run's number and the run by A and B, and a picture of either."""
         for name, image in self.images.items():
-            image.value = pictures.get(name, b"")
+            image.value = pictures.get(name, blank())
         if len(self.pinned) < 2:
             said = ", ".join(f"{name} is run {number}" for name, (number, _) in self.pinned.items())
             self.table.value = html.escape(f"{said}. Pin another as well.")

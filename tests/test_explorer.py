@@ -301,7 +301,7 @@ def test_an_unexpected_error_is_shown_with_its_traceback(panel, monkeypatch):
 def test_an_interrupt_is_a_stop_with_another_name(panel):
     panel.controls.knobs["deposit_epochs"].value = 256
     panel.run()
-    panel._ask_to_stop(panel.job, "interrupted")
+    panel.job.ask_to_stop("interrupted")
     panel.wait(30)
     assert "interrupted after" in panel.message.value
 
