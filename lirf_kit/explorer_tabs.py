@@ -40,8 +40,9 @@ img.lirf-small {height: 330px}
 .lirf-table table {border-collapse: collapse; font-size: 17px; color: var(--jp-ui-font-color1)}
 .lirf-table td, .lirf-table th {padding: 5px 10px; text-align: right; border-bottom: 1px solid var(--jp-border-color1);
   white-space: nowrap}
-.lirf-compare .lirf-table table {font-size: 14px}
-.lirf-compare .lirf-table td, .lirf-compare .lirf-table th {padding: 1px 6px; overflow: hidden; max-width: 170px}
+.lirf-compare {overflow: auto}
+.lirf-compare .lirf-table table {font-size: 13px; line-height: 1.3}
+.lirf-compare .lirf-table td, .lirf-compare .lirf-table th {padding: 1px 4px; overflow: hidden; max-width: 150px}
 .lirf-compare tr.differs td, .lirf-compare tr.differs th {font-weight: bold; background: var(--jp-layout-color3)}
 .lirf-rows select {font-family: monospace; font-size: 14px; height: 300px; width: 100%}
 .lirf-rows pre {font-size: 14px; margin: 0 0 0 5px; line-height: 1.3; overflow: hidden}
