@@ -6,10 +6,10 @@ READY := $(VENV)/.ready
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
 .DEFAULT_GOAL := help
-.PHONY: help figures table lab notebooks test lint clean
+.PHONY: help figures table lab notebooks test test-browser lint clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 figures: $(READY) ## the whole path on the digits: figures and results in figures/
 	$(BIN)/python -m lirf_kit figures
@@ -28,6 +28,11 @@ notebooks: $(READY) ## run every notebook and write it back with its outputs
 test: $(READY) ## the tests, then every notebook
 	$(BIN)/python -m pytest tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=300 notebooks
+
+test-browser: $(READY) ## the explorer and the notebooks in a real browser; needs chromium
+	@command -v chromium > /dev/null || command -v chromium-browser > /dev/null || command -v google-chrome > /dev/null || \
+		{ echo "a browser is needed: sudo apt-get install chromium"; exit 1; }
+	$(BIN)/python -m pytest tests/browser
 
 lint: $(READY) ## check the style
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -1,0 +1,263 @@
+"""The explorer in a real browser: by mouse and by keyboard, with what it shows checked against the plain functions.
+
+The tests share one page and follow each other as a lecturer's hour would.
+"""
+
+import re
+import time
+
+import pytest
+from jupyter_client import BlockingKernelClient
+
+ERROR_OUTPUT = '.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]'
+
+
+class Panel:
+    """The notebook in the browser, and beside it a client of its kernel."""
+
+    def __init__(self, page, lab):
+        self.page, self.lab, self.errors, self.client = page, lab, [], None
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
+
+    def open(self):
+        """Open the notebook, and run all its cells."""
+        self.page.goto(self.lab.url("06_explore.ipynb"))
+        self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=90_000)
+        self.page.get_by_text("| Idle").wait_for(timeout=90_000)
+        if self.page.locator("#jp-left-stack").is_visible():
+            self.page.keyboard.press("Control+b")
+        self.page.get_by_role("menuitem", name="Run", exact=True).click()
+        self.page.get_by_text("Run All Cells", exact=True).click()
+        self.page.wait_for_selector(".lirf-classes button", timeout=120_000)
+        self.connect()
+        self.ask("1")  # queued behind the notebook's cells
+        self.page.locator(".lirf").evaluate("panel => panel.scrollIntoView()")
+
+    def connect(self):
+        """Make a client of the notebook's kernel."""
+        (file,) = (self.lab.folder / "runtime").glob("kernel-*.json")
+        self.client = BlockingKernelClient(connection_file=str(file))
+        self.client.load_connection_file()
+        self.client.start_channels()
+
+    def ask(self, expression, before="pass"):
+        """Return what an expression is in the kernel, a plain value."""
+        message = self.client.execute(before, user_expressions={"it": expression}, store_history=False)
+        while True:
+            reply = self.client.get_shell_msg(timeout=180)
+            if reply["parent_header"].get("msg_id") == message:
+                found = reply["content"]["user_expressions"]["it"]
+                assert found["status"] == "ok", found
+                return eval(found["data"]["text/plain"], {"nan": float("nan")})
+
+    def press(self, name):
+        self.page.locator(".lirf").get_by_role("button", name=name).first.click()
+
+    def tab(self, name):
+        self.page.locator(".lirf .lm-TabBar-tab", has_text=name).first.click()
+
+    def class_button(self, number):
+        return self.page.locator(".lirf-classes button").nth(number)
+
+    def slider(self, title):
+        """Return a slider's handle, which takes the keyboard."""
+        return self.page.locator(".lirf-controls .widget-hslider", has_text=title).locator(".noUi-handle")
+
+    def drag(self, title, share):
+        """Drag a slider to a share of its length."""
+        handle = self.slider(title).bounding_box()
+        rail = (
+            self.page.locator(".lirf-controls .widget-hslider", has_text=title).locator(".noUi-target").bounding_box()
+        )
+        self.page.mouse.move(handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2)
+        self.page.mouse.down()
+        self.page.mouse.move(rail["x"] + share * rail["width"], rail["y"] + rail["height"] / 2, steps=5)
+        self.page.mouse.up()
+
+    @property
+    def message(self):
+        return self.page.locator(".lirf-message").inner_text()
+
+    def wait_message(self, pattern, timeout=60):
+        """Wait until the message fits a pattern, and return it."""
+        end = time.monotonic() + timeout
+        while not re.search(pattern, self.message):
+            assert time.monotonic() < end, f"{pattern!r} did not come; the message is {self.message!r}"
+            time.sleep(0.05)
+        return self.message
+
+    def finish(self):
+        """Wait until the last run has ended, its t-SNE included."""
+        end = time.monotonic() + 120
+        while self.ask("explorer.job is not None and explorer.job.thread.is_alive()"):
+            assert time.monotonic() < end, self.message
+            time.sleep(0.2)
+
+    def runs(self):
+        return self.ask("len(explorer.runs)")
+
+
+@pytest.fixture(scope="module")
+def panel(lab, browser, artifacts):
+    context = browser.new_context(viewport={"width": 1366, "height": 768})
+    opened = Panel(context.new_page(), lab)
+    try:
+        opened.open()
+        yield opened
+    finally:
+        opened.page.screenshot(path=artifacts / "explorer-at-the-end.png")
+        context.close()
+
+
+def test_all_cells_run_and_the_panel_fits_the_screen(panel):
+    assert panel.page.locator(ERROR_OUTPUT).count() == 0
+    box = panel.page.locator(".lirf").bounding_box()
+    assert box["height"] < 600 and box["x"] + box["width"] <= 1366
+    assert panel.page.locator(".lirf-classes img").count() == 10
+
+
+def test_classes_and_sliders_by_mouse_then_run_shows_what_the_plain_function_computes(panel, artifacts):
+    panel.class_button(2).click()
+    panel.class_button(7).click()
+    panel.drag("λ_kp", 0.1)
+    panel.press("Run")
+    panel.wait_message("run 1 in")
+    config = "explorer.controls.settings()[0]"
+    assert panel.ask(f"{config}.deposit_classes") == (0, 1, 7)
+    assert panel.ask(f"{config}.lambda_kp") < 1
+    panel.finish()
+    panel.tab("table")
+    shown = panel.page.locator(".lirf-table tr").all_inner_texts()
+    table = panel.ask(
+        "[[name, *row] for name, row in zip(again.index, again.fillna(-1).to_numpy().tolist())]",
+        before=f"again = lk.explore(original, data, {config}).table",
+    )
+    for name, *row in table:
+        (line,) = [line for line in shown if line.startswith(name)]
+        assert line.split("\t")[1:] == ["–" if value == -1 else f"{value:.2f}" for value in row]
+    for name in ("curves", "classes", "confusion", "t-SNE"):
+        panel.tab(name)
+        image = panel.page.locator("img.lirf-figure:visible").first
+        assert image.evaluate("image => image.naturalWidth") > 800, name
+        time.sleep(0.2)
+        panel.page.screenshot(path=artifacts / f"explorer-light-{name}.png")
+
+
+def test_by_keyboard_alone(panel):
+    before = panel.ask("explorer.controls.settings()[0].lambda_at")
+    panel.class_button(7).focus()
+    panel.page.keyboard.press("Space")
+    panel.slider("λ_at").focus()
+    panel.page.keyboard.press("ArrowRight")
+    panel.page.keyboard.press("ArrowRight")
+    panel.page.locator(".lirf button", has_text="Run").first.focus()
+    panel.page.keyboard.press("Enter")
+    panel.wait_message("run 2 in")
+    assert panel.ask("explorer.runs[1].config.deposit_classes") == (0, 1)
+    assert panel.ask("explorer.runs[1].config.lambda_at") > before
+
+
+def test_stop_in_the_middle_of_a_long_run(panel):
+    panel.slider("epochs").focus()
+    panel.page.keyboard.press("End")
+    panel.press("Run")
+    panel.tab("curves")
+    deadline = time.monotonic() + 30
+    while not panel.ask("explorer.job.first_curve"):
+        assert time.monotonic() < deadline
+    panel.press("Stop")
+    panel.wait_message("stopped after")
+    assert panel.ask("explorer.job.stopped_after") < 0.5
+    assert panel.runs() == 2
+
+
+def test_an_interrupt_of_the_kernel_in_the_middle_is_said(panel):
+    panel.press("Run")
+    panel.wait_message("running")
+    time.sleep(1)
+    panel.page.locator('[data-command="notebook:interrupt-kernel"]').first.click()
+    panel.wait_message("interrupted after")
+    panel.press("reset")
+    panel.press("Run")
+    panel.wait_message("run 3 in")
+    panel.finish()
+
+
+def test_ten_quick_changes_with_auto_run_give_one_result(panel):
+    panel.press("auto-run")
+    panel.slider("λ_at").focus()
+    for key in ["ArrowRight"] * 5 + ["ArrowLeft"] * 3 + ["ArrowRight"] * 2:
+        panel.page.keyboard.press(key)
+    panel.wait_message("run 4 in")
+    time.sleep(1)
+    panel.finish()
+    assert panel.runs() == 4
+    assert panel.ask("explorer.runs[3].config == explorer.controls.settings()[0]")
+    panel.press("auto-run")
+
+
+def test_no_class_is_said(panel, artifacts):
+    for number in (0, 1, 2):
+        panel.class_button(number).click()
+    panel.press("Run")
+    assert "at least one class, not none" in panel.wait_message("class")
+    assert panel.page.locator('.lirf-message[role="alert"]').count() == 1
+    panel.page.screenshot(path=artifacts / "explorer-light-error.png")
+    panel.press("reset")
+
+
+def test_a_row_of_the_history_brings_a_run_back_and_two_are_compared(panel, artifacts):
+    panel.tab("history")
+    rows = panel.page.locator(".lirf-rows option")
+    assert rows.count() == 4
+    panel.page.locator(".lirf-rows select").select_option(index=1)
+    panel.wait_message("run 2 in")
+    panel.page.screenshot(path=artifacts / "explorer-light-history.png")
+    panel.press("pin as A")
+    panel.wait_message("pinned as A")
+    panel.page.locator(".lirf-rows select").select_option(index=2)
+    panel.wait_message("run 3 in")
+    panel.press("pin as B")
+    panel.wait_message("pinned as B")
+    panel.tab("A | B")
+    assert "≠ lambda_at" in panel.page.locator(".lirf-compare tr.differs").all_inner_texts()[1]
+    time.sleep(0.3)
+    panel.page.screenshot(path=artifacts / "explorer-light-compare.png")
+
+
+@pytest.mark.parametrize("name", ["image", "surface"])
+def test_the_figures_that_are_drawn_on_demand(panel, artifacts, name):
+    panel.tab(name)
+    panel.page.wait_for_function(
+        "[...document.querySelectorAll('img')].some(image => image.matches('.lirf-small') && image.naturalWidth > 800)"
+    )
+    panel.page.screenshot(path=artifacts / f"explorer-light-{name}.png")
+
+
+def test_a_grid_is_filled_in_the_background_and_cancelled(panel):
+    panel.tab("surface")
+    panel.press("fill grid")
+    panel.wait_message(r"\d of \d points measured", timeout=180)
+    panel.press("cancel")
+    panel.wait_message("cancelled")
+    measured = panel.ask("len(explorer.measured)")
+    assert f"{measured + 2} measured" in panel.page.locator(".lirf").inner_text()
+
+
+def test_after_a_reload_it_runs_again_in_the_dark(panel, lab, artifacts):
+    lab.set("apputils-extension/themes", {"theme": "JupyterLab Dark"})
+    panel.page.on("dialog", lambda dialog: dialog.accept())
+    panel.open()
+    panel.press("Run")
+    panel.wait_message("run 1 in")
+    panel.finish()
+    assert "Dark" in panel.page.locator("body").get_attribute("data-jp-theme-name")
+    for name in ("curves", "table", "history"):
+        panel.tab(name)
+        time.sleep(0.3)
+        panel.page.screenshot(path=artifacts / f"explorer-dark-{name}.png")
+
+
+def test_nothing_went_wrong_in_the_browser_s_console(panel):
+    assert panel.errors == []

@@ -1,0 +1,428 @@
+"""The explorer without a browser: its plain functions, and the panel as Python sees it."""
+
+import builtins
+import importlib
+import sys
+import threading
+import time
+
+import numpy
+import pandas
+import pytest
+
+import lirf_kit as lk
+from lirf_kit import explorer_figures, exploring
+
+
+@pytest.fixture(scope="module")
+def run(tiny_original, tiny_data, tiny):
+    return lk.explore(tiny_original, tiny_data, tiny)
+
+
+@pytest.fixture(scope="module")
+def other(tiny_original, tiny_data, tiny):
+    return lk.explore(tiny_original, tiny_data, tiny.replace(lambda_at=0.0, deposit_classes=(3, 8)))
+
+
+@pytest.fixture(scope="module")
+def of_samples(tiny_original, tiny_data, tiny):
+    return lk.explore(tiny_original, tiny_data, tiny, fraction=0.2)
+
+
+@pytest.fixture
+def panel(tiny, tiny_original, tiny_data, monkeypatch, tmp_path):
+    monkeypatch.setattr("lirf_kit.explorer.load_or_train", lambda data, config: tiny_original)
+    made = lk.DepositExplorer(tiny, tmp_path / "out")
+    made.with_tsne.value = False
+    yield made
+    made.stop()
+    made.wait(30)
+
+
+def finish(panel):
+    panel.run()
+    panel.wait(60)
+    return panel.message.value
+
+
+# the plain functions
+
+
+def test_a_run_is_the_path_s_own(run, tiny_original, tiny_parts, tiny_deposited, tiny, same_weights):
+    assert same_weights(run.networks["target"], tiny_deposited[0])
+    assert run.history == tiny_deposited[0].history
+    trio = {"original": tiny_original, "target": tiny_deposited[0], "recovered": lk.withdraw(*tiny_deposited)}
+    trio["head masking"] = lk.mask_head(tiny_original, (0, 1, 2))
+    pandas.testing.assert_frame_equal(run.table, lk.results_table(trio, tiny_parts, on="validation"))
+    assert list(run.classes.columns) == ["original", "target", "recovered", "head masking"]
+    assert list(run.confusions) == ["original", "target", "recovered"]
+    assert run.metrics["target: Pre Acc"] == run.table.loc["target", "Pre Acc"]
+    assert "recovered: F" not in run.metrics
+
+
+def test_the_original_and_the_test_part_are_left_alone(run, tiny_original, tiny_parts):
+    assert run.networks["original"] is tiny_original
+    assert run.table.index.name.startswith("validation")
+
+
+def test_samples_are_deposited_too(of_samples, tiny_data):
+    assert of_samples.parts.deposit_set.deposit_classes is None
+    assert len(of_samples.parts.deposit_set) == pytest.approx(0.2 * len(tiny_data.train), abs=1)
+    assert "gap" in of_samples.table and "head masking" not in of_samples.networks
+    assert exploring.deposited(of_samples.config, 0.2) == "20 % of the samples"
+
+
+def test_each_step_is_told_and_stop_is_asked_each_time(tiny_original, tiny_data, tiny):
+    told = []
+    lk.explore(tiny_original, tiny_data, tiny, on_step=lambda *step: told.append((*step[:2], len(step[2]))))
+    total = told[0][1]
+    assert [done for done, *_ in told] == [*range(1, total + 1), total]
+    assert told[-1] == (total, total, tiny.deposit_epochs)
+    asked = []
+    stopped = lk.explore(tiny_original, tiny_data, tiny, stopped=lambda: asked.append(1) or len(asked) == 3)
+    assert stopped is None and len(asked) == 3
+
+
+@pytest.mark.parametrize("classes, said", [((), "at least one class, not none"), (range(10), "not name all 10")])
+def test_no_class_and_all_classes_are_refused(tiny, classes, said):
+    with pytest.raises(lk.LirfError, match=said):
+        exploring.turned(tiny, classes, 10)
+
+
+def test_a_deposit_that_diverges_says_which_knob_to_turn(tiny_original, tiny_data, tiny):
+    wild = tiny.replace(deposit_learning_rate=1e6, max_gradient_norm=1e9, deposit_epochs=9)
+    with pytest.raises(lk.LirfError, match="stopped being finite in epoch .*: lower deposit_learning_rate"):
+        lk.explore(tiny_original, tiny_data, wild)
+
+
+def test_the_recipes_are_valid_and_calibrated_turns_nothing(config):
+    turned = {name: config.replace(**changes) for name, changes in lk.recipes(config).items()}
+    assert turned["calibrated"] == config
+    assert len(set(turned.values())) == len(turned) == 4
+    assert all(set(changes) <= set(exploring.EXPLORED) for changes in lk.recipes(config).values())
+
+
+@pytest.mark.parametrize("name", ["digits", "cifar10-small", "cub200"])
+def test_the_line_of_code_makes_the_config_again(name):
+    for config in (lk.preset(name), lk.preset(name).replace(lambda_at=0.5, deposit_classes=(1,), recovery="paper")):
+        scope = {"lk": lk}
+        exec(lk.code_line(config), scope)
+        assert scope["config"] == config
+    assert lk.code_line(lk.preset(name)) == f'config = lk.preset("{name}")'
+
+
+def test_the_line_of_code_draws_the_samples_again(of_samples, config):
+    scope = {"lk": lk}
+    exec(lk.code_line(config, 0.2), scope)
+    assert scope["parts"].deposit_set.indices.equal(
+        exploring.cut(lk.load_dataset(config), config, 0.2).deposit_set.indices
+    )
+
+
+def test_the_history_has_a_row_a_run(run, other, of_samples):
+    table = lk.history_table([run, other, of_samples])
+    assert list(table.index) == [1, 2, 3]
+    assert list(table["deposit"]) == ["0 1 2", "3 8", "20 % of the samples"]
+    assert list(table["lambda_at"]) == [0.3, 0.0, 0.3]
+    assert table.loc[2, "target: Pre Acc"] == other.metrics["target: Pre Acc"]
+    assert (
+        numpy.isnan(table.loc[3, "target: Pre Acc"])
+        and table.loc[3, "target: gap"] == of_samples.metrics["target: gap"]
+    )
+
+
+def test_two_runs_side_by_side_have_their_differences_marked(run, other):
+    table = lk.compare_runs(run, other)
+    assert table.loc["lambda_at"].tolist() == [0.3, 0.0, True]
+    assert table.loc["lambda_kp", "differs"] == False  # noqa: E712
+    assert table.loc["deposit"].tolist() == ["0 1 2", "3 8", True]
+    assert not lk.compare_runs(run, run)["differs"].any()
+
+
+def test_an_image_s_journey_is_what_the_networks_say(run, tiny_parts):
+    probabilities, maps = lk.journey(run, 4)
+    image = tiny_parts.validation.images[4:5]
+    for name in ("original", "target", "recovered"):
+        own = 100 * lk.predict(run.networks[name], image).softmax(1)[0].numpy()
+        assert probabilities[name].to_numpy() == pytest.approx(own, abs=1e-3)
+    assert list(maps) == ["original", "target", "deposit module"]
+    for attention in maps.values():
+        assert attention.shape == (4, 4) and (attention**2).sum() == pytest.approx(1, abs=1e-4)
+    with pytest.raises(lk.LirfError, match="place must be from 0 to"):
+        lk.journey(run, len(tiny_parts.validation))
+
+
+def test_t_sne_has_its_own_progress_and_stops(run):
+    told = []
+    lk.embed_run(run, stopped=lambda: True)
+    assert run.embeddings == {}
+    lk.embed_run(run, on_step=lambda *step: told.append(step))
+    assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    part = exploring.tsne_part(run)
+    assert {points.shape for points in run.embeddings.values()} == {(len(part), 2)}
+    assert part.deposit_classes == (0, 1, 2)
+
+
+def test_t_sne_shows_at_most_600_images(run, monkeypatch):
+    monkeypatch.setattr(exploring, "MOST_POINTS", 50)
+    part = exploring.tsne_part(run)
+    assert len(part) == len(part.indices.unique()) == 50
+
+
+def test_a_surface_has_only_points_that_agree_in_everything_else(tiny):
+    found = [(tiny.replace(lambda_at=value), {"m": value}) for value in (1.0, 0.0)]
+    found += [(tiny.replace(lambda_at=3.0, lambda_kp=1.0), {"m": 3.0}), (tiny.replace(seed=1), {"m": 9.0})]
+    line = lk.surface_points(found, tiny, ["lambda_at"], "m")
+    assert line.to_numpy().tolist() == [[0.0, 0.0], [1.0, 1.0]]
+    both = lk.surface_points(found, tiny, ["lambda_at", "lambda_kp"], "m")
+    assert both.to_numpy().tolist() == [[0.0, 20.0, 0.0], [1.0, 20.0, 1.0], [3.0, 1.0, 3.0]]
+    assert lk.surface_points(found, tiny, ["lambda_at"], "another").empty
+
+
+def test_a_grid_is_filled_from_the_experiments_store(tiny, own_home):
+    grid = lk.knob_grid(tiny, {"lambda_at": [0.0, 1.0], "keep": [0.5, 1.0]})
+    assert [(one.lambda_at, one.keep) for one in grid] == [(0.0, 0.5), (0.0, 1.0), (1.0, 0.5), (1.0, 1.0)]
+    ((config, metrics),) = list(lk.fill_grid(grid[:1], jobs=1))
+    assert config == grid[0]
+    results = lk.results_over_seeds(config, [0], [(0, 1, 2)], on="validation", references=(), jobs=1)
+    target = results.set_index("network").loc["target"]
+    assert metrics["target: Pre Acc"] == target["Pre Acc"] and metrics["target: L_at"] == target["L_at"]
+    assert list(own_home.glob("result-*"))
+
+
+def test_a_grid_s_point_that_fails_says_why(tiny):
+    wild = tiny.replace(deposit_learning_rate=1e6, max_gradient_norm=1e9, deposit_epochs=9)
+    ((config, said),) = list(lk.fill_grid([wild], jobs=1))
+    assert config == wild and "stopped being finite" in said
+
+
+def test_every_figure_has_the_same_shape_run_after_run(run, other, of_samples):
+    drawn = {
+        "terms": lambda run: explorer_figures.plot_terms(run.history),
+        "classes": explorer_figures.plot_classes,
+        "confusion": explorer_figures.plot_run_confusions,
+        "journey": lambda run: explorer_figures.plot_journey(run, 0, *lk.journey(run, 0)),
+    }
+    for name, draw in drawn.items():
+        assert len({tuple(draw(one).get_size_inches()) for one in (run, other, of_samples)}) == 1, name
+
+
+def test_a_surface_s_dots_are_the_measured_points(tiny):
+    points = pandas.DataFrame(
+        {"lambda_at": [0.0, 1.0, 0.0, 1.0], "keep": [0.5, 0.5, 1.0, 1.0], "value": [1, 2, 3, 4.0]}
+    )
+    axes = explorer_figures.plot_surface(points, "m").axes[0]
+    assert axes.collections[-1].get_offsets().tolist() == [[0, 0], [1, 0], [0, 1], [1, 1]]
+    line = explorer_figures.plot_surface(points[["lambda_at", "value"]][:2], "m").axes[0]
+    assert [line.lines[0].get_linestyle(), line.lines[1].get_linestyle()] == [":", "None"]
+
+
+# the panel
+
+
+def test_a_run_shows_what_the_plain_function_computes(panel, run):
+    said = finish(panel)
+    assert "run 1 in" in said and f"<b>{run.metrics['target: Pre Acc']:.1f}</b>" in said
+    pandas.testing.assert_frame_equal(panel.runs[0].table, run.table)
+    assert f"{run.table.loc['target', 'Pre Acc']:.2f}" in panel.table.value
+    assert all(bytes(panel.images[name].value[:4]) == b"\x89PNG" for name in ("curves", "classes", "confusion"))
+    assert panel.job.first_curve < panel.job.finished
+    assert len(panel.history.rows.options) == 1 and panel.stop_button.disabled
+
+
+def test_stop_stops_at_once_and_the_panel_goes_on(panel):
+    panel.controls.knobs["deposit_epochs"].value = 256
+    panel.run()
+    while panel.job.first_curve is None:
+        time.sleep(0.01)
+    panel.stop()
+    panel.wait(30)
+    assert panel.job.stopped_after < 0.5
+    assert "stopped after" in panel.message.value and not panel.runs
+    panel.controls.knobs["deposit_epochs"].value = 2
+    assert "run 1 in" in finish(panel)
+
+
+def test_the_last_of_many_quick_runs_is_the_one_that_shows(panel):
+    for value in (0.0, 0.01, 0.03, 0.1, 1.0, 3.0):
+        panel.controls.knobs["lambda_at"].value = value
+        panel.run()
+    panel.wait(60)
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and "_work" in thread.name:
+            thread.join(60)
+    assert panel.runs[panel.shown].config.lambda_at == 3.0
+    assert "run" in panel.message.value
+
+
+def test_auto_run_waits_until_the_controls_rest(panel):
+    panel.controls.knobs["lambda_at"].value = 1.0
+    assert panel.job is None
+    panel.auto.value = True
+    for value in (0.0, 0.01, 0.03, 0.1, 0.3, 3.0, 10.0, 1.0, 0.1, 3.0):
+        panel.controls.knobs["lambda_at"].value = value
+    end = time.monotonic() + 60
+    while not panel.runs and time.monotonic() < end:
+        time.sleep(0.05)
+    panel.wait(30)
+    time.sleep(0.6)
+    assert [run.config.lambda_at for run in panel.runs] == [3.0]
+
+
+def test_no_class_is_said_and_a_class_mends_it(panel):
+    for button in panel.controls.classes:
+        button.value = False
+    panel.run()
+    assert "must name at least one class, not none" in panel.message.value and "alert" in panel.message.value
+    for button in panel.controls.classes:
+        button.value = True
+    panel.run()
+    assert "not name all 10" in panel.message.value
+    panel.controls.reset.click()
+    assert "run 1 in" in finish(panel)
+
+
+def test_a_divergence_is_said_and_the_panel_goes_on(panel):
+    panel.controls.show(panel.config.replace(deposit_learning_rate=1e6, max_gradient_norm=1e9, deposit_epochs=9))
+    assert "stopped being finite in epoch" in finish(panel)
+    panel.controls.reset.click()
+    assert "run 1 in" in finish(panel)
+
+
+def test_an_unexpected_error_is_shown_with_its_traceback(panel, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("<boom>")
+
+    monkeypatch.setattr("lirf_kit.explorer.explore", broken)
+    said = finish(panel)
+    assert "RuntimeError: &lt;boom&gt;" in said and "Traceback" in said
+
+
+def test_an_interrupt_is_a_stop_with_another_name(panel):
+    panel.controls.knobs["deposit_epochs"].value = 256
+    panel.run()
+    panel.job.ask_to_stop("interrupted")
+    panel.wait(30)
+    assert "interrupted after" in panel.message.value
+
+
+def test_another_seed_has_its_original_trained_once(panel, monkeypatch, tiny_original):
+    trained = []
+    monkeypatch.setattr(
+        "lirf_kit.explorer.load_or_train", lambda data, config: trained.append(config.seed) or tiny_original
+    )
+    panel.controls.knobs["seed"].value = 1
+    finish(panel)
+    finish(panel)
+    assert trained == [1] and [run.config.seed for run in panel.runs] == [1, 1]
+
+
+def test_stop_while_the_original_is_trained_keeps_what_was_learnt(panel, monkeypatch, own_home):
+    monkeypatch.setattr("lirf_kit.explorer.load_or_train", lk.load_or_train)
+    panel.config = panel.controls.config = panel.config.replace(epochs=5000)
+    panel.controls.knobs["seed"].value = 1
+    panel.run()
+    while "training once" not in panel.message.value:
+        time.sleep(0.01)
+    time.sleep(2)
+    panel.stop()
+    panel.wait(30)
+    assert panel.job.stopped_after < 0.5 and "stopped after epoch" in panel.message.value
+    assert list(own_home.glob("unfinished-*"))
+
+
+def test_a_callback_s_error_is_shown(panel):
+    panel._safe(lambda: panel._pin("A"))()
+    assert "press Run" in panel.message.value
+    panel.tabs.selected_index = len(panel.tabs.children) - 1
+    panel.controls.classes[0].value = panel.controls.classes[1].value = panel.controls.classes[2].value = False
+    panel.surface.metric.value = "target: Pre Acc"
+    assert "at least one class" in panel.message.value
+
+
+def test_the_surface_s_grid_is_filled_in_the_background_and_can_be_cancelled(panel, monkeypatch):
+    gates = threading.Semaphore(0)
+
+    def measured(configs):
+        for config in configs:
+            gates.acquire(timeout=30)
+            yield config, {"target: H Mean": config.lambda_at}
+
+    monkeypatch.setattr("lirf_kit.explorer.fill_grid", measured)
+    panel.tabs.selected_index = len(panel.tabs.children) - 1
+    panel.surface.fill.click()
+    gates.release()
+    while not panel.measured:
+        time.sleep(0.01)
+    panel.surface.cancel.click()
+    gates.release()
+    assert "cancelled" in panel.message.value and panel.filling is None
+    time.sleep(0.3)
+    assert len(panel.measured) == 1 and "1 measured" in panel.surface.note.value
+    assert not panel.surface.fill.disabled
+
+
+def test_a_row_of_the_history_brings_its_settings_and_figures_back(panel):
+    finish(panel)
+    first = panel.images["classes"].value
+    panel.controls.recipe.value = "paper"
+    panel.controls.classes[5].value = True
+    finish(panel)
+    assert panel.controls.recipe.value == "paper" and panel.images["classes"].value != first
+    panel.history.rows.value = 0
+    assert panel.controls.recipe.value == "calibrated" and panel.controls.settings() == (panel.config, None)
+    assert panel.images["classes"].value == first and "run 1 in" in panel.message.value
+    panel._pin("A")
+    panel.history.rows.value = 1
+    panel._pin("B")
+    assert "≠ lambda_kp" in panel.compare.table.value and "≠ lambda_pt" not in panel.compare.table.value
+    assert panel.compare.images["A"].value == first
+
+
+def test_samples_switch_the_classes_off(panel):
+    panel.controls.by.value = "by sample"
+    panel.controls.fraction.value = 0.2
+    assert panel.controls.settings() == (panel.config, 0.2)
+    assert "run 1 in" in finish(panel) and "gap" in panel.message.value
+    assert "split_by_sample" in panel.code.value
+
+
+def test_every_control_says_what_it_does_and_its_symbol(panel):
+    for name, control in panel.controls.knobs.items():
+        assert f"({name})" in control.tooltip
+    assert panel.controls.knobs["lambda_at"].tooltip.startswith("λ_at: ")
+    assert all(button.tooltip for button in panel.controls.classes)
+
+
+def test_files_are_written_and_a_folder_that_can_t_be_is_said(panel, tmp_path):
+    panel._guarded(panel._save_history)
+    assert "press Run" in panel.message.value
+    finish(panel)
+    panel.tabs.selected_index = 2
+    panel._guarded(panel._save_figure)
+    panel._guarded(panel._save_history)
+    assert {file.name for file in panel.out.iterdir()} == {
+        "history.csv", "run-1-classes.png", "run-1-classes.svg", "run-1-classes.pdf",
+    }  # fmt: skip
+    assert len(pandas.read_csv(panel.out / "history.csv")) == 1
+    (tmp_path / "file").touch()
+    panel.out = tmp_path / "file" / "below"
+    panel._guarded(panel._save_figure)
+    assert "out must be a folder that can be written" in panel.message.value
+
+
+def test_without_ipywidgets_the_kit_works_and_the_explorer_says_how_to_install_it(monkeypatch):
+    real = builtins.__import__
+
+    def missing(name, *arguments, **keywords):
+        if name == "ipywidgets":
+            raise ModuleNotFoundError("No module named 'ipywidgets'", name="ipywidgets")
+        return real(name, *arguments, **keywords)
+
+    names = ("explorer_controls", "explorer_tabs", "explorer")
+    for name in names:
+        monkeypatch.delitem(sys.modules, f"lirf_kit.{name}", raising=False)
+    monkeypatch.setattr(builtins, "__import__", missing)
+    alone = importlib.import_module("lirf_kit.explorer")
+    with pytest.raises(lk.LirfError, match="python -m pip install ipywidgets"):
+        alone.DepositExplorer()
