@@ -1,12 +1,13 @@
 """The data sets by name: each gives its images, labels and class names, and its official test part if it has one."""
 
 import contextlib
+import hashlib
 import http.client
 import os
 import tarfile
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import filelock
 import numpy
@@ -114,7 +115,7 @@ def _cub_folder(root):
         download_url(CUB_URL, root, archive.name, CUB_MD5)  # keeps a file whose checksum is right, replaces another
         with tempfile.TemporaryDirectory(dir=root, prefix=".extracting-") as beside:
             with tarfile.open(archive) as tar:
-                tar.extractall(beside, filter="data")  # refuses paths that leave the folder
+                _extract(tar, beside)
             os.rename(Path(beside, "CUB_200_2011"), folder)
     except BROKEN as error:
         raise LirfError(
@@ -122,6 +123,23 @@ def _cub_folder(root):
             f"from {CUB_URL} into {root}"
         ) from error
     return folder
+
+
+def _extract(tar, folder):
+    """Extract an archive, refusing whatever would be written outside the folder."""
+    if hasattr(tarfile, "data_filter"):
+        tar.extractall(folder, filter="data")
+    else:  # Python 3.11.0 to 3.11.3
+        tar.extractall(folder, _checked(tar))
+
+
+def _checked(tar):
+    """Yield an archive's members while they are plain files and folders whose paths stay inside."""
+    for member in tar:
+        path = PureWindowsPath(member.name)  # splits at both kinds of slash, and knows drives
+        if path.anchor or ".." in path.parts or not (member.isfile() or member.isdir()):
+            raise tarfile.TarError(f"{member.name!r} is no plain file or folder, or lies outside the archive's folder")
+        yield member
 
 
 def _cub_index(folder):
@@ -158,6 +176,8 @@ def _box(left, top, width, height):
 
 def folder(config):
     """Return your own images: ``train/<class>/*`` and perhaps ``test/<class>/*`` in the config's `folder`."""
+    if not config.folder:
+        raise LirfError("folder must be set for dataset='folder': it names the folder of train/<class>/<image>")
     root = Path(config.folder).expanduser()
     train = _classes(root / "train")
     if len(train) < 2:
@@ -177,7 +197,9 @@ def folder(config):
         for file in part.get(name, [])
     ]
     files, labels, is_test = zip(*listed)
-    images, kept = decode(list(files), config.image_size, data_root(config), None, config.skip_unreadable)
+    cache, name = data_root(config), hashlib.sha256(str(root.absolute()).encode()).hexdigest()[:16]
+    with _locked(cache, f"folder-{name}", needed=False):
+        images, kept = decode(list(files), config.image_size, cache, None, config.skip_unreadable)
     labels, is_test = numpy.array(labels, dtype=numpy.int64)[kept], numpy.array(is_test)[kept]
     for part, there in {"train": ~is_test, "test": is_test if test else ~is_test}.items():
         for label, name in enumerate(train):
@@ -197,15 +219,18 @@ def _classes(part):
 
 
 @contextlib.contextmanager
-def _locked(root, name):
-    """Hold a lock, so that a second process waits until the first has the data set; a read-only folder needs none."""
+def _locked(root, name, needed=True):
+    """Hold a lock, so that a second process waits until the first has the data set; a read-only folder needs none.
+
+    Where the root can't be made, a `LirfError` says so if it is needed; else there is no lock.
+    """
     lock = None
     try:
         root.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(root / f".{name}.lock")
         lock.acquire()
-    except OSError as error:
-        if not root.is_dir():
+    except (OSError, NotImplementedError) as error:  # the latter where the file system knows no locks
+        if needed and not root.is_dir():
             raise LirfError(f"data_root must be a folder that can be made, not {str(root)!r}: {error}") from error
         lock = None
     try:

@@ -4,6 +4,7 @@ Decoding uses all cores and shows its progress. What it made is written under an
 whole, so that a later start finds all of it or nothing.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -15,17 +16,21 @@ from pathlib import Path
 import joblib
 import numpy
 import PIL.Image
+import PIL.ImageOps
 
 from lirf_kit.config import LirfError
 from lirf_kit.devices import progress_bar
 
 CHUNK = 256  # files that a worker decodes at a time
+CODE = Path(__file__).read_bytes()  # what another version of this file made is not used
+UNUSABLE = (OSError, EOFError, ValueError, KeyError, TypeError)  # what a damaged array raises
 
 
 def decode(files, image_size, cache, boxes=None, skip_unreadable=False):
     """Decode image files into one array, or load what an earlier call made of the same files.
 
-    Each image is cropped to its box, then to a square around its centre, and scaled.
+    Each image is cropped to its box, turned upright if its camera noted how, cropped to a square around its centre,
+    and scaled.
 
     Parameters
     ----------
@@ -35,7 +40,7 @@ def decode(files, image_size, cache, boxes=None, skip_unreadable=False):
     cache : pathlib.Path
         The folder to keep the array in. If it can't be written, a warning says so and the array is used all the same.
     boxes : list of tuple of float, optional
-        Left, top, width and height of what to keep of each image, in pixels.
+        Left, top, width and height of what to keep of each image, in pixels as they are stored.
     skip_unreadable : bool
         Leave out the files that can't be read, with a warning, instead of raising.
 
@@ -57,12 +62,14 @@ def decode(files, image_size, cache, boxes=None, skip_unreadable=False):
     if found is None:
         found = _decode_all(files, image_size, boxes, skip_unreadable)
         _save(folder, key, *found)
+    _warn_of_left_out(files, found[1])
     return found
 
 
 def _key(files, image_size, boxes, skip_unreadable):
     """Return a hash of everything that the array depends on; a file stands for its name, size and time of change."""
-    digest = hashlib.sha256(json.dumps([image_size, boxes, skip_unreadable]).encode())
+    digest = hashlib.sha256(CODE)
+    digest.update(json.dumps([PIL.__version__, image_size, boxes, skip_unreadable]).encode())
     for file in files:
         status = file.stat()
         digest.update(f"{file.absolute()} {status.st_size} {status.st_mtime_ns}\n".encode())
@@ -90,9 +97,19 @@ def _decode_all(files, image_size, boxes, skip_unreadable):
             progress.update(len(decoded))
     kept = numpy.flatnonzero(readable)
     if len(kept) < len(files):
-        warnings.warn(f"{len(files) - len(kept)} of {len(files)} files can't be read and are left out", stacklevel=4)
         images = images[kept]
     return (images[:, :1].copy() if grey else images), kept
+
+
+def _warn_of_left_out(files, kept):
+    """Warn of the files that aren't kept, naming the first three."""
+    left_out = [str(files[place]) for place in numpy.setdiff1d(numpy.arange(len(files)), kept)]
+    if left_out:
+        names = ", ".join(left_out[:3]) + (", …" if len(left_out) > 3 else "")
+        warnings.warn(
+            f"{len(left_out)} of {len(files)} files can't be read and are left out: {names}",
+            stacklevel=3,
+        )
 
 
 def _decode_chunk(files, boxes, image_size):
@@ -101,22 +118,30 @@ def _decode_chunk(files, boxes, image_size):
     sentences, grey = [], True
     for place, (file, box) in enumerate(zip(files, boxes)):
         try:
-            image = _open(file)
+            image = _open(file, box)
             grey = grey and image.mode in ("1", "L", "LA", "I", "I;16")
-            pixels[place] = _square(image.convert("RGB"), box, image_size)
+            pixels[place] = _square(image.convert("RGB"), image_size)
             sentences.append(None)
         except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
             sentences.append(f"{file} is no image that can be read ({error})")
     return pixels, sentences, grey
 
 
-def _open(file):
-    """Read a whole image file; one with so many pixels that it may be an attack counts as unreadable."""
+def _open(file, box):
+    """Read an image file, crop it to its box and turn it upright.
+
+    One with so many pixels that it may be an attack counts as unreadable.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
         try:
             image = PIL.Image.open(file)
             image.load()
+            if box is not None:
+                left, top, width, height = box
+                image = image.crop((left, top, left + width, top + height))
+            with contextlib.suppress(Exception):  # damaged notes of a camera raise all sorts; the pixels are whole
+                PIL.ImageOps.exif_transpose(image, in_place=True)
             if image.mode in ("I", "I;16"):  # 16 bits of grey, of which Pillow would keep the lowest 255 levels
                 image = image.point(lambda level: level * (1 / 257) + 0.5)
         except PIL.Image.DecompressionBombWarning as warning:
@@ -124,11 +149,8 @@ def _open(file):
     return image
 
 
-def _square(image, box, image_size):
-    """Crop to the box, crop the largest square around the centre, scale it: uint8, (3, H, W)."""
-    if box is not None:
-        left, top, width, height = box
-        image = image.crop((left, top, left + width, top + height))
+def _square(image, image_size):
+    """Crop the largest square around the centre and scale it: uint8, (3, H, W)."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     square = (left, top, left + side, top + side)
@@ -141,15 +163,20 @@ def _load(folder, key):
     if not folder.exists():
         return None
     try:
-        note = json.loads((folder / "note.json").read_bytes())
-        images = numpy.load(folder / "images.npy", mmap_mode="c")
-        kept = numpy.load(folder / "kept.npy")
-        if note["key"] != key or len(images) != len(kept):
-            raise ValueError("it is of other files")
-        return images, kept
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        return _read(folder, key)
+    except UNUSABLE as error:
         warnings.warn(f"{folder} can't be used and is made again: {error}", stacklevel=3)
         return None
+
+
+def _read(folder, key):
+    """Return what is kept in a folder, or raise one of `UNUSABLE`."""
+    note = json.loads((folder / "note.json").read_bytes())
+    images = numpy.load(folder / "images.npy", mmap_mode="c")
+    kept = numpy.load(folder / "kept.npy")
+    if note["key"] != key or len(images) != len(kept):
+        raise ValueError("it is of other files")
+    return images, kept
 
 
 def _save(folder, key, images, kept):
@@ -165,6 +192,9 @@ def _save(folder, key, images, kept):
             shutil.rmtree(folder, ignore_errors=True)
             os.rename(run, folder)
     except OSError as error:
+        with contextlib.suppress(*UNUSABLE):
+            _read(folder, key)
+            return  # another process has kept the same
         warnings.warn(
             f"the decoded images are not kept in {folder} and will be decoded again: {error}; data_root or "
             "LIRF_KIT_DATA names another folder",

@@ -1,7 +1,9 @@
 import hashlib
 import http.client
 import io
+import os
 import pickle
+import shutil
 import tarfile
 import threading
 import urllib.error
@@ -238,7 +240,8 @@ def grey_of(number):
 
 def cub_members(changes):
     files = cub_index() | {f"images/{name}": cub_picture(number) for number, name in enumerate(IMAGES)}
-    return {f"CUB_200_2011/{name}": content for name, content in (files | changes).items()}
+    members = {f"CUB_200_2011/{name}": content for name, content in (files | changes).items()}
+    return {"attributes.txt": b"1 has_bill_shape::curved_(up_or_down)\n"} | members  # beside the folder, officially
 
 
 @pytest.fixture
@@ -318,8 +321,70 @@ def test_a_file_that_is_missing_is_named(cub, root, name):
         SOURCES["cub200"](config)
 
 
+def old_python(monkeypatch):
+    """Python 3.11.0 to 3.11.3 knew no filters of archives, and wrote whatever it was told to."""
+    trusting = {"filter": "fully_trusted"} if hasattr(tarfile, "data_filter") else {}
+    extractall = tarfile.TarFile.extractall
+
+    def extractall_without_filters(self, path=".", members=None, *, numeric_owner=False):
+        extractall(self, path, members, numeric_owner=numeric_owner, **trusting)
+
+    monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    monkeypatch.setattr(tarfile.TarFile, "extractall", extractall_without_filters)
+
+
+def test_an_old_python_extracts_the_same(cub, root, monkeypatch):
+    old_python(monkeypatch)
+    config = cub()
+    assert len(SOURCES["cub200"](config).labels) == 12
+    members = cub_members({})
+    del members["attributes.txt"]
+    assert all((root / name).read_bytes() == content for name, content in members.items())
+    assert not (root / "attributes.txt").exists()
+
+
+LINKS_AND_DEVICES = {
+    "link": tarfile.SYMTYPE,
+    "hard link": tarfile.LNKTYPE,
+    "device": tarfile.CHRTYPE,
+    "pipe": tarfile.FIFOTYPE,
+}
+
+
+@pytest.mark.parametrize("kind", LINKS_AND_DEVICES.values(), ids=LINKS_AND_DEVICES)
+def test_an_old_python_refuses_links_and_devices(tmp_path, monkeypatch, kind):
+    old_python(monkeypatch)
+    info = tarfile.TarInfo("CUB_200_2011/images")
+    info.type, info.linkname = kind, "../.."
+    with tarfile.open(tmp_path / "archive.tar", "w") as tar:
+        tar.addfile(info)
+    (tmp_path / "here").mkdir()
+    with (
+        tarfile.open(tmp_path / "archive.tar") as tar,
+        pytest.raises(tarfile.TarError, match="CUB_200_2011/images' is no plain file"),
+    ):
+        datasets._extract(tar, tmp_path / "here")
+    assert not list((tmp_path / "here").iterdir())
+
+
+@pytest.mark.parametrize("member", ["/evil", "C:/evil", "C:evil", "..\\evil", "\\evil", "images/.."])
+def test_an_old_python_refuses_paths_that_lead_away_on_any_system(tmp_path, monkeypatch, member):
+    old_python(monkeypatch)
+    (tmp_path / "here").mkdir()
+    with (
+        tarfile.open(fileobj=io.BytesIO(archive_of({member: b"evil"}))) as tar,
+        pytest.raises(tarfile.TarError, match="outside"),
+    ):
+        datasets._extract(tar, tmp_path / "here")
+    assert not list((tmp_path / "here").iterdir())
+
+
+@pytest.mark.parametrize("python", [lambda _: None, old_python], ids=["this Python", "old Python"])
 @pytest.mark.parametrize("member", ["../evil", "CUB_200_2011/../../evil"])
-def test_an_archive_that_would_write_elsewhere_is_refused_and_leaves_nothing(web, monkeypatch, cub, root, member):
+def test_an_archive_that_would_write_elsewhere_is_refused_and_leaves_nothing(
+    web, monkeypatch, cub, root, member, python
+):
+    python(monkeypatch)
     config = cub()
     archive = archive_of(cub_members({}) | {member: b"evil"})
     with monkeypatch.context() as evil:
@@ -363,3 +428,24 @@ def test_an_extraction_that_breaks_off_leaves_nothing_that_is_used(cub, web, roo
             SOURCES["cub200"](config)
         assert not (root / "CUB_200_2011").exists() and not list(root.glob(".extracting*"))
     assert len(SOURCES["cub200"](config).labels) == 12
+
+
+CUB_INDEX = os.environ.get("LIRF_KIT_CUB_INDEX")  # a folder CUB_200_2011 with the official index, images or not
+
+
+@pytest.mark.skipif(not CUB_INDEX, reason="LIRF_KIT_CUB_INDEX names no folder with the official index")
+def test_the_official_index_is_of_11788_images_of_200_birds(root):
+    folder = root / "CUB_200_2011"
+    folder.mkdir(parents=True)
+    for name in datasets.CUB_FILES:
+        shutil.copy(Path(CUB_INDEX, name), folder)
+    picture = cub_picture(0)
+    for line in (folder / "images.txt").read_text().splitlines():
+        file = folder / "images" / line.split(" ")[1]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(picture)
+    data = lk.load_dataset(lk.preset("cub200").replace(device="cpu", image_size=4, validation_fraction=0.1))
+    assert data.images.shape == (11_788, 3, 4, 4)
+    assert len(data.test_indices) == 5_794 and len(data.train.labels) + len(data.validation.labels) == 5_994
+    assert len(data.class_names) == 200 and data.labels.unique().tolist() == list(range(200))
+    assert data.class_names[0] == "Black footed Albatross" and data.class_names[199] == "Common Yellowthroat"

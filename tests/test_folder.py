@@ -1,9 +1,13 @@
 """Your own images, and how image files are decoded and kept."""
 
+import importlib.util
 import io
 import json
 import os
 import re
+import shutil
+import threading
+from pathlib import Path
 
 import numpy
 import PIL.Image
@@ -11,7 +15,7 @@ import pytest
 import torch
 
 import lirf_kit as lk
-from lirf_kit import decoding
+from lirf_kit import datasets, decoding
 from lirf_kit.decoding import decode
 
 SIZE = 8
@@ -45,7 +49,7 @@ def config(config, own):
 
 @pytest.fixture
 def source(config):
-    return lambda **knobs: lk.datasets.folder(config.replace(**knobs))
+    return lambda **knobs: datasets.folder(config.replace(**knobs))
 
 
 @pytest.fixture
@@ -56,6 +60,11 @@ def no_decoding(monkeypatch):
         raise AssertionError("decoded")
 
     return lambda: monkeypatch.setattr(decoding, "_decode_all", refuse)
+
+
+def kept_in(root):
+    """What lies in a folder of data, but for locks."""
+    return [path for path in root.iterdir() if path.suffix != ".lock"]
 
 
 def assert_are(images, numbers):
@@ -129,6 +138,77 @@ def test_the_middle_of_a_long_picture_is_kept(tmp_path):
     assert (images == 255).all()
 
 
+def jpeg(path, size, exif):
+    """A picture whose left half is red and whose right half is blue, as it is stored."""
+    image = PIL.Image.new("RGB", size, (255, 0, 0))
+    image.paste((0, 0, 255), (size[0] // 2, 0, *size))
+    image.save(path, "JPEG", quality=95, subsampling=0, exif=exif)
+    return path
+
+
+def turned(orientation):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    return exif.tobytes()
+
+
+RED_LEFT, RED_ABOVE, RED_RIGHT, RED_BELOW = "left", "above", "right", "below"
+
+
+def red_side(image):
+    """On which side a picture, (3, H, W), is red and not blue."""
+    middle = image.shape[1] // 2
+    halves = {
+        RED_LEFT: image[:, :, :middle],
+        RED_ABOVE: image[:, :middle],
+        RED_RIGHT: image[:, :, middle:],
+        RED_BELOW: image[:, middle:],
+    }
+    (side,) = [name for name, half in halves.items() if half[0].min() > 200 and half[2].max() < 60]
+    return side
+
+
+@pytest.mark.parametrize("orientation, side", [(1, RED_LEFT), (3, RED_RIGHT), (6, RED_ABOVE), (8, RED_BELOW)])
+def test_a_photograph_is_turned_as_its_camera_noted(tmp_path, orientation, side):
+    file = jpeg(tmp_path / "photograph.jpg", (16, 16), turned(orientation))
+    images, _ = decode([file], 16, tmp_path / "cache")
+    assert red_side(images[0]) == side
+
+
+def test_a_box_is_of_the_picture_as_it_is_stored_and_its_cutting_is_turned(tmp_path):
+    file = jpeg(tmp_path / "photograph.jpg", (64, 16), turned(6))
+    images, _ = decode([file] * 2, 16, tmp_path / "cache", [(24.0, 0.0, 16.0, 16.0), (48.0, 0.0, 16.0, 16.0)])
+    assert red_side(images[0]) == RED_ABOVE
+    assert images[1][2].min() > 200  # the right end is blue all over
+
+
+DAMAGED_NOTES = {
+    "no TIFF": b"Exif\0\0" + b"nonsense" * 4,
+    "cut off": turned(6)[:-8],
+    "header only": turned(6)[:10],
+    "offset beyond the end": turned(6)[:10] + b"\xff" * 4 + turned(6)[14:],
+    "no such orientation": turned(77),
+    "orientation that is text": b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x03\0\0\0up\0\0\0\0\0\0",
+    "empty": b"Exif\0\0",
+}
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("exif", DAMAGED_NOTES.values(), ids=DAMAGED_NOTES)
+def test_damaged_notes_of_a_camera_cost_nothing_but_the_turning(tmp_path, exif):
+    images, kept = decode([jpeg(tmp_path / "photograph.jpg", (16, 16), exif)], 16, tmp_path / "cache")
+    assert kept.tolist() == [0] and red_side(images[0]) in (RED_LEFT, RED_ABOVE)
+
+
+def test_whatever_damaged_notes_raise_the_picture_is_kept(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("PIL.ImageOps.exif_transpose", fail)
+    images, _ = decode([jpeg(tmp_path / "photograph.jpg", (16, 16), turned(6))], 16, tmp_path / "cache")
+    assert red_side(images[0]) == RED_LEFT
+
+
 def test_a_picture_as_thin_as_a_line_costs_no_more_than_another(tmp_path, monkeypatch):
     monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 60_000)  # scaled as a whole it would be of 64 · 64 · 50,000
     PIL.Image.new("RGB", (50_000, 1), colour(3)).save(tmp_path / "line.png")
@@ -141,6 +221,11 @@ def test_a_picture_as_thin_as_a_line_costs_no_more_than_another(tmp_path, monkey
     monkeypatch.setattr(PIL.Image.Image, "resize", watched)
     images, _ = decode([tmp_path / "line.png"], 64, tmp_path)
     assert (images[0, :, 0, 0] == colour(3)).all() and sizes == [(64, 64)]
+
+
+def test_a_folder_that_is_not_set_is_said_to_be_so(source):
+    with pytest.raises(lk.LirfError, match="^folder must be set for dataset='folder': "):
+        source(folder="")
 
 
 WRONG_FOLDERS = {
@@ -201,7 +286,7 @@ def test_a_file_that_cannot_be_read_is_named_or_left_out_if_asked_for(own, sourc
     spoil(file)
     with pytest.raises(lk.LirfError, match=rf"^{file} is no image that can be read \(.*skip_unreadable=True"):
         source()
-    with pytest.warns(UserWarning, match="^1 of 18 files can't be read and are left out"):
+    with pytest.warns(UserWarning, match=f"^1 of 18 files can't be read and are left out: {file}$"):
         found = source(skip_unreadable=True)
     left = [*range(5), *range(6, 18)]
     assert_are(found.images, left)
@@ -238,13 +323,104 @@ def test_what_is_done_to_loaded_images_stays_in_memory(source):
 
 def test_a_left_out_file_stays_left_out_the_second_time(own, source, no_decoding):
     (own / "train" / "cat" / "5.png").write_text("no image")
-    with pytest.warns(UserWarning, match="left out"):
+    with pytest.warns(UserWarning, match="left out: .*cat/5.png$"):
         first = source(skip_unreadable=True)
     no_decoding()
-    again = source(skip_unreadable=True)
+    with pytest.warns(UserWarning, match="^1 of 18 files .* left out: .*cat/5.png$"):  # and is named again
+        again = source(skip_unreadable=True)
     assert numpy.array_equal(again.images, first.images) and numpy.array_equal(again.labels, first.labels)
     with pytest.raises(AssertionError, match="decoded"):  # but only for who asked for it
         source()
+
+
+def test_of_many_left_out_files_three_are_named(own, source):
+    files = [own / "train" / "cat" / f"{number}.png" for number in (1, 2, 4, 5)]
+    for file in files:
+        file.write_text("no image")
+    names = ", ".join(str(file) for file in files[:3])
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=f"^4 of 18 files can't be read and are left out: {names}, …$"):
+            source(skip_unreadable=True)
+
+
+def other_decoder(path, edit):
+    """The decoder from a copy of its file, with something added."""
+    path.write_bytes(Path(decoding.__file__).read_bytes() + edit)
+    spec = importlib.util.spec_from_file_location("other_decoding", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("edit, finds", [(b"", True), (b"\n# edited\n", False)], ids=["the same", "edited"])
+def test_an_edited_decoder_finds_nothing_of_what_another_made(source, monkeypatch, tmp_path, edit, finds):
+    source()
+    other, decoded = other_decoder(tmp_path / "other.py", edit), []
+
+    def watched(*arguments):
+        decoded.append(arguments)
+        return decode_all(*arguments)
+
+    decode_all = decoding._decode_all
+    monkeypatch.setattr(other, "_decode_all", watched)
+    monkeypatch.setattr("lirf_kit.datasets.decode", other.decode)
+    assert_are(source().images, range(18))
+    assert len(decoded) == (0 if finds else 1)
+
+
+def test_another_pillow_finds_nothing_of_what_this_one_made(source, monkeypatch, no_decoding):
+    source()
+    no_decoding()
+    source()
+    monkeypatch.setattr("PIL.__version__", "99.0")
+    with pytest.raises(AssertionError, match="decoded"):
+        source()
+
+
+def test_a_second_process_waits_for_the_first_and_decodes_nothing(source, tmp_path, monkeypatch, recwarn):
+    begun, go_on, decoded, found = threading.Event(), threading.Event(), [], []
+    decode_all = decoding._decode_all
+
+    def slowly(*arguments):
+        decoded.append(arguments)
+        begun.set()
+        go_on.wait(30)
+        return decode_all(*arguments)
+
+    monkeypatch.setattr(decoding, "_decode_all", slowly)
+    first, second = (threading.Thread(target=lambda: found.append(source()), daemon=True) for _ in range(2))
+    first.start()
+    assert begun.wait(30)
+    second.start()
+    second.join(0.3)
+    assert second.is_alive() and len(decoded) == 1
+    go_on.set()
+    first.join(30)
+    second.join(30)
+    assert len(found) == 2 and len(decoded) == 1 and len(kept_in(tmp_path / "data")) == 1
+    assert_are(found[0].images, range(18))
+    assert_are(found[1].images, range(18))
+    assert not recwarn.list
+
+
+def test_other_folders_need_not_wait(own, source, tmp_path):
+    shutil.copytree(own, tmp_path / "other own")
+    with datasets._locked(tmp_path / "data", "folder-of another"):
+        assert_are(source(folder=str(tmp_path / "other own")).images, range(18))
+
+
+def test_who_comes_second_where_there_are_no_locks_does_not_warn(source, monkeypatch, recwarn):
+    def rename(made, folder):
+        shutil.copytree(made, folder)  # as the first one does at the same moment
+        raise OSError(39, "Directory not empty")
+
+    def no_locks(_):
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", no_locks)
+    monkeypatch.setattr("os.rename", rename)
+    assert_are(source().images, range(18))
+    assert not recwarn.list
 
 
 CHANGES = {
@@ -294,7 +470,7 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_what_is_damaged_is_named_and_made_again(source, tmp_path, no_decoding, damage):
     source()
-    (folder,) = (tmp_path / "data").iterdir()
+    (folder,) = kept_in(tmp_path / "data")
     damage(folder)
     with pytest.warns(UserWarning, match=f"^{re.escape(str(folder))} can't be used and is made again"):
         assert_are(source().images, range(18))
@@ -321,7 +497,7 @@ def test_a_disk_that_is_full_or_read_only_costs_the_cache_and_not_the_images(
         full.setattr(moment, breaks(number, sentence))
         with pytest.warns(UserWarning, match=f"are not kept in .*{sentence}; data_root or LIRF_KIT_DATA names another"):
             assert_are(source().images, range(18))
-    assert not list((tmp_path / "data").iterdir())
+    assert not kept_in(tmp_path / "data")
     recwarn.clear()
     assert_are(source().images, range(18))
     no_decoding()
@@ -344,7 +520,7 @@ def test_a_crash_while_keeping_leaves_nothing_that_is_found(source, tmp_path, mo
     with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
         broken.setattr(moment, die)
         source()
-    assert not list((tmp_path / "data").iterdir())
+    assert not kept_in(tmp_path / "data")
     assert_are(source().images, range(18))
     assert not recwarn.list
 
