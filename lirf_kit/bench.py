@@ -19,45 +19,94 @@ import torchvision
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
-from lirf_kit.config import preset
+from lirf_kit import __version__
+from lirf_kit.config import LirfError, preset
 from lirf_kit.data import batches, load_dataset
 from lirf_kit.depositing import deposit, deposit_steps, start_deposit
-from lirf_kit.devices import autocast, peak_memory, seeded_generator, synchronise
+from lirf_kit.devices import (
+    autocast,
+    cpu_threads,
+    peak_memory,
+    reset_peak_memory,
+    resolve_device,
+    seeded_generator,
+    synchronise,
+)
 from lirf_kit.embedding import embed_tsne, extract_features
 from lirf_kit.networks import Normalise
 from lirf_kit.partition import split_by_class
 from lirf_kit.training import start_training, train_original, train_step
 from lirf_kit.withdrawing import withdraw
 
-PICTURES, CLASSES, SIZE = 4000, 10, 32
+PICTURES, CLASSES = 4000, 10
 WARM_UP, REPEATS = 2, 7
 
 
-def bench(device="auto"):
-    """Measure the input path, a training step and a deposit step of ``cifar10-small``, on pictures made for it.
+def bench(config=None):
+    """Measure the input path, a training step and a deposit step, on pictures made for it.
+
+    The input path always crops from four pixels of padding and mirrors. Where the config asks for `compile`, the
+    training step is compiled; a deposit step never is.
 
     Parameters
     ----------
-    device : {"auto", "cpu", "cuda", "mps"}
+    config : Config, optional
+        Whose network and steps, precision, threads and device; else the preset ``cifar10-small``. Of its data only
+        `image_size` and the fractions count: the pictures are noise of ten classes.
 
     Returns
     -------
     dict
-        Plain values. `machine`; `input_path`: images_per_second, dataloader_images_per_second and their ratio;
-        `training_step`: images_per_second, seconds, matmul_peak (FLOP/s), peak_share, compile_seconds;
-        `deposit_step`: images_per_second, seconds, and their ratio to a training step's; `peak_memory` (MiB).
+        Plain values. `machine`, `kit` (its version), `seed`, `precision`, `threads`, `config`; `input_path`:
+        images_per_second, dataloader_images_per_second and their ratio; `training_step`: images_per_second, seconds,
+        flops_per_image (of the forward and the backward pass, as PyTorch counts them: convolutions and matrix
+        products, a multiplication and an addition are two), matmul_peak (FLOP/s), peak_share (the step's FLOP/s as a
+        share of that), compile_seconds (how much longer the first call took, if compiled); `deposit_step`:
+        images_per_second, seconds, and their ratio to a training step's; `peak_memory` (MiB; on the CPU of the whole
+        process so far).
+
+    Raises
+    ------
+    LirfError
+        If a batch is larger than the deposit set.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        _make_pictures(Path(folder))
-        config = preset("cifar10-small").replace(
-            dataset="folder", folder=folder, data_root=folder, image_size=SIZE, device=device
-        )
-        data = load_dataset(config)
-        results = {"machine": machine(data.labels.device), "input_path": _input_path(data, config, Path(folder))}
-        results["training_step"] = _training_step(data, config)
-        results["deposit_step"] = _deposit_step(data, config, results["training_step"])
-        results["peak_memory"] = peak_memory(data.labels.device)
+    config = preset("cifar10-small") if config is None else config
+    device = resolve_device(config.device)
+    reset_peak_memory(device)
+    with tempfile.TemporaryDirectory() as folder, cpu_threads(config):
+        _make_pictures(Path(folder), config)
+        turned = config.replace(dataset="folder", folder=folder, data_root=folder)
+        data = load_dataset(turned)
+        _check_batch_size(data, config)
+        results = _about(config, device, "seed", "network", "optimiser", "training", "partition", "deposit")
+        results["input_path"] = _input_path(data, turned, Path(folder))
+        results["training_step"] = _training_step(data, turned)
+        peak = peak_memory(device)  # the deposit step starts a training too, which forgets it
+        results["deposit_step"] = _deposit_step(data, turned, results["training_step"])
+        results["peak_memory"] = max(peak, peak_memory(device))
     return results
+
+
+def _check_batch_size(data, config):
+    """Raise a `LirfError` if a deposit step can't be as large as a training step."""
+    largest = len(split_by_class(data, config.deposit_classes).deposit_set)
+    if config.batch_size > largest:
+        raise LirfError(f"batch_size must be at most {largest}, the images of the deposit set, not {config.batch_size}")
+
+
+def _about(config, device, *stages):
+    """Return what a measurement is of: the machine, the kit, and the knobs of some stages."""
+    with cpu_threads(config):
+        threads = torch.get_num_threads()
+    knobs = {name: value for name, value in config.stages(*stages).items() if name != "folder"}  # nobody else has it
+    return {
+        "machine": machine(device),
+        "kit": __version__,
+        "seed": config.seed,
+        "precision": str(_dtype(config, device)).removeprefix("torch."),
+        "threads": threads,
+        "config": knobs,
+    }
 
 
 def bench_preset(config):
@@ -70,9 +119,10 @@ def bench_preset(config):
     Returns
     -------
     dict
-        Plain values: `machine`, `config`, `seconds` (train, deposit, withdraw, features, t-SNE), `history`,
-        `peak_memory` (MiB).
+        Plain values: `machine`, `kit` (its version), `seed`, `precision`, `threads`, `config`, `seconds` (train,
+        deposit, withdraw, features, t-SNE), `history`, `peak_memory` (MiB; on the CPU of the whole process so far).
     """
+    reset_peak_memory(resolve_device(config.device))
     data = load_dataset(config)
     device, seconds = data.labels.device, {}
     parts = split_by_class(data, config.deposit_classes)
@@ -92,10 +142,8 @@ def bench_preset(config):
     recovered = timed("withdraw", withdraw, target, deposit_module)
     features = timed("features", extract_features, recovered, parts.test)
     timed("t-SNE", embed_tsne, features, config)
-    stages = config.stages("seed", "data", "network", "optimiser", "training", "partition", "deposit")
-    return {
-        "machine": machine(device),
-        "config": {name: value for name, value in stages.items() if name != "folder"},  # nobody else has it
+    about = _about(config, device, "seed", "data", "network", "optimiser", "training", "partition", "deposit")
+    return about | {
         "seconds": seconds,
         "history": original.history,
         "peak_memory": peak_memory(device),
@@ -123,19 +171,20 @@ def _processor():
     return named[0] if named else platform.processor() or platform.machine()
 
 
-def _make_pictures(folder):
+def _make_pictures(folder, config):
     """Write JPEG files of noise that the usual loaders accept: train/<class>/<number>.jpg."""
-    generator = numpy.random.default_rng(0)
+    generator = numpy.random.default_rng(config.seed)
+    shape = (config.image_size, config.image_size, 3)
     for number in range(PICTURES):
         file = folder / "train" / str(number % CLASSES) / f"{number:05}.jpg"
         file.parent.mkdir(parents=True, exist_ok=True)
-        PIL.Image.fromarray(generator.integers(256, size=(SIZE, SIZE, 3), dtype=numpy.uint8)).save(file, quality=75)
+        PIL.Image.fromarray(generator.integers(256, size=shape, dtype=numpy.uint8)).save(file, quality=75)
 
 
 def _input_path(data, config, folder):
     """Compare shuffled, cropped, flipped, normalised batches: the kit's, and a DataLoader's from the files."""
     device = data.labels.device
-    normalise, generator = Normalise(3).to(device), seeded_generator(0, device)
+    normalise, generator = Normalise(3).to(device), seeded_generator(config.seed, device)
 
     def ours():
         for images, _ in batches(data.everything, config.batch_size, generator, 4, flip=True):
@@ -143,7 +192,7 @@ def _input_path(data, config, folder):
 
     recipe = transforms.Compose(
         [
-            transforms.RandomCrop(SIZE, padding=4),
+            transforms.RandomCrop(config.image_size, padding=4),
             transforms.RandomHorizontalFlip(),
             transforms.ToTensor(),
             transforms.Normalize((0.5,) * 3, (0.25,) * 3),
@@ -166,7 +215,7 @@ def _training_step(data, config):
     """Time a training step on one batch, and compare its FLOPs with a matrix product's."""
     device = data.labels.device
     state = start_training(data, config.replace(epochs=1000))  # a schedule longer than the measurement
-    images, labels = next(batches(data.train, config.batch_size, seeded_generator(0, device)))
+    images, labels = next(batches(data.train, config.batch_size, seeded_generator(config.seed, device)))
     eager = start_training(data, config.replace(compile=False))
     with FlopCounterMode(display=False) as counter:
         train_step(eager, images, labels, config)
@@ -186,17 +235,22 @@ def _training_step(data, config):
         "flops_per_image": counter.get_total_flops() / len(labels),
         "matmul_peak": peak,
         "peak_share": counter.get_total_flops() / seconds / peak,
-        "compile_seconds": first if config.compile else 0.0,
+        "compile_seconds": max(first - seconds, 0.0) if config.compile else 0.0,
     }
 
 
 def _matmul_peak(config, device):
     """Return the FLOP/s of a large matrix product in the precision of the training step."""
-    with autocast(config, device):
-        dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else torch.float32
+    dtype = _dtype(config, device)
     size = 8192 if device.type == "cuda" else 2048
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     return 2 * size**3 / _median(lambda: left @ right, device)
+
+
+def _dtype(config, device):
+    """Return the type that a training step computes in."""
+    with autocast(config, device):
+        return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else torch.float32
 
 
 def _deposit_step(data, config, training_step):
@@ -207,7 +261,8 @@ def _deposit_step(data, config, training_step):
     original = start_training(data, config).network.eval()
     target, deposit_module = start_deposit(original, deposit_set, turned)
     steps = deposit_steps(original, target, deposit_module, deposit_set, turned)
-    full = itertools.cycle([True] * (len(deposit_set) // config.batch_size) + [False])  # the last batch is smaller
+    whole, rest = divmod(len(deposit_set), config.batch_size)
+    full = itertools.cycle([True] * whole + [False] * (rest > 0))  # the last batch may be smaller
     durations = []
     while len(durations) < WARM_UP + REPEATS:
         start = time.perf_counter()

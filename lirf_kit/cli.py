@@ -108,7 +108,9 @@ def _parser():
     sweep.set_defaults(command=_sweep, out="benchmarks")
     bench = commands.add_parser("bench", parents=[shared], help="how fast: the parts, or a preset's whole run")
     bench.add_argument("--preset", metavar="NAME", help="measure this preset's whole run instead of the parts")
-    bench.add_argument("--set", action="append", default=[], metavar="KNOB=VALUE", help="turn a knob of that preset")
+    bench.add_argument(
+        "--set", action="append", default=[], metavar="KNOB=VALUE", help="turn a knob of it, or of cifar10-small"
+    )
     bench.set_defaults(command=_bench, out="benchmarks")
     doctor = commands.add_parser("doctor", parents=[recipe, shared], help="what is installed, and what is missing")
     doctor.set_defaults(command=_doctor)
@@ -213,10 +215,13 @@ def _bench(options):
     """Print how fast this machine is, and write it as JSON."""
     from lirf_kit.bench import bench, bench_preset
 
-    config = None if options.preset is None else _config(options)
-    device = lk.resolve_device(options.device).type
+    other_data = options.folder or any(text.partition("=")[0] in ("dataset", "folder") for text in options.set)
+    if other_data and options.preset is None:
+        raise lk.LirfError("--folder and other data need --preset: without it bench measures on pictures that it makes")
+    config = _config(argparse.Namespace(**vars(options) | {"preset": options.preset or "cifar10-small"}))
+    device = lk.resolve_device(config.device).type
     out = _folder(options)
-    results = bench(options.device) if config is None else bench_preset(config)
+    results = bench(config) if options.preset is None else bench_preset(config)
     name = "-".join(filter(None, ["bench", options.preset, device if device != "cpu" else None]))
     path = _write_text(json.dumps(results, indent=1), out / f"{name}.json")
     for part, values in results.items():

@@ -117,7 +117,7 @@ class Config:
     precision: str = _knob(
         "auto",
         "optimiser",
-        "of the forward passes in training; auto: bfloat16 on CUDA; weights and losses stay float32",
+        "of the forward passes in training; auto: bfloat16 on a GPU that has it; weights and losses stay float32",
         choices=("auto", "float32", "bfloat16"),
     )
     compile: bool = _knob(False, "optimiser", "compile the training step, where a C++ compiler is there")

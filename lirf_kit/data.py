@@ -181,8 +181,9 @@ def batches(data, batch_size, generator, crop_padding=0, flip=False):
         int64, (B,).
     """
     order = torch.randperm(len(data), generator=generator, device=data.labels.device)
-    for chosen in order.split(batch_size):
-        images = data.images.index_select(0, chosen.to(data.images.device))
+    there = order.to(data.images.device)  # once, since a copy from the GPU waits for all that it still has to do
+    for chosen, places in zip(order.split(batch_size), there.split(batch_size)):
+        images = data.images.index_select(0, places)
         if images.device != chosen.device:  # streamed from the host
             images = images.pin_memory().to(chosen.device, non_blocking=True)
         yield augment(images, generator, crop_padding, flip), data.labels[chosen]

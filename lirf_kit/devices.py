@@ -13,6 +13,9 @@ from tqdm.auto import tqdm
 from lirf_kit.config import LirfError, check_choice
 
 SHARE_FOR_IMAGES = 0.5  # of the device's free memory; the rest is for the network
+COPIES_OF_IMAGES = 3.5  # at most: all of them, the parts of the data set, and the parts that `split_by_class` makes
+COMPILER_MODULES = ("torch._dynamo", "torch._inductor", "triton", "subprocess")  # whose errors are a compiler's
+CPU_MEMORY_ERRORS = ("DefaultCPUAllocator: can't allocate memory", "not enough memory")  # plain RuntimeErrors
 
 
 def resolve_device(name):
@@ -43,10 +46,18 @@ def seeded_generator(seed, device):
 
 
 def autocast(config, device):
-    """Return the context of a forward pass: bfloat16 where the config's `precision` says so, weights in float32."""
-    if config.precision == "float32" or (config.precision == "auto" and device.type != "cuda"):
+    """Return the context of a forward pass: bfloat16 where the config's `precision` says so, weights in float32.
+
+    ``"auto"`` is bfloat16 on a GPU that computes with it itself; one that only emulates it would be slower for it.
+    """
+    if config.precision == "float32" or (config.precision == "auto" and not _has_bfloat16(device)):
         return contextlib.nullcontext()
     return torch.autocast(device.type, torch.bfloat16)
+
+
+def _has_bfloat16(device):
+    """Whether a device is a GPU that computes with bfloat16 itself."""
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def prepare(network):
@@ -58,7 +69,11 @@ def prepare(network):
 
 
 def compiled(function, config):
-    """Return a function compiled if the config says so and a compiler is there; else the function itself."""
+    """Return a function compiled if the config says so and a compiler is there; else the function itself.
+
+    Whether the compiler works shows at the first call; if it doesn't, a warning says so and the function itself is
+    used from then on.
+    """
     if not config.compile:
         return function
     if shutil.which("g++") is None and shutil.which("clang++") is None:
@@ -66,11 +81,34 @@ def compiled(function, config):
             "compile=True needs a C++ compiler, g++ or clang++, and there is none: not compiled", stacklevel=3
         )
         return function
-    return torch.compile(function)
+    return _Compiled(function)
+
+
+class _Compiled:
+    """A function that is compiled when it is first called, or stays as it was if that fails."""
+
+    def __init__(self, function):
+        self.plain, self.chosen, self.called = function, torch.compile(function), False
+
+    def __call__(self, *arguments):
+        if self.called:
+            return self.chosen(*arguments)
+        self.called = True
+        try:
+            return self.chosen(*arguments)
+        except Exception as error:
+            if not type(error).__module__.startswith(COMPILER_MODULES):
+                raise
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        warnings.warn(f"compile=True needs a C++ compiler that works: not compiled ({reason})", stacklevel=2)
+        self.chosen = self.plain
+        return self.plain(*arguments)
 
 
 def place_images(images, config, device):
     """Return images on the device, or pinned on the host where they would take too much of its memory.
+
+    What counts is the images and the copies that the parts of the data set make of them.
 
     Parameters
     ----------
@@ -82,7 +120,7 @@ def place_images(images, config, device):
     """
     if device.type != "cuda":
         return images.to(device)
-    needed, free = images.numel(), torch.cuda.mem_get_info(device)[0]
+    needed, free = COPIES_OF_IMAGES * images.numel(), torch.cuda.mem_get_info(device)[0]
     if config.images_on == "auto" and needed > SHARE_FOR_IMAGES * free:
         print(f"the images need {needed / 2**30:.1f} GiB of {free / 2**30:.1f} free: they stay on the host, streamed")
     elif config.images_on != "host":
@@ -92,10 +130,12 @@ def place_images(images, config, device):
 
 @contextlib.contextmanager
 def memory_advice(config):
-    """Turn "out of memory" into a `LirfError` that names the knobs to turn."""
+    """Turn "out of memory", of the GPU or of the CPU, into a `LirfError` that names the knobs to turn."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and not any(said in str(error) for said in CPU_MEMORY_ERRORS):
+            raise
         raise LirfError(
             f"the device's memory is too small: lower batch_size, now {config.batch_size}, or "
             f"deposit_batch_size, now {config.deposit_batch_size}, or set images_on='host'"
@@ -108,8 +148,17 @@ def synchronise(device):
         torch.cuda.synchronize(device)
 
 
+def reset_peak_memory(device):
+    """Forget the peak that `peak_memory` tells, on CUDA; that of a process can't be forgotten."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def peak_memory(device):
-    """Return the most memory that tensors (CUDA) or this process (else) took so far, in MiB."""
+    """Return the most memory in MiB: on CUDA of the tensors since `reset_peak_memory`, else of the process so far.
+
+    On the CPU it is the peak of the whole process since it began, whatever it did before.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     try:

@@ -10,6 +10,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from lirf_kit.config import LirfError, check_choice
+from lirf_kit.devices import resolve_device
 from lirf_kit.networks import evaluation_mode, predict
 
 PARALLEL_FROM = 2000  # images; with fewer, starting a process costs more than it saves
@@ -48,7 +49,7 @@ def embed_tsne(features, config, start=None):
     features : numpy.ndarray
         (N, D).
     config : Config
-        Reads `perplexity`, `tsne_engine` and `seed`.
+        Reads `perplexity`, `tsne_engine`, `device` and `seed`.
     start : numpy.ndarray, optional
         (N, 2), an earlier embedding of the same images. The points set out from there, shrunk to a dot, so that the
         islands of the two pictures lie in the same places. Without it they start from the principal components.
@@ -72,7 +73,7 @@ def embed_tsne(features, config, start=None):
         return TSNE(perplexity=config.perplexity, init=init, random_state=config.seed).fit_transform(features)
     import torchdr
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = "cuda" if _on_cuda(config) else "cpu"
     start = init if start is None else torch.from_numpy(init)
     engine = torchdr.TSNE(perplexity=config.perplexity, init=start, random_state=config.seed, device=device)
     return engine.fit_transform(torch.from_numpy(features)).detach().cpu().numpy()
@@ -82,10 +83,15 @@ def _engine(config):
     """Return who computes t-SNE, or raise a `LirfError` if it isn't installed."""
     there = importlib.util.find_spec("torchdr") is not None
     if config.tsne_engine == "auto":
-        return "torchdr" if there and torch.cuda.is_available() else "sklearn"
+        return "torchdr" if there and _on_cuda(config) else "sklearn"
     if config.tsne_engine == "torchdr" and not there:
         raise LirfError("tsne_engine='torchdr' needs TorchDR: pip install 'lirf-kit[gpu]', or choose 'sklearn'")
     return config.tsne_engine
+
+
+def _on_cuda(config):
+    """Whether the config's device is a GPU of CUDA."""
+    return resolve_device(config.device).type == "cuda"
 
 
 def embed_networks(networks, part, config, layer="features"):
@@ -99,7 +105,7 @@ def embed_networks(networks, part, config, layer="features"):
         Names and networks, the original first.
     part : ImageData
     config : Config
-        Reads `perplexity`, `tsne_engine` and `seed`.
+        Reads `perplexity`, `tsne_engine`, `device` and `seed`.
     layer : {"features", "logits"}
         As for `extract_features`.
 

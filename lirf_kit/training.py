@@ -1,7 +1,8 @@
 """The original network T_0, trained on everything.
 
 The images wait on the device as uint8 and are cropped and flipped there, whole batches at a time; on CUDA the forward
-pass runs in bfloat16. Training can be interrupted after any epoch, and go on later as if it had not been.
+pass runs in bfloat16, if the GPU has it. Training can be interrupted after any epoch, and go on later as if it had not
+been.
 """
 
 import copy
@@ -25,6 +26,7 @@ from lirf_kit.devices import (
     peak_memory,
     prepare,
     progress_bar,
+    reset_peak_memory,
     seeded_generator,
     synchronise,
 )
@@ -51,8 +53,8 @@ def train_original(data, config, resume=None):
     -------
     SplitNetwork
         In evaluation mode. Its `history` has an entry an epoch: epoch, loss, validation_accuracy (percent), seconds,
-        images_per_second (training steps alone) and peak_memory (MiB). Its `checkpoint` is None, or after an
-        interrupt what `resume` takes.
+        images_per_second (training steps alone) and peak_memory (MiB; on CUDA since the training began, on the CPU
+        of the whole process so far). Its `checkpoint` is None, or after an interrupt what `resume` takes.
 
     Raises
     ------
@@ -96,7 +98,8 @@ class TrainingState:
 
 
 def start_training(data, config):
-    """Return the state before the first epoch."""
+    """Return the state before the first epoch; from here on CUDA's peak of memory is counted."""
+    reset_peak_memory(data.labels.device)
     network = build_network(config, data.images.shape[1], len(data.class_names))
     network.lower[0].fit(data.train.images)
     prepare(network)

@@ -1,8 +1,10 @@
 import copy
 import json
 import math
+from pathlib import Path
 
 import pytest
+import torch
 
 import lirf_kit as lk
 from lirf_kit import bench
@@ -40,13 +42,65 @@ def assert_measured(results):
     assert paths["ratio"] == pytest.approx(paths["images_per_second"] / paths["dataloader_images_per_second"])
     assert results["peak_memory"] > 0
     assert results["machine"]["cores"] >= 1 and results["machine"]["torch"]
+    assert results["kit"] == lk.__version__
+    assert results["config"]["widths"] == [4, 8] and "folder" not in results["config"]
 
 
 def test_bench_prints_its_measurements_and_writes_them_as_json(small, tmp_path, capsys):
     assert main(["bench", "--device", "cpu", "--out", str(tmp_path)]) == 0
     text = (tmp_path / "bench.json").read_text()
     assert_measured(json.loads(text))
+    found = json.loads(text)
+    assert (found["seed"], found["precision"], found["threads"]) == (0, "float32", 1)
     assert str(tmp_path) not in text and '"ratio"' in capsys.readouterr().out
+
+
+def test_bench_turns_the_knobs_that_it_is_given(small, tmp_path, monkeypatch):
+    threads = []
+    monkeypatch.setattr(bench, "_input_path", lambda *_: threads.append(torch.get_num_threads()) or {"ratio": 1})
+    turned = ["--set", "precision=bfloat16", "--set", "widths=(2,4)", "--set", "threads=2", "--seed", "3"]
+    assert main(["bench", "--device", "cpu", "--out", str(tmp_path), *turned]) == 0
+    found = json.loads((tmp_path / "bench.json").read_text())
+    assert (found["seed"], found["precision"], found["threads"]) == (3, "bfloat16", 2) and threads == [2]
+    assert found["config"]["widths"] == [2, 4] and found["config"]["seed"] == 3
+    assert found["config"]["precision"] == "bfloat16"
+
+
+def test_the_seconds_of_compiling_are_those_that_the_first_call_takes_longer(small, tiny_data, tiny, monkeypatch):
+    first, later = 0.3, 0.1
+    monkeypatch.setattr(bench, "_median", lambda *_: later)
+    times = iter([10, 10 + first])
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: next(times))
+    monkeypatch.setattr("lirf_kit.training.compiled", lambda network, config: network)
+    found = bench._training_step(tiny_data, tiny.replace(compile=True))
+    assert found["compile_seconds"] == pytest.approx(first - later) and found["seconds"] == later
+
+
+def test_a_batch_larger_than_the_deposit_set_is_refused(small):
+    # 200 pictures, without the test and validation parts, three classes of ten: 200 · 0.9 · 0.85 · 0.3 = 45.9
+    sentence = "^batch_size must be at most 4[5-8], the images of the deposit set, not 50$"
+    with pytest.raises(lk.LirfError, match=sentence):
+        bench.bench(lk.preset("cifar10-small").replace(batch_size=50))
+
+
+@pytest.mark.parametrize("whole", ["bench", "bench_preset"])
+def test_the_peak_of_memory_is_counted_from_the_beginning(small, tiny, monkeypatch, whole):
+    def stop(_):
+        raise KeyboardInterrupt
+
+    reset = []
+    monkeypatch.setattr(bench, "reset_peak_memory", reset.append)
+    monkeypatch.setattr(bench, "load_dataset", stop)
+    with pytest.raises(KeyboardInterrupt):
+        getattr(bench, whole)(tiny)
+    assert reset == [torch.device("cpu")]
+
+
+def test_the_measurements_that_are_kept_reach_their_targets():
+    found = json.loads((Path(__file__).parents[1] / "benchmarks" / "bench.json").read_text("utf-8"))
+    assert found["input_path"]["ratio"] >= 15
+    assert found["training_step"]["peak_share"] >= 0.55
+    assert found["deposit_step"]["ratio"] <= 2.5
 
 
 def test_the_flops_of_a_training_step_are_those_of_the_network_three_times(small, config):
@@ -74,6 +128,15 @@ def test_bench_refuses_what_it_cannot_do_before_it_measures(small, tmp_path, cap
     for arguments, sentence in [
         (["--device", "gpu"], "device must be auto, cpu, cuda or mps, not 'gpu'"),
         (["--preset", "nope"], "preset must be .*"),
+        (
+            ["--folder", str(tmp_path)],
+            "--folder and other data need --preset: without it bench measures on pictures that it makes",
+        ),
+        (
+            ["--set", "dataset=digits"],
+            "--folder and other data need --preset: without it bench measures on pictures that it makes",
+        ),
+        (["--set", "compile=perhaps"], "compile must be True or False, not 'perhaps'"),
         (["--out", str(tmp_path / "taken")], "out must be a folder that can be written"),
     ]:
         assert main(["bench", "--out", str(tmp_path), *arguments]) == 2

@@ -1,7 +1,9 @@
 import contextlib
 import math
+import os
 import re
 import shutil
+import types
 
 import pytest
 import torch
@@ -16,17 +18,23 @@ NEEDS_A_COMPILER = pytest.mark.skipif(
 
 
 @pytest.mark.parametrize(
-    "precision, device, expected",
+    "precision, device, supported, expected",
     [
-        ("auto", "cpu", False),
-        ("auto", "mps", False),
-        ("auto", "cuda", True),
-        ("float32", "cuda", False),
-        ("bfloat16", "cpu", True),
+        ("auto", "cpu", True, False),
+        ("auto", "mps", True, False),
+        ("auto", "cuda", True, True),
+        ("auto", "cuda", False, False),  # a GPU that only emulates it
+        ("float32", "cuda", True, False),
+        ("bfloat16", "cpu", False, True),
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*CUDA is not available")
-def test_autocast_is_for_cuda_or_where_it_is_asked_for(config, precision, device, expected):
+def test_autocast_is_for_gpus_that_have_bfloat16_or_where_it_is_asked_for(
+    config, monkeypatch, precision, device, supported, expected
+):
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or supported
+    )
     context = devices.autocast(config.replace(precision=precision), torch.device(device))
     assert isinstance(context, torch.autocast if expected else contextlib.nullcontext)
     assert not expected or context.fast_dtype == torch.bfloat16
@@ -42,6 +50,23 @@ def test_within_autocast_a_product_is_bfloat16_and_after_it_float32(config):
 def test_weights_lie_as_convolutions_like_them_best(tiny_original):
     weights = [weight for weight in tiny_original.parameters() if weight.ndim == 4]
     assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
+
+
+@pytest.mark.parametrize("device, expected", [("cuda", True), ("cpu", False)])
+def test_on_cuda_what_stays_float32_may_use_tf32(monkeypatch, device, expected):
+    flags = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [flag.allow_tf32 for flag in flags]
+    layouts = []
+    network = types.SimpleNamespace(device=torch.device(device), to=lambda memory_format: layouts.append(memory_format))
+    try:
+        for flag in flags:
+            flag.allow_tf32 = False
+        devices.prepare(network)
+        assert [flag.allow_tf32 for flag in flags] == [expected, expected]
+    finally:
+        for flag, value in zip(flags, before):
+            flag.allow_tf32 = value
+    assert layouts == [torch.channels_last]
 
 
 def test_bfloat16_trains_and_deposits_with_weights_in_float32(tiny_data, tiny_parts, tiny, tiny_original):
@@ -87,6 +112,57 @@ def test_compiled_training_learns_what_eager_training_learns(tiny_data, tiny, mo
     assert compiled["validation_accuracy"] == pytest.approx(eager["validation_accuracy"], abs=2)
 
 
+NOT_COMPILED = r"^compile=True needs a C\+\+ compiler that works: not compiled \(.+\)$"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the compiler is a shell script")
+def test_with_a_compiler_that_does_not_work_training_is_not_compiled_and_says_so(
+    tiny_data, tiny, tiny_original, same_weights, tmp_path, monkeypatch
+):
+    import torch._inductor.config as inductor
+
+    broken = tmp_path / "g++"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(shutil, "which", lambda name: str(broken))
+    set_up = inductor.patch({"cpp.cxx": (str(broken),), "force_disable_caches": True})
+    with set_up, pytest.warns(UserWarning, match=NOT_COMPILED) as caught:
+        network = lk.train_original(tiny_data, tiny.replace(compile=True))
+    assert len([each for each in caught if "not compiled" in str(each.message)]) == 1
+    assert same_weights(network, tiny_original)
+
+
+def compiled_to_fail(monkeypatch, config, error):
+    """Return a function that doubles, whose compiled version raises an error, and the calls of that version."""
+    calls = []
+
+    def fail(number):
+        calls.append(number)
+        raise error
+
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(torch, "compile", lambda function: fail)
+    return devices.compiled(lambda number: 2 * number, config.replace(compile=True)), calls
+
+
+@pytest.mark.parametrize("name", ["InvalidCxxCompiler", "CppCompileError", "TritonMissing"])
+def test_what_a_compiler_raises_at_the_first_call_is_warned_of_once(config, monkeypatch, recwarn, name):
+    from torch._inductor import exc
+
+    kind = getattr(exc, name)
+    error = kind.__new__(kind)  # their arguments differ
+    double, calls = compiled_to_fail(monkeypatch, config, error)
+    assert [double(1), double(2)] == [2, 4] and calls == [1]
+    assert [re.match(NOT_COMPILED, str(each.message)) is not None for each in recwarn] == [True]
+
+
+@pytest.mark.parametrize("error", [ValueError("of the network"), torch.OutOfMemoryError("CUDA out of memory")])
+def test_what_no_compiler_raises_comes_through(config, monkeypatch, error):
+    double, _ = compiled_to_fail(monkeypatch, config, error)
+    with pytest.raises(type(error), match=str(error)):
+        double(1)
+
+
 class Pictures:
     """Stands for images: knows how many bytes they are, and says what is done with them."""
 
@@ -115,7 +191,7 @@ class Pictures:
 def test_images_live_on_the_device_where_they_fit(config, monkeypatch, capsys, images_on, share_of_free, expected):
     free = 2**32
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 2 * free))
-    images = Pictures(int(share_of_free * free))
+    images = Pictures(int(share_of_free * free / 3.5))  # the parts copy what they hold
     assert devices.place_images(images, config.replace(images_on=images_on), torch.device("cuda")) == expected
     said = "the images need 2.4 GiB of 4.0 free: they stay on the host, streamed\n"
     assert capsys.readouterr().out == (said if (images_on, share_of_free) == ("auto", 0.6) else "")
@@ -142,12 +218,21 @@ def test_images_on_the_host_give_the_same_batches_and_the_same_network(tiny, sam
     assert found[0][1] == pytest.approx(found[1][1], abs=2)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 4000000000000 bytes."),
+    ],
+    ids=["CUDA", "CPU", "Windows"],
+)
 @pytest.mark.parametrize("step", ["training.train_step", "depositing.deposit_terms"])
 def test_too_little_memory_is_answered_by_the_knobs_to_turn(
-    tiny_data, tiny_parts, tiny, tiny_original, monkeypatch, step
+    tiny_data, tiny_parts, tiny, tiny_original, monkeypatch, step, error
 ):
     def too_much(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        raise error
 
     monkeypatch.setattr(f"lirf_kit.{step}", too_much)
     sentence = "the device's memory is too small: lower batch_size, now 256, or deposit_batch_size, now 64, or set"
@@ -156,6 +241,25 @@ def test_too_little_memory_is_answered_by_the_knobs_to_turn(
             lk.train_original(tiny_data, tiny)
         else:
             lk.deposit(tiny_original, tiny_parts.deposit_set, tiny)
+
+
+def test_more_memory_than_the_cpu_has_is_answered_by_the_knobs_too(tiny):
+    sentence = "^the device's memory is too small: lower batch_size"
+    with pytest.raises(lk.LirfError, match=sentence), devices.memory_advice(tiny):
+        torch.empty(2**60, dtype=torch.uint8)
+
+
+def test_another_error_is_no_question_of_memory(tiny):
+    with pytest.raises(RuntimeError, match="^mat1 and mat2$"), devices.memory_advice(tiny):
+        raise RuntimeError("mat1 and mat2")
+
+
+@pytest.mark.parametrize("device, expected", [("cuda", [torch.device("cuda")]), ("cpu", []), ("mps", [])])
+def test_the_peak_of_memory_is_forgotten_on_cuda_alone(monkeypatch, device, expected):
+    reset = []
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset.append)
+    devices.reset_peak_memory(torch.device(device))
+    assert reset == expected
 
 
 def test_peak_memory_is_that_of_this_process_in_mib():

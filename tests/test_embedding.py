@@ -1,5 +1,7 @@
 import functools
 import importlib.util
+import sys
+import types
 
 import joblib
 import numpy
@@ -98,16 +100,39 @@ def test_panels_in_parallel_are_the_same_as_one_after_the_other(
     assert jobs == [min(2, joblib.cpu_count())]
 
 
-def test_the_engine_is_torchdr_where_it_is_there_and_on_cuda(tiny, monkeypatch):
+def test_the_engine_is_torchdr_where_it_is_there_and_the_config_s_device_is_cuda(tiny, monkeypatch):
     from lirf_kit.embedding import _engine
 
-    for there, cuda, expected in [
-        (True, True, "torchdr"), (True, False, "sklearn"), (False, True, "sklearn"), (False, False, "sklearn"),
+    for device, there, cuda, expected in [
+        ("auto", True, True, "torchdr"), ("auto", True, False, "sklearn"), ("auto", False, True, "sklearn"),
+        ("auto", False, False, "sklearn"), ("cuda", True, True, "torchdr"), ("cpu", True, True, "sklearn"),
     ]:  # fmt: skip
         monkeypatch.setattr(importlib.util, "find_spec", lambda name, there=there: there or None)
         monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
-        assert _engine(tiny) == expected
-        assert _engine(tiny.replace(tsne_engine="sklearn")) == "sklearn"
+        turned = tiny.replace(device=device)
+        assert _engine(turned) == expected
+        assert _engine(turned.replace(tsne_engine="sklearn")) == "sklearn"
+
+
+class Embedder:
+    """Stands for TorchDR's t-SNE: remembers the device that it was given."""
+
+    devices = []
+
+    def __init__(self, device, **_):
+        self.devices.append(device)
+
+    def fit_transform(self, features):
+        return torch.zeros(len(features), 2)
+
+
+def test_torchdr_computes_where_the_config_says(tiny, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchdr", types.SimpleNamespace(TSNE=Embedder, __spec__=object()))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(Embedder, "devices", [])
+    for device in ("cpu", "cuda", "auto"):
+        lk.embed_tsne(numpy.zeros((20, 3), numpy.float32), tiny.replace(tsne_engine="torchdr", device=device))
+    assert Embedder.devices == ["cpu", "cuda", "cuda"]
 
 
 def test_torchdr_where_it_is_not_there_is_answered_by_one_sentence(tiny, monkeypatch):

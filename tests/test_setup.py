@@ -1,5 +1,6 @@
 """What is promised to be installed, in pyproject.toml, environment.yml and requirements.lock; and the README's word."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -98,3 +99,11 @@ def test_the_readme_s_results_are_those_of_the_committed_runs(file):
 def test_everything_public_is_there_and_documented():
     for name in lk.__all__:
         assert getattr(lk, name).__doc__, name
+
+
+def test_the_readme_s_speeds_are_those_of_the_committed_measurement():
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    measured = json.loads((ROOT / "benchmarks" / "bench.json").read_text())
+    assert f"{measured['input_path']['ratio']:.0f} times the images per second" in readme
+    assert f"{100 * measured['training_step']['peak_share']:.0f} % of the machine's own matrix product" in readme
+    assert f"a deposit step cost {measured['deposit_step']['ratio']:.1f} training steps" in readme

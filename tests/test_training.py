@@ -25,6 +25,25 @@ def test_the_history_has_an_entry_for_every_epoch(original, data, config):
     assert original.checkpoint is None
 
 
+def test_training_counts_the_peak_of_memory_from_its_beginning(tiny_data, tiny, monkeypatch):
+    from lirf_kit import training
+
+    reset = []
+    monkeypatch.setattr(training, "reset_peak_memory", reset.append)
+    lk.train_original(tiny_data, tiny.replace(epochs=2))
+    assert reset == [torch.device("cpu")]
+
+
+def test_streamed_batches_fetch_the_order_once_an_epoch(tiny_data, monkeypatch):
+    move, moved = torch.Tensor.to, []
+    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, *where: moved.append(len(tensor)) or move(tensor, *where))
+    found = list(lk.batches(tiny_data.train, 64, torch.Generator().manual_seed(0)))
+    assert moved == [len(tiny_data.train)]
+    order = torch.randperm(len(tiny_data.train), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(torch.cat([images for images, _ in found]), tiny_data.train.images[order])
+    assert torch.equal(torch.cat([labels for _, labels in found]), tiny_data.train.labels[order])
+
+
 def test_training_follows_the_seed_and_no_global_generator(tiny_data, tiny, tiny_original, same_weights):
     torch.manual_seed(99)
     numpy.random.seed(99)
