@@ -69,7 +69,6 @@ def _parser():
     shared.add_argument("--device", default="auto", metavar="auto|cpu|cuda|mps", help="default: CUDA, then CPU")
     shared.add_argument(
         "--out",
-        default="figures",
         metavar="FOLDER",
         help="what is written goes here (default: figures, or else benchmarks)",
     )
@@ -93,25 +92,25 @@ def _parser():
     table.add_argument(
         "--among", default="all", metavar="all|part", help="arg max over all classes, or over the part's (default: all)"
     )
-    table.set_defaults(command=_table, out="benchmarks")
+    table.set_defaults(command=_table)
     ablation = commands.add_parser(
         "ablation", parents=[recipe, shared, grid], help="each part of the method left out, on the validation part"
     )
     ablation.add_argument("--seeds", type=int, default=2, metavar="N", help="training seeds (default: 2)")
-    ablation.set_defaults(command=_ablation, out="benchmarks")
+    ablation.set_defaults(command=_ablation)
     sweep = commands.add_parser(
         "sweep", parents=[recipe, shared, grid], help="one knob at several values, on the validation part"
     )
     sweep.add_argument("knob", metavar="KNOB")
     sweep.add_argument("values", nargs="+", metavar="VALUE")
     sweep.add_argument("--seeds", type=int, default=2, metavar="N", help="training seeds (default: 2)")
-    sweep.set_defaults(command=_sweep, out="benchmarks")
+    sweep.set_defaults(command=_sweep)
     bench = commands.add_parser("bench", parents=[shared], help="how fast: the parts, or a preset's whole run")
     bench.add_argument("--preset", metavar="NAME", help="measure this preset's whole run instead of the parts")
     bench.add_argument(
         "--set", action="append", default=[], metavar="KNOB=VALUE", help="turn a knob of it, or of cifar10-small"
     )
-    bench.set_defaults(command=_bench, out="benchmarks")
+    bench.set_defaults(command=_bench)
     doctor = commands.add_parser("doctor", parents=[recipe, shared], help="what is installed, and what is missing")
     doctor.set_defaults(command=_doctor)
     return parser
@@ -293,7 +292,7 @@ def _folder(options):
     """Return the folder to write to, made and known to be writable."""
     from lirf_kit.figures import writable_folder
 
-    return writable_folder(options.out)
+    return writable_folder(options.out or ("figures" if options.command is _figures else "benchmarks"))
 
 
 def _path(config):

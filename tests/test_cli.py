@@ -144,6 +144,13 @@ def test_a_gpu_where_there_is_none_is_answered_by_one_sentence(no_training, tmp_
     assert said == "lirf_kit: device must be one that this machine has, not 'cuda': choose 'auto' or 'cpu'\n"
 
 
+@pytest.mark.parametrize(("command", "folder"), [("figures", "figures"), ("table", "benchmarks")])
+def test_figures_and_measurements_have_folders_of_their_own(tmp_path, monkeypatch, command, folder):
+    monkeypatch.chdir(tmp_path)
+    assert main([command, "--device", "cpu"]) == 0
+    assert [path.name for path in tmp_path.iterdir() if path.name not in ("home", "data")] == [folder]
+
+
 @pytest.mark.parametrize("command", ["figures", "table"])
 def test_a_folder_that_cannot_be_written_ends_before_any_training(no_training, tmp_path, capsys, command):
     (tmp_path / "taken").write_text("keep me")
