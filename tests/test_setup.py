@@ -13,7 +13,7 @@ from packaging.version import Version
 import lirf_kit as lk
 
 ROOT = Path(__file__).parent.parent
-CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
+CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "playwright": "playwright-python"}
 
 
 @pytest.fixture(scope="module")
