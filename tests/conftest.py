@@ -102,3 +102,26 @@ def same_weights():
 @pytest.fixture
 def generator():
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def interrupt_at(monkeypatch):
+    """Call it with the number of an epoch, of this and later trainings: its end is never reached.
+
+    Returns a list that grows by one with each epoch that comes to its end or is interrupted there.
+    """
+    from lirf_kit import training
+
+    accuracy, calls = training.accuracy, []
+
+    def arm(*epochs):
+        def interrupted(*arguments):
+            calls.append(None)
+            if len(calls) in epochs:
+                raise KeyboardInterrupt
+            return accuracy(*arguments)
+
+        monkeypatch.setattr(training, "accuracy", interrupted)
+        return calls
+
+    return arm

@@ -185,17 +185,9 @@ def test_an_interrupted_command_says_so_in_one_sentence(tmp_path, capsys, monkey
 @pytest.mark.filterwarnings("ignore:interrupted")
 @pytest.mark.parametrize("command", ["figures", "table"])
 def test_a_training_that_was_interrupted_ends_the_command_and_is_gone_on_with_by_the_next(
-    tmp_path, capsys, monkeypatch, command
+    tmp_path, capsys, interrupt_at, command
 ):
-    accuracy, calls = lk.accuracy, []
-
-    def interrupt(*arguments):
-        calls.append(None)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return accuracy(*arguments)
-
-    monkeypatch.setattr("lirf_kit.training.accuracy", interrupt)
+    calls = interrupt_at(2)
     assert main([command, "--out", str(tmp_path / "out"), "--device", "cpu"]) == 130
     assert "lirf_kit: interrupted; what was finished before is kept\n" in capsys.readouterr().err
     assert not list((tmp_path / "out").iterdir())

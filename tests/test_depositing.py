@@ -398,3 +398,15 @@ def test_deposited_samples_are_forgotten_and_come_back(original, data, config):
     assert table.loc["target", "deposited samples"] < table.loc["target", "preserved samples"] - 25
     assert table.loc["recovered", "deposited samples"] > 97
     assert table.loc["recovered", "validation, all classes"] > 96
+
+
+def test_the_original_looks_at_each_deposit_image_once_however_many_epochs(tiny_original, tiny_parts, tiny):
+    original, seen = copy.deepcopy(tiny_original), []
+
+    def count(module, arguments):
+        if module is original.lower[0]:  # the target's copy of the layer has a copy of this hook
+            seen.append(len(arguments[0]))
+
+    original.lower[0].register_forward_pre_hook(count)
+    lk.deposit(original, tiny_parts.deposit_set, tiny.replace(deposit_epochs=3))
+    assert sum(seen) == len(tiny_parts.deposit_set)

@@ -108,19 +108,11 @@ def test_the_references_are_those_that_are_named(tiny_original, tiny_data, tiny_
 
 @pytest.mark.filterwarnings("ignore:interrupted")
 def test_an_interrupted_reference_is_no_reference_and_its_training_goes_on(
-    tiny_data, tiny_parts, tiny, monkeypatch, same_weights
+    tiny_data, tiny_parts, tiny, monkeypatch, interrupt_at, same_weights
 ):
     expected = lk.retrain(tiny_data, tiny_parts, tiny)
     monkeypatch.setenv("LIRF_KIT_HOME", os.environ["LIRF_KIT_HOME"] + " elsewhere")
-    accuracy, calls = lk.accuracy, []
-
-    def interrupt(*arguments):
-        calls.append(None)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return accuracy(*arguments)
-
-    monkeypatch.setattr("lirf_kit.training.accuracy", interrupt)
+    calls = interrupt_at(2)
     with pytest.raises(KeyboardInterrupt):
         lk.retrain(tiny_data, tiny_parts, tiny)
     assert same_weights(lk.retrain(tiny_data, tiny_parts, tiny), expected)

@@ -81,25 +81,6 @@ def test_a_training_that_diverges_names_the_knob(tiny_data, tiny):
 
 
 @pytest.fixture
-def interrupt_at(monkeypatch):
-    """Call it with the number of an epoch, of this and later trainings: its end is never reached."""
-    from lirf_kit import training
-
-    accuracy, calls = training.accuracy, []
-
-    def arm(*epochs):
-        def interrupted(*arguments):
-            calls.append(None)
-            if len(calls) in epochs:
-                raise KeyboardInterrupt
-            return accuracy(*arguments)
-
-        monkeypatch.setattr(training, "accuracy", interrupted)
-
-    return arm
-
-
-@pytest.fixture
 def long(tiny):
     """Augmented, so that the generator's state counts."""
     return tiny.replace(epochs=4, crop_padding=1, flip=True)
