@@ -93,6 +93,8 @@ _MODULES = {
         "distillation_loss",
         "distilled_recovery_loss",
         "feature_recovery_loss",
+        "hold_preserved",
+        "logit_preservation_loss",
         "partial_transfer_loss",
         "preservation_loss",
         "recovery_loss",

@@ -90,6 +90,14 @@ class Config:
         choices=("paper", "distilled", "features"),
         symbol="L_re",
     )
+    preservation: str = _knob(
+        "paper",
+        "deposit",
+        "what is kept of the preserved classes on deposit samples: their softmax (the paper's), or their logits, and "
+        "then removal lowers the deposit logits alone",
+        choices=("paper", "logits"),
+        symbol="L_kp",
+    )
     batch_statistics: str = _knob(
         "frozen",
         "deposit",

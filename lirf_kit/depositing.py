@@ -107,6 +107,9 @@ def deposit_steps(original, target, deposit_module, deposit_set, config):
                 terms = deposit_terms(
                     target, deposit_module, batch, [part[chosen] for part in reference], generator, config
                 )
+                # at once where asking costs nothing; a GPU would have to be waited for, so there at the epoch's end
+                if terms["loss"].device.type == "cpu" and not terms["loss"].isfinite():
+                    raise LirfError(_diverged(epoch, config))
                 optimiser.zero_grad()
                 terms["loss"].backward()
                 norms = [torch.nn.utils.clip_grad_norm_(weights, config.max_gradient_norm) for weights in learners]
@@ -176,8 +179,14 @@ def deposit_terms(target, deposit_module, batch, reference, generator, config):
         maps = [losses.attention_map(features.float()) for features in (target_features, original_features)]  # (N, H·W)
         distance = losses.attention_distance(*maps)
         terms["attention_distance"] = distance
-    terms["removal"] = losses.removal_loss(target_logits, labels_wrong, distance, config.lambda_at)
-    if config.lambda_kp:
+    if config.preservation == "logits":
+        judged = losses.hold_preserved(target_logits, original_logits, forgotten)
+    else:
+        judged = target_logits
+    terms["removal"] = losses.removal_loss(judged, labels_wrong, distance, config.lambda_at)
+    if config.lambda_kp and config.preservation == "logits":
+        terms["preservation"] = losses.logit_preservation_loss(target_logits, original_logits, forgotten)
+    elif config.lambda_kp:
         terms["preservation"] = losses.preservation_loss(target_logits, original_logits, forgotten, config.temperature)
     if config.lambda_re and config.recovery == "features":
         terms["recovery"] = losses.feature_recovery_loss(module_features.float(), original_features)

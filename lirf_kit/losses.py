@@ -193,6 +193,47 @@ def preservation_loss(target_logits, original_logits, deposit_classes, temperatu
     )
 
 
+def logit_preservation_loss(target_logits, original_logits, deposit_classes):
+    """L_kp, the kit's variant: ½ · mean of (g(z_T) − g(z_T0))² over samples and preserved classes.
+
+    KD compares softmaxes, and no softmax changes when all of its logits rise together. The recovered network has the
+    deposit module's logits beside these, so their height counts: here they keep it (logit matching; Ba & Caruana 2014).
+
+    Parameters
+    ----------
+    target_logits, original_logits : torch.Tensor
+        (N, K).
+    deposit_classes : iterable of int, or torch.Tensor
+        g drops their columns, as for `select_preserved`.
+
+    Returns
+    -------
+    torch.Tensor
+        Scalar.
+    """
+    preserved = [select_preserved(logits, deposit_classes) for logits in (target_logits, original_logits)]
+    return functional.mse_loss(*preserved) / 2
+
+
+def hold_preserved(target_logits, original_logits, deposit_classes):
+    """The target's deposit logits among the original's preserved ones: who lowers a loss of these can't raise those.
+
+    Parameters
+    ----------
+    target_logits, original_logits : torch.Tensor
+        (N, K).
+    deposit_classes : iterable of int, or torch.Tensor
+        The columns of the target, as for `select_preserved`.
+
+    Returns
+    -------
+    torch.Tensor
+        (N, K).
+    """
+    columns = _columns(target_logits, deposit_classes)
+    return original_logits.scatter(1, columns, target_logits.gather(1, columns))
+
+
 def partial_transfer_loss(module_logits, original_logits, deposit_classes, temperature):
     """L_pt = KD(ḡ(z_{T_r∘T^(n-)}/τ), ḡ(z_T0/τ))   (Ye et al. 2022, partial knowledge transfer).
 

@@ -178,6 +178,8 @@ def test_a_lambda_of_zero_leaves_its_term_out_and_no_other(terms_of, knob, name)
     [
         ({"lambda_at": 0.0}, ["attention_map", "attention_distance"]),
         ({"lambda_kp": 0.0}, ["preservation_loss"]),
+        ({"lambda_kp": 0.0, "preservation": "logits"}, ["logit_preservation_loss"]),
+        ({"preservation": "paper"}, ["hold_preserved"]),
         ({"lambda_re": 0.0, "recovery": "features"}, ["feature_recovery_loss"]),
         ({"lambda_re": 0.0, "recovery": "paper"}, ["recovery_loss"]),
         ({"lambda_re": 0.0, "recovery": "distilled"}, ["distilled_recovery_loss"]),
@@ -189,8 +191,9 @@ def test_a_term_that_is_off_is_not_computed(terms_of, monkeypatch, knobs, functi
     for name in functions:
         monkeypatch.setattr(f"lirf_kit.losses.{name}", None)  # computing it would end in a TypeError
     assert terms_of(**knobs)["loss"].isfinite()
+    variants = {name: knobs[name] for name in ("recovery", "preservation") if name in knobs}
     with pytest.raises(TypeError):  # and it is computed where nothing is off
-        terms_of(**{"recovery": knobs.get("recovery", "features")})
+        terms_of(**variants | ({"preservation": "logits"} if functions == ["hold_preserved"] else {}))
 
 
 def test_without_recovery_and_transfer_the_module_is_not_run(terms_of, monkeypatch):
@@ -236,6 +239,19 @@ def test_each_term_is_its_formula(terms_of, tiny_original, tiny_deposited, tiny_
         made, wanted = module(images), tiny_original.lower(images)
     lost = ((made - wanted) ** 2).sum().item() / (wanted**2).sum().item()
     assert terms_of(recovery="features")["recovery"].item() == pytest.approx(lost, rel=1e-5)
+
+
+def test_preservation_by_logits_is_its_formula_and_leaves_the_preserved_classes_out_of_removal(
+    terms_of, tiny_original, tiny_deposited, tiny_parts
+):
+    images = tiny_parts.deposit_set.images[:10]
+    with torch.no_grad():
+        was, now = tiny_original(images), tiny_deposited[0](images)
+    terms = terms_of(preservation="logits", relabel="best_preserved", lambda_at=0.0)
+    held = torch.cat([now[:, :3], was[:, 3:]], dim=1)
+    removal = functional.cross_entropy(held, 3 + was[:, 3:].argmax(1)).item()
+    assert terms["removal"].item() == pytest.approx(removal, abs=1e-5)
+    assert terms["preservation"].item() == pytest.approx((now - was)[:, 3:].square().mean().item() / 2, rel=1e-4)
 
 
 def test_the_loss_adds_the_weighed_terms(terms_of):

@@ -189,6 +189,26 @@ def test_preservation_is_distillation_of_the_preserved_columns(logits):
     assert lk.preservation_loss(target, original, (1, 3), 3.0).item() == pytest.approx(expected)
 
 
+def test_logit_preservation_works_out_by_hand_and_knows_the_height_that_softmax_forgets():
+    original = torch.tensor([[5.0, 1.0, 2.0, 0.0]])
+    raised = torch.tensor([[-9.0, 2.0, 3.0, 1.0]])  # class 0 is forgotten, the others stand 1 higher
+    assert lk.logit_preservation_loss(raised, original, (0,)).item() == pytest.approx(0.5)  # ½ · (1 + 1 + 1) / 3
+    assert lk.preservation_loss(raised, original, (0,), 4.0).item() == pytest.approx(0, abs=1e-6)
+    each = torch.tensor([[0], [1]])  # a class of its own for each sample: ½ · (1 + 1 + 1 + 14² + 1 + 1) / 6
+    found = lk.logit_preservation_loss(raised.expand(2, 4), original.expand(2, 4), each)
+    assert found.item() == pytest.approx(201 / 12)
+
+
+def test_held_logits_are_the_target_s_for_deposit_classes_and_let_no_gradient_reach_the_others():
+    original, target = torch.tensor([[5.0, 1.0, 2.0, 0.0]]), torch.tensor([[4.0, 7.0, 3.0, 8.0]], requires_grad=True)
+    held = lk.hold_preserved(target, original, (0, 3))
+    assert held.tolist() == [[4, 1, 2, 8]]
+    lk.removal_loss(held, torch.tensor([2]), 0.0, 0.0).backward()
+    assert (target.grad[0, [0, 3]] > 0).all() and (target.grad[0, [1, 2]] == 0).all()
+    each = lk.hold_preserved(target.expand(2, 4), original.expand(2, 4), torch.tensor([[0], [1]]))
+    assert each.tolist() == [[4, 1, 2, 0], [5, 7, 2, 0]]
+
+
 def test_partial_transfer_works_out_by_hand():
     module, original = torch.tensor([[0.0, 100.0, 0.0]]), torch.tensor([[0.0, -50.0, LN3]])
     assert lk.partial_transfer_loss(module, original, (0, 2), 1).item() == pytest.approx(KL)
