@@ -17,7 +17,7 @@ from lirf_kit import explorer_figures as figures
 from lirf_kit.caching import load_or_train
 from lirf_kit.config import LirfError, preset
 from lirf_kit.data import load_dataset
-from lirf_kit.explorer_controls import STEPS, Controls, ipywidgets
+from lirf_kit.explorer_controls import STEPS, Controls
 from lirf_kit.explorer_jobs import Job, running_loop, without_bars
 from lirf_kit.explorer_tabs import (
     STYLE,
@@ -29,6 +29,7 @@ from lirf_kit.explorer_tabs import (
     page,
     table_html,
 )
+from lirf_kit.explorer_widgets import ipywidgets, need_widgets
 from lirf_kit.exploring import (
     code_line,
     embed_run,
@@ -75,12 +76,11 @@ class DepositExplorer:
     Raises
     ------
     LirfError
-        If ipywidgets is missing, or the training of the original was interrupted.
+        If ipywidgets or anywidget is missing, or the training of the original was interrupted.
     """
 
     def __init__(self, config=None, out="explorer-files"):
-        if ipywidgets is None:
-            raise LirfError("the explorer needs ipywidgets: python -m pip install ipywidgets, then restart the kernel")
+        need_widgets("the explorer")
         self.config, self.out = config or preset("digits"), out
         self.runs, self.pictures, self.shown = [], [], None
         self.job, self.filling, self.measured = None, None, []

@@ -3,12 +3,8 @@
 import html
 
 from lirf_kit.explorer_figures import blank
+from lirf_kit.explorer_widgets import ipywidgets
 from lirf_kit.exploring import EXPLORED, compare_runs, deposited
-
-try:
-    import ipywidgets
-except ModuleNotFoundError:  # the explorer says so when it is made
-    ipywidgets = None
 
 SPACE = "\N{NO-BREAK SPACE}"  # a list collapses others
 STYLE = """<style>

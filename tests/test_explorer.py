@@ -12,6 +12,7 @@ import pytest
 
 import lirf_kit as lk
 from lirf_kit import explorer_figures, exploring
+from lirf_kit.explorer_picture import Picture
 
 
 @pytest.fixture(scope="module")
@@ -411,18 +412,27 @@ def test_files_are_written_and_a_folder_that_can_t_be_is_said(panel, tmp_path):
     assert "out must be a folder that can be written" in panel.message.value
 
 
-def test_without_ipywidgets_the_kit_works_and_the_explorer_says_how_to_install_it(monkeypatch):
+@pytest.mark.parametrize("name", ["ipywidgets", "anywidget"])
+def test_without_its_libraries_the_kit_works_and_the_explorer_says_how_to_install_them(monkeypatch, name):
     real = builtins.__import__
 
-    def missing(name, *arguments, **keywords):
-        if name == "ipywidgets":
-            raise ModuleNotFoundError("No module named 'ipywidgets'", name="ipywidgets")
-        return real(name, *arguments, **keywords)
+    def missing(wanted, *arguments, **keywords):
+        if wanted == name:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return real(wanted, *arguments, **keywords)
 
-    names = ("explorer_controls", "explorer_tabs", "explorer")
-    for name in names:
-        monkeypatch.delitem(sys.modules, f"lirf_kit.{name}", raising=False)
+    for module in [module for module in sys.modules if module.startswith("lirf_kit.explorer")]:
+        monkeypatch.setattr(lk, module.partition(".")[2], sys.modules[module])  # which the import below replaces
+        monkeypatch.delitem(sys.modules, module)
     monkeypatch.setattr(builtins, "__import__", missing)
     alone = importlib.import_module("lirf_kit.explorer")
-    with pytest.raises(lk.LirfError, match="python -m pip install ipywidgets"):
+    with pytest.raises(lk.LirfError, match=f"needs {name}, .*python -m pip install ipywidgets anywidget"):
         alone.DepositExplorer()
+
+
+def test_the_same_place_of_a_picture_clicked_twice_is_two_clicks():
+    picture, told = Picture(png=explorer_figures.blank(), alt="a figure"), []
+    picture.observe(lambda change: told.append(change["new"]), names="clicked")
+    for click in ([0.5, 0.25, 1], [0.5, 0.25, 2], [0.5, 0.25, 2]):
+        picture.set_state({"clicked": click})  # as the page sends it
+    assert told == [(0.5, 0.25, 1), (0.5, 0.25, 2)]
