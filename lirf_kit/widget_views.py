@@ -46,6 +46,13 @@ def part_counts(data, deposit_classes):
     return pandas.DataFrame({"deposited": deposited, "preserved": preserved})
 
 
+def image_png(image, side):
+    """Return one image, uint8 (C, H, W), with its pixels enlarged to a square, as the bytes of a PNG."""
+    pixels, beside = numpy.squeeze(image.cpu().permute(1, 2, 0).numpy()), io.BytesIO()
+    Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST).save(beside, "PNG")
+    return beside.getvalue()
+
+
 def cut_table(network, image, split_after, keep):
     """Say of each block of a network what a deposit does with it if the network is cut after a stage.
 
