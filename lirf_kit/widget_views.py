@@ -202,7 +202,7 @@ class SoftenedBars:
     TITLES = {"all": "all classes", "g": "$g$: the preserved, $L_{kp}$", "ḡ": "$\\bar{g}$: the deposited, $L_{pt}$"}
 
     def __init__(self, names, deposit_classes):
-        figure = Figure(figsize=(9.6, 3.5), dpi=DPI)
+        self.figure = figure = Figure(figsize=(9.6, 3.5), dpi=DPI)
         figure.subplots_adjust(left=0.07, right=0.99, bottom=0.2, top=0.82, wspace=0.08)
         given = [number in deposit_classes for number in range(len(names))]
         columns = {"all": [True] * len(names), "g": [not deposited for deposited in given], "ḡ": given}

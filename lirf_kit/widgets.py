@@ -88,32 +88,25 @@ class _Panel:
             control.observe(lambda _: self._guarded(function), names=names)
 
 
-class _Toggles:
-    """One toggle button a class; the chosen ones are ticked.
+def _class_buttons(names, chosen):
+    """Return one toggle button a class; a chosen one is ticked."""
+    buttons = []
+    for number, name in enumerate(names):
+        button = ipywidgets.ToggleButton(tooltip=f"deposit class {name} (D_r, deposit_classes)")
+        button.observe(lambda _, button=button, name=name: _tick(button, name), names="value")
+        button.value = number in chosen
+        _tick(button, name)
+        buttons.append(button)
+    return buttons
 
-    Parameters
-    ----------
-    names : sequence of str
-    chosen : iterable of int
-    """
 
-    def __init__(self, names, chosen):
-        self.buttons = []
-        for number, name in enumerate(names):
-            button = ipywidgets.ToggleButton(value=number in chosen, tooltip=f"deposit class {name} (D_r)")
-            button.observe(lambda _: self._tick(), names="value")
-            self.buttons.append(button)
-        self._names = names
-        self._tick()
+def _tick(button, name):
+    button.description = f"✓ {name}" if button.value else str(name)
 
-    def _tick(self):
-        for name, button in zip(self._names, self.buttons):
-            button.description = f"✓ {name}" if button.value else str(name)
 
-    @property
-    def chosen(self):
-        """The chosen classes' numbers."""
-        return tuple(number for number, button in enumerate(self.buttons) if button.value)
+def _chosen(buttons):
+    """Return the numbers of the classes whose buttons are pressed."""
+    return tuple(number for number, button in enumerate(buttons) if button.value)
 
 
 class ClassPicker(_Panel):
@@ -138,20 +131,22 @@ class ClassPicker(_Panel):
     def __init__(self, data, deposit_classes=(0, 1, 2)):
         need_widgets("the class picker")
         self._data = data
-        self._toggles = _Toggles(data.class_names, check_deposit_classes(deposit_classes, len(data.class_names)))
-        grid = ipywidgets.HBox([self._cell(number, button) for number, button in enumerate(self._toggles.buttons)])
+        names = data.class_names
+        self.buttons = _class_buttons(names, check_deposit_classes(deposit_classes, len(names)))
+        self.pictures = [self._picture(number, button) for number, button in enumerate(self.buttons)]
+        grid = ipywidgets.HBox([ipywidgets.VBox(pair) for pair in zip(self.pictures, self.buttons)])
         grid.add_class("lirf-classes")
-        self._table = ipywidgets.HTML()
-        self._build("picker", grid, self._table)
-        self._follow(self._toggles.buttons, self._show)
+        self.counts = ipywidgets.HTML()
+        self._build("picker", grid, self.counts)
+        self._follow(self.buttons, self._show)
         self._show()
 
-    def _cell(self, number, button):
-        """Return a class's picture above its button; a click on either turns it."""
+    def _picture(self, number, button):
+        """Return a picture of a class; a click on it turns the class's button."""
         said = f"a training image of class {self._data.class_names[number]}"
         picture = Picture(png=sample_picture(self._data, number), alt=said, layout={"width": "40px", "height": "40px"})
         picture.observe(lambda _: setattr(button, "value", not button.value), names="clicked")
-        return ipywidgets.VBox([picture, button])
+        return picture
 
     @property
     def table(self):
@@ -161,12 +156,12 @@ class ClassPicker(_Panel):
     @property
     def deposit_classes(self):
         """The classes that are chosen now; `split_by_class` refuses none and all of them."""
-        return self._toggles.chosen
+        return _chosen(self.buttons)
 
     def _show(self):
-        self._table.value = _parts_html(None)
+        self.counts.value = _parts_html(None)
         counts = self.table
-        self._table.value = _parts_html(counts)
+        self.counts.value = _parts_html(counts)
         code = f"lk.split_by_class(data, {self.deposit_classes})"
         total = counts.sum()
         self._say(f"<code>{code}</code> deposits {total['deposited']:,} of {total.sum():,} images.")
@@ -216,8 +211,8 @@ class CutSlider(_Panel):
             config.split_after, 1, len(original.layers) - 5, description="n, split after",
             tooltip="n: the last stage of the lower blocks (split_after)",
         )  # fmt: skip
-        self._blocks = ipywidgets.HTML(layout={"width": "100%"})
-        self._build("cut", self.slider, self._blocks)
+        self.blocks = ipywidgets.HTML(layout={"width": "100%"})
+        self._build("cut", self.slider, self.blocks)
         self._follow([self.slider], self._show)
         self._show()
 
@@ -228,7 +223,7 @@ class CutSlider(_Panel):
 
     def _show(self):
         table = self.table
-        self._blocks.value = _blocks_html(table)
+        self.blocks.value = _blocks_html(table)
         learns, module = table["parameters"][table["target"] == "learns"].sum(), table["module"].sum()
         frozen = table["parameters"].sum() - learns
         channels, height, width = table["shape"][f"stage {self.slider.value}"]
@@ -285,7 +280,7 @@ class TemperatureSlider(_Panel):
         need_widgets("the slider of the temperature")
         self._logits = torch.as_tensor(logits).detach().cpu().double()
         self._names = [str(name) for name in names or range(len(self._logits))]
-        self._toggles = _Toggles(self._names, check_deposit_classes(deposit_classes, len(self._names)))
+        self.buttons = _class_buttons(self._names, check_deposit_classes(deposit_classes, len(self._names)))
         steps = sorted({*TEMPERATURES, float(temperature)})
         self.slider = ipywidgets.SelectionSlider(
             options=[(f"{step:g}", step) for step in steps], value=float(temperature), description="τ temperature",
@@ -294,14 +289,14 @@ class TemperatureSlider(_Panel):
         self.student = ipywidgets.Dropdown(
             options=list(toy_students(self._logits, ())), description="the student", tooltip="whose logits are compared"
         )
-        self._picture = Picture(layout={"width": "100%", "height": "340px"})
-        classes = ipywidgets.HBox([ipywidgets.Label("deposited"), *self._toggles.buttons])
+        self.picture = Picture(layout={"width": "100%", "height": "340px"})
+        classes = ipywidgets.HBox([ipywidgets.Label("deposited"), *self.buttons])
         classes.add_class("lirf-deposited")
-        for button in self._toggles.buttons:
+        for button in self.buttons:
             button.layout.width = "62px"
         self._bars = None
-        self._build("temperature", ipywidgets.HBox([self.slider, self.student]), classes, self._picture)
-        self._follow(self._toggles.buttons, self._show_classes)
+        self._build("temperature", ipywidgets.HBox([self.slider, self.student]), classes, self.picture)
+        self._follow(self.buttons, self._show_classes)
         self._follow([self.slider, self.student], self._show)
         self._show_classes()
 
@@ -320,7 +315,7 @@ class TemperatureSlider(_Panel):
         return distillations(self._students()[self.student.value], self._logits, self._chosen(), self.slider.value)
 
     def _chosen(self):
-        return check_deposit_classes(self._toggles.chosen, len(self._names))
+        return check_deposit_classes(_chosen(self.buttons), len(self._names))
 
     def _students(self):
         return toy_students(self._logits, self._chosen())
@@ -335,8 +330,8 @@ class TemperatureSlider(_Panel):
             f"τ = {temperature:g}, a student that {self.student.value}: KD = {terms['all']:.3f} over all classes, "
             f"L_kp = {terms['g']:.3f} over g, L_pt = {terms['ḡ']:.3f} over ḡ."
         )
-        self._picture.alt = f"Three panels of bars, the original's softmax, and lines, the student's. {said}"
-        self._picture.png = self._bars.png(*pair, terms)
+        self.picture.alt = f"Three panels of bars, the original's softmax, and lines, the student's. {said}"
+        self.picture.png = self._bars.png(*pair, terms)
         self._say(said)
 
 
@@ -379,16 +374,16 @@ class PointTracker(_Panel):
             tooltip="the image's true class",
         )  # fmt: skip
         self.number = ipywidgets.IntSlider(0, 0, 0, description="image", tooltip="which image of the class")
-        self._image = Picture(layout={"width": "120px", "height": "120px", "flex": "none"})
+        self.image = Picture(layout={"width": "120px", "height": "120px", "flex": "none"})
         self._table = ipywidgets.HTML()
-        self._picture = Picture(layout={"width": "100%", "height": "410px"})
+        self.picture = Picture(layout={"width": "100%", "height": "410px"})
         left = ipywidgets.VBox([self.label, self.number])
-        top = ipywidgets.HBox([left, self._image, self._table], layout={"align_items": "center", "height": "160px"})
-        self._build("tracker", top, self._picture)
+        top = ipywidgets.HBox([left, self.image, self._table], layout={"align_items": "center", "height": "160px"})
+        self._build("tracker", top, self.picture)
         self._moving = False
         self._follow([self.label], self._class_chosen)
         self._follow([self.number], self._number_chosen)
-        self._follow([self._picture], self._clicked, names="clicked")
+        self._follow([self.picture], self._clicked, names="clicked")
         self.show(place)
 
     @property
@@ -408,15 +403,15 @@ class PointTracker(_Panel):
         self.place = place
         name, table = self._part.class_names[label], self.table
         said = ", ".join(f"{network} says {row.answer}" for network, row in table.iterrows())
-        self._image.alt = f"image {self.number.value} of class {name}"
-        self._image.png = image_png(self._part.images[place], 120)
+        self.image.alt = f"image {self.number.value} of class {name}"
+        self.image.png = image_png(self._part.images[place], 120)
         ticks = ["✓" if answer == name else "✗" for answer in table["answer"]]
         shown = table.assign(answer=[f"{tick} {answer}" for tick, answer in zip(ticks, table["answer"])])
         shown["probability"] = [f"{share:.1f} %" for share in table["probability"]]
         shown["neighbours"] = [f"{count} of 10" for count in table["neighbours"]]
         self._table.value = table_html(shown.rename(columns={"neighbours": f"neighbours of class {name}"}))
-        self._picture.alt = f"Three t-SNE panels with a ring around image {self.number.value} of class {name}: {said}."
-        self._picture.png = self._panels.png(place)
+        self.picture.alt = f"Three t-SNE panels with a ring around image {self.number.value} of class {name}: {said}."
+        self.picture.png = self._panels.png(place)
         self._say(f"Ringed: image {self.number.value} of class {name}; {said}.")
 
     def _class_chosen(self):
@@ -428,5 +423,5 @@ class PointTracker(_Panel):
             self.show(int((self._labels == self.label.value).nonzero()[self.number.value]))
 
     def _clicked(self):
-        across, down, _ = self._picture.clicked
+        across, down, _ = self.picture.clicked
         self.show(self._panels.nearest(across, down))
