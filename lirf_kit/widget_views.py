@@ -327,6 +327,13 @@ class RingedPanels:
             ring.set_offsets(points[place])
         return self._backdrop.png(self._rings)
 
+    def spot(self, panel, place):
+        """Return where an image's point lies in the picture: shares across and down from its top left."""
+        axes = self.figure.axes[panel]
+        pixel = axes.transData.transform(self.points[panel][place])
+        across, up = self.figure.transFigure.inverted().transform(pixel).tolist()
+        return across, 1 - up
+
     def nearest(self, across, down):
         """Return which image's point is nearest to a place of the picture, in the panel that the place is in.
 

@@ -367,7 +367,7 @@ class PointTracker(_Panel):
         self._embeddings, self._part = embeddings, part
         self._labels = part.labels.cpu()
         self._probabilities = class_probabilities({name: networks[name] for name in embeddings}, part)
-        self._panels = RingedPanels(embeddings, part)
+        self.panels = RingedPanels(embeddings, part)
         there = self._labels.unique().tolist()
         self.label = ipywidgets.Dropdown(
             options=[(str(part.class_names[number]), number) for number in there], description="class",
@@ -411,7 +411,7 @@ class PointTracker(_Panel):
         shown["neighbours"] = [f"{count} of 10" for count in table["neighbours"]]
         self._table.value = table_html(shown.rename(columns={"neighbours": f"neighbours of class {name}"}))
         self.picture.alt = f"Three t-SNE panels with a ring around image {self.number.value} of class {name}: {said}."
-        self.picture.png = self._panels.png(place)
+        self.picture.png = self.panels.png(place)
         self._say(f"Ringed: image {self.number.value} of class {name}; {said}.")
 
     def _class_chosen(self):
@@ -424,4 +424,4 @@ class PointTracker(_Panel):
 
     def _clicked(self):
         across, down, _ = self.picture.clicked
-        self.show(self._panels.nearest(across, down))
+        self.show(self.panels.nearest(across, down))

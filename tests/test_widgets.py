@@ -46,13 +46,6 @@ def pixels(png):
     return numpy.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
 
 
-def spot(panels, panel, place):
-    """Where an image's point lies in the picture: shares from the top left, as a click is told."""
-    axes = panels.figure.axes[panel]
-    across, up = panels.figure.transFigure.inverted().transform(axes.transData.transform(panels.points[panel][place]))
-    return across, 1 - up
-
-
 # what they compute
 
 
@@ -151,7 +144,7 @@ def test_only_the_rings_differ_from_picture_to_picture(panels):
     near = numpy.zeros((height, width), bool)
     for panel in range(3):
         for place in (3, 40):
-            across, down = spot(panels, panel, place)
+            across, down = panels.spot(panel, place)
             rows, columns = numpy.ogrid[:height, :width]
             around = (rows - down * height) ** 2 + (columns - across * width) ** 2 < 22**2
             assert (first != second).any(axis=2)[around].any(), (panel, place)
@@ -162,7 +155,7 @@ def test_only_the_rings_differ_from_picture_to_picture(panels):
 def test_a_click_on_a_point_finds_its_image_in_every_panel(panels):
     for panel in range(3):
         for place in (0, 17, 91):
-            assert panels.nearest(*spot(panels, panel, place)) == place
+            assert panels.nearest(*panels.spot(panel, place)) == place
     with pytest.raises(lk.LirfError, match="no panel was clicked"):
         panels.nearest(0.5, 0.999)
 
@@ -286,7 +279,7 @@ def test_the_temperature_of_real_logits():
 
 def test_a_click_rings_a_point_and_says_what_the_networks_answer(tracker, panels, tiny_parts, trio):
     part, place = tiny_parts.validation, 25
-    tracker.picture.clicked = (*spot(panels, 1, place), 1)
+    tracker.picture.clicked = (*panels.spot(1, place), 1)
     assert tracker.place == place and tracker.picture.png == panels.png(place)
     label = int(part.labels[place])
     assert tracker.label.value == label
