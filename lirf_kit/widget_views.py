@@ -312,8 +312,8 @@ class RingedPanels:
 
     def __init__(self, embeddings, part):
         self.points = list(embeddings.values())
-        self.figure = plot_tsne(embeddings, part)
-        self.figure.set_size_inches(3.4 * len(embeddings), 4.4)
+        self.figure = Figure(figsize=(3.4 * len(embeddings), 4.4), layout="constrained", dpi=DPI)
+        plot_tsne(embeddings, part, figure=self.figure)
         self._backdrop = Backdrop(self.figure)
         halo = [patheffects.withStroke(linewidth=5, foreground="white")]
         self._rings = [

@@ -31,8 +31,10 @@ TEMPERATURES = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0, 64.0)
 OWN_STYLE = f"""<style>
 .lirf-small-widget {{max-width: 1000px; padding: 8px; border: 1px solid var(--jp-border-color1); font-size: 16px}}
 .lirf-small-widget .lirf-classes {{max-height: 240px}}
-.lirf-small-widget .lirf-classes > .widget-vbox {{width: 76px}}
-.lirf-small-widget .lirf-classes .widget-toggle-button {{width: 72px}}
+.lirf-small-widget .lirf-classes > .widget-vbox {{width: 94px}}
+.lirf-small-widget .lirf-classes .widget-toggle-button {{width: 90px}}
+.lirf-small-widget .lirf-classes img {{width: 48px; height: 48px}}
+.lirf-small-widget .lirf-message code {{font-size: 16px}}
 .lirf-small-widget .widget-hslider {{width: 420px}}
 .lirf-small-widget .widget-dropdown {{width: 290px}}
 .lirf-parts table {{border-collapse: collapse; font-size: 17px; color: var(--jp-ui-font-color1)}}
@@ -45,7 +47,7 @@ OWN_STYLE = f"""<style>
 .lirf-blocks .frozen {{border-top: 8px solid {COOL[0]}; background: var(--jp-layout-color2)}}
 .lirf-blocks .shared {{border: 2px dashed var(--jp-border-color1); color: var(--jp-ui-font-color2)}}
 .lirf-blocks .cut {{border-left: 5px dashed var(--jp-ui-font-color1); margin: 0 0 0 8px}}
-.lirf-blocks .owner {{text-align: left; font-weight: bold}}
+.lirf-blocks .owner {{text-align: left; border-top: 8px solid transparent}}
 </style>"""
 
 
@@ -144,7 +146,9 @@ class ClassPicker(_Panel):
     def _picture(self, number, button):
         """Return a picture of a class; a click on it turns the class's button."""
         said = f"a training image of class {self._data.class_names[number]}"
-        picture = Picture(png=sample_picture(self._data, number), alt=said, layout={"width": "40px", "height": "40px"})
+        picture = Picture(
+            png=sample_picture(self._data, number, 48), alt=said, layout={"width": "48px", "height": "48px"}
+        )
         picture.observe(lambda _: setattr(button, "value", not button.value), names="clicked")
         return picture
 
@@ -240,7 +244,8 @@ def _blocks_html(table):
     gaps = [
         '<div class="cut" title="the cut"></div>' if place == last else "<div></div>" for place in range(len(table))
     ]
-    target, module = "<div class='owner'>target<br>T</div>", "<div class='owner'>module<br>T_r</div>"
+    target = '<div class="owner"><b>target</b> T<br>shape<br>weights</div>'
+    module = '<div class="owner"><b>module</b> T<sub>r</sub><br>weights</div>'
     for gap, (name, block) in zip(gaps, table.iterrows()):
         shape = "×".join(map(str, block["shape"]))
         state = f"{block['parameters']:,}<br>{block['target']}" if block["parameters"] else "–<br>&nbsp;"
@@ -250,7 +255,7 @@ def _blocks_html(table):
         else:
             kept = f"{block['module']:,}" if block["module"] else "–"
             module += f'<div class="learns"><b>{name}</b><br>{kept}</div>{gap}'
-    columns = f"75px repeat({len(table)}, minmax(90px, 1fr) 16px)"
+    columns = f"88px repeat({len(table)}, minmax(90px, 1fr) 16px)"
     return f'<div class="lirf-blocks" style="grid-template-columns: {columns}">{target}{module}</div>'
 
 
