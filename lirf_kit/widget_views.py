@@ -312,7 +312,7 @@ class RingedPanels:
 
     def __init__(self, embeddings, part):
         self.points = list(embeddings.values())
-        self.figure = Figure(figsize=(3.4 * len(embeddings), 4.4), layout="constrained", dpi=DPI)
+        self.figure = Figure(figsize=(3.4 * len(embeddings), 4.2), layout="constrained", dpi=DPI)
         plot_tsne(embeddings, part, figure=self.figure)
         self._backdrop = Backdrop(self.figure)
         halo = [patheffects.withStroke(linewidth=5, foreground="white")]

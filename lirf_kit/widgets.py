@@ -41,6 +41,7 @@ OWN_STYLE = f"""<style>
 .lirf-parts td, .lirf-parts th {{padding: 4px 14px 4px 0; text-align: right; white-space: nowrap}}
 .lirf-bar {{width: 380px; height: 22px; background: {COOL[0]}}}
 .lirf-bar div {{height: 100%; background: repeating-linear-gradient(45deg, {WARM[0]} 0 7px, white 7px 9px)}}
+.lirf-tracker .lirf-table {{margin-left: 40px}}
 .lirf-blocks {{display: grid; align-items: stretch; color: var(--jp-ui-font-color1); font-size: 16px; margin: 6px 0}}
 .lirf-blocks > div {{padding: 3px 0; line-height: 1.35; text-align: center; margin: 3px 0}}
 .lirf-blocks .learns {{border-top: 8px solid {WARM[0]}; background: var(--jp-layout-color2)}}
@@ -381,10 +382,10 @@ class PointTracker(_Panel):
         self.number = ipywidgets.IntSlider(0, 0, 0, description="image", tooltip="which image of the class")
         self.image = Picture(layout={"width": "120px", "height": "120px", "flex": "none"})
         self._table = ipywidgets.HTML()
-        self.picture = Picture(layout={"width": "100%", "height": "410px"})
-        left = ipywidgets.VBox([self.label, self.number])
-        top = ipywidgets.HBox([left, self.image, self._table], layout={"align_items": "center", "height": "160px"})
-        self._build("tracker", top, self.picture)
+        self.picture = Picture(layout={"width": "100%", "height": "392px"})
+        controls = ipywidgets.HBox([self.label, self.number])
+        said = ipywidgets.HBox([self.image, self._table], layout={"align_items": "center", "height": "156px"})
+        self._build("tracker", controls, said, self.picture)
         self._moving = False
         self._follow([self.label], self._class_chosen)
         self._follow([self.number], self._number_chosen)
