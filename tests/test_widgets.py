@@ -168,6 +168,9 @@ def test_the_bars_are_as_high_as_the_softmax_and_the_lines_as_the_student_s(monk
     first = bars.png(teacher, student, {"all": 1.0, "g": 2.0, "ḡ": 3.0})
     heights = [artist.get_height() for artist in drawn[0] if hasattr(artist, "get_height")]
     assert heights == pytest.approx(teacher.T.stack().dropna().tolist())
+    digits = [artist for artist in drawn[0] if hasattr(artist, "get_text") and "KD" not in artist.get_text()]
+    assert [float(text.get_text()) for text in digits] == pytest.approx(heights, abs=5e-4)
+    assert all(text.get_position()[1] > height for text, height in zip(digits, heights))
     lines = [artist.get_ydata()[0] for artist in drawn[0] if hasattr(artist, "get_ydata")]
     assert lines == pytest.approx([1 / 5] * 5 + [1 / 3] * 3 + [1 / 2] * 2)
     said = [artist.get_text() for artist in drawn[0] if hasattr(artist, "get_text")]
@@ -261,6 +264,9 @@ def test_the_temperature_and_the_student_change_the_losses():
     assert "L_kp = 0.000 over g" in slider.message.value
     slider.buttons[1].value = False
     assert "L_pt = 0.000 over ḡ" in slider.message.value and slider.terms["ḡ"] == 0
+    student = widget_views.toy_students(TOY.double(), (0,))["has forgotten"]
+    pair = [lk.softened(logits, (0,), 2.0) for logits in (TOY.double(), student)]
+    assert slider.picture.png == widget_views.SoftenedBars("01234", (0,)).png(*pair, slider.terms)
     assert pixels(slider.picture.png).shape == pixels(first).shape
 
 
@@ -275,6 +281,14 @@ def test_the_temperature_of_real_logits():
 
 
 # the point tracker
+
+
+def test_a_click_is_drawn_once(tracker, panels, monkeypatch, tiny_parts):
+    shown, show = [], tracker.show
+    monkeypatch.setattr(tracker, "show", lambda place: shown.append(place) or show(place))
+    place = (tiny_parts.validation.labels != tracker.label.value).nonzero()[5].item()  # another class, not its first
+    tracker.picture.clicked = (*panels.spot(2, place), 1)
+    assert shown == [place]
 
 
 def test_a_click_rings_a_point_and_says_what_the_networks_answer(tracker, panels, tiny_parts, trio):
