@@ -164,8 +164,11 @@ class ClassPicker(_Panel):
         return _chosen(self.buttons)
 
     def _show(self):
-        self.counts.value = _parts_html(None)
-        counts = self.table
+        try:
+            counts = self.table
+        except LirfError:
+            self.counts.value = _parts_html(None)
+            raise
         self.counts.value = _parts_html(counts)
         code = f"lk.split_by_class(data, {self.deposit_classes})"
         total = counts.sum()
@@ -256,7 +259,7 @@ def _blocks_html(table):
         else:
             kept = f"{block['module']:,}" if block["module"] else "–"
             module += f'<div class="learns"><b>{name}</b><br>{kept}</div>{gap}'
-    columns = f"88px repeat({len(table)}, minmax(90px, 1fr) 16px)"
+    columns = f"100px repeat({len(table)}, minmax(90px, 1fr) 16px)"
     return f'<div class="lirf-blocks" style="grid-template-columns: {columns}">{target}{module}</div>'
 
 
@@ -418,7 +421,7 @@ class PointTracker(_Panel):
         self._table.value = table_html(shown.rename(columns={"neighbours": f"neighbours of class {name}"}))
         self.picture.alt = f"Three t-SNE panels with a ring around image {self.number.value} of class {name}: {said}."
         self.picture.png = self.panels.png(place)
-        self._say(f"Ringed: image {self.number.value} of class {name}; {said}.")
+        self._say(html.escape(f"Ringed: image {self.number.value} of class {name}; {said}."))
 
     def _class_chosen(self):
         if not self._moving:
