@@ -21,7 +21,7 @@ lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir notebooks
 
 notebooks: $(READY) ## run every notebook and write it back with its outputs
-	home=$$(mktemp -d); LIRF_KIT_HOME=$$home TQDM_DISABLE=1 OMP_NUM_THREADS=1 $(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.timeout=300 \
+	home=$$(mktemp -d); LIRF_KIT_HOME=$$home LIRF_KIT_STATIC=1 TQDM_DISABLE=1 OMP_NUM_THREADS=1 $(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.timeout=300 \
 		--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False $(NOTEBOOKS); \
 		status=$$?; rm -rf $$home; exit $$status
 

@@ -141,6 +141,19 @@ _MODULES = {
     ),
     "switchboard": ("loss_switchboard",),
     "training": ("train_original",),
+    "widget_views": (
+        "cut_table",
+        "distillations",
+        "part_counts",
+        "point_table",
+        "softened",
+    ),
+    "widgets": (
+        "ClassPicker",
+        "CutSlider",
+        "PointTracker",
+        "TemperatureSlider",
+    ),
     "withdrawing": (
         "DepositModule",
         "RecoveredNetwork",

@@ -155,7 +155,7 @@ def plot_round_trip(accuracies, deposit_classes=()):
     return figure
 
 
-def plot_confusions(confusions):
+def plot_confusions(confusions, figure=None):
     """Draw confusion matrices side by side, each row in percent of its class's images.
 
     Up to twelve classes, the percentages stand in the cells, rounded, and the axes name the classes. The colours are
@@ -165,6 +165,8 @@ def plot_confusions(confusions):
     ----------
     confusions : dict of str to pandas.DataFrame
         Of `confusion`, by the networks' names.
+    figure : matplotlib.figure.Figure or SubFigure, optional
+        To draw in; else a new one.
 
     Returns
     -------
@@ -179,7 +181,8 @@ def plot_confusions(confusions):
         raise LirfError("confusions must hold at least one network's, not none")
     names = list(next(iter(confusions.values())).index)
     named, upright = len(names) <= MOST_NAMED, max(len(str(name)) for name in names) <= 2
-    figure = Figure(figsize=(4 * len(confusions) + 0.9, 4.4 if upright else 5.3), layout="constrained", dpi=DPI)
+    size = (4 * len(confusions) + 0.9, 4.4 if upright else 5.3)
+    figure = figure or Figure(figsize=size, layout="constrained", dpi=DPI)
     panels = figure.subplots(1, len(confusions), sharey=True, squeeze=False)[0]
     for axes, (title, counts) in zip(panels, confusions.items()):
         shares = 100 * counts.to_numpy() / numpy.maximum(counts.to_numpy().sum(axis=1, keepdims=True), 1)

@@ -31,7 +31,7 @@ PACKAGES = (
     "tqdm",
 )
 REFERENCES = ("retrained", "independent", "head masking")  # of lirf_kit.references, which needs torch
-NOTEBOOK_PACKAGES = ("jupyterlab", "ipykernel", "ipywidgets", "nbconvert", "nbval")
+NOTEBOOK_PACKAGES = ("jupyterlab", "ipykernel", "ipywidgets", "anywidget", "nbconvert", "nbval")
 
 
 def main(arguments=None):

@@ -8,12 +8,8 @@ import numpy
 from PIL import Image
 
 from lirf_kit.config import Config
+from lirf_kit.explorer_widgets import Picture, ipywidgets
 from lirf_kit.exploring import EXPLORED, recipes, turned
-
-try:
-    import ipywidgets
-except ModuleNotFoundError:  # the explorer says so when it is made
-    ipywidgets = None
 
 WEIGHTS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 20.0, 30.0, 100.0, 300.0, 1000.0)
 STEPS = {  # what a slider offers, beside the config's own value
@@ -90,7 +86,7 @@ class Controls:
         ]
         self.names = data.class_names
         pictures = [
-            ipywidgets.Image(value=sample_picture(data, number), format="png")
+            Picture(png=sample_picture(data, number), alt=f"an image of class {name}")
             for number, name in enumerate(data.class_names)
         ]
         cells = [ipywidgets.VBox([picture, button]) for picture, button in zip(pictures, self.classes)]

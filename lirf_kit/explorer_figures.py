@@ -11,10 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lirf_kit.charts import plot_confusions
-from lirf_kit.exploring import tsne_part
+from lirf_kit.config import LirfError
+from lirf_kit.exploring import deposited, tsne_part
 from lirf_kit.figures import COOL, DPI, INK, PALE, WARM, plot_tsne
 
 SIZE = (8.4, 4.0)  # inches
+WIDTHS = {"confusion": 10.2, "t-SNE": 9.8}  # inches of what has more in it: the wider, the smaller its letters
+REACH = 16  # pixels of the t-SNE figure: how far from a point a click still means it
 TERMS = {  # of a deposit's history: what the panel is called, colour, line
     "loss": ("loss, weighted sum", INK, "-"),
     "removal": ("removal L_kr", WARM[0], "-"),
@@ -41,22 +44,24 @@ def blank():
     return png(figure)
 
 
-def _axes(columns=1, rows=1, **keywords):
-    """Return a figure of the explorer's size, and its axes in one flat list."""
-    figure = Figure(figsize=SIZE, layout="constrained", dpi=DPI)
-    panels = list(figure.subplots(rows, columns, squeeze=False, **keywords).flat)
-    for axes in panels:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(labelsize=12)
-    return figure, panels
+def _new(width=SIZE[0], rows=1):
+    """Return an empty figure of the explorer's shape, or of several rows of it."""
+    return Figure(figsize=(width, rows * width * SIZE[1] / SIZE[0]), layout="constrained", dpi=DPI)
+
+
+def _plain(axes):
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=12)
+    return axes
 
 
 class GrowingCurves:
     """The deposit's terms over the epochs, one panel each, drawn again and again in the same figure while it runs."""
 
-    def __init__(self):
-        self.figure = Figure(figsize=SIZE, dpi=DPI)
-        self.figure.subplots_adjust(left=0.07, right=0.985, bottom=0.12, top=0.91, wspace=0.27, hspace=0.45)
+    def __init__(self, figure=None):
+        self.figure = figure or Figure(figsize=SIZE, dpi=DPI)
+        if figure is None:  # a layout that is computed costs more than the drawing
+            self.figure.subplots_adjust(left=0.07, right=0.985, bottom=0.12, top=0.91, wspace=0.27, hspace=0.45)
         self.lines = {}
         for axes, (name, (title, colour, dashes)) in zip(self.figure.subplots(2, 3).flat, TERMS.items()):
             (self.lines[name],) = axes.plot([], [], dashes, color=colour, marker="o", markersize=4, linewidth=2)
@@ -81,14 +86,15 @@ class GrowingCurves:
         return self.figure
 
 
-def plot_terms(history):
-    """Draw each term of a finished deposit over its epochs."""
-    return GrowingCurves().draw(history, len(history))
+def plot_terms(run, figure=None):
+    """Draw each term of a run's deposit over its epochs."""
+    return GrowingCurves(figure).draw(run.history, len(run.history))
 
 
-def plot_classes(run):
-    """Draw each class's accuracy in original, target and recovered network; deposit classes are hatched and named."""
-    figure, (axes,) = _axes()
+def plot_classes(run, figure=None):
+    """Draw each class's accuracy in original, target and recovered network; deposit classes are shaded and named."""
+    figure = figure or _new()
+    axes = _plain(figure.subplots())
     given = run.parts.deposit_set.deposit_classes or ()
     names, places = list(run.classes.index), numpy.arange(len(run.classes))
     for offset, (name, colour) in enumerate(zip(SHOWN, (PALE, WARM[0], COOL[0]))):
@@ -111,26 +117,21 @@ def plot_classes(run):
     return figure
 
 
-def plot_run_confusions(run):
+def plot_run_confusions(run, figure=None):
     """Draw the confusion matrices of original, target and recovered network."""
-    figure = plot_confusions(run.confusions)
-    _resize(figure, 10.2)
+    figure = plot_confusions(run.confusions, figure or _new(WIDTHS["confusion"]))
     for axes in figure.axes:
         for text in axes.texts:
             text.set_fontsize(8)
     return figure
 
 
-def _resize(figure, width):
-    """Give a figure the explorer's shape; the wider, the smaller its letters beside the others'."""
-    figure.set_size_inches(width, width * SIZE[1] / SIZE[0])
-
-
-def plot_run_tsne(run, place=None):
+def plot_run_tsne(run, figure=None, place=None):
     """Draw the three networks' t-SNE embeddings, with a ring around one validation image if it is among the points."""
-    part = tsne_part(run)
-    figure = plot_tsne(run.embeddings, part, run.table if run.fraction is None else None)
-    _resize(figure, 9.8)
+    if not run.embeddings:
+        raise LirfError("this run has no t-SNE yet")
+    part, table = tsne_part(run), run.table if run.fraction is None else None
+    figure = plot_tsne(run.embeddings, part, table, figure or _new(WIDTHS["t-SNE"]))
     if place is not None:
         for at in (part.indices == run.parts.validation.indices[place]).nonzero().flatten().tolist():
             for axes, points in zip(figure.axes, run.embeddings.values()):
@@ -138,10 +139,36 @@ def plot_run_tsne(run, place=None):
     return figure
 
 
+def clicked_image(run, x, y):
+    """Return which image was meant by a click on a run's t-SNE figure.
+
+    Parameters
+    ----------
+    run : Run
+    x, y : float
+        Shares of the figure from its top left.
+
+    Returns
+    -------
+    int or None
+        The place in the validation part of the nearest point of the panel that was clicked; None if none is near.
+    """
+    figure = plot_run_tsne(run)
+    figure.draw_without_rendering()  # only then the panels have their places
+    pixel = numpy.array([x, 1 - y]) * figure.bbox.size  # from the bottom left
+    for axes, points in zip(figure.axes, run.embeddings.values()):
+        if axes.bbox.contains(*pixel):
+            distances = numpy.linalg.norm(axes.transData.transform(points) - pixel, axis=1)
+            if distances.min() <= REACH:
+                clicked = tsne_part(run).indices[distances.argmin()]
+                return int((run.parts.validation.indices == clicked).nonzero())
+    return None
+
+
 def plot_journey(run, place, probabilities, maps):
     """Draw one image, its attention maps, and the probabilities that each network gives each class."""
-    figure = Figure(figsize=SIZE, layout="constrained", dpi=DPI)
-    grid = figure.add_gridspec(2, 4, height_ratios=[1, 1.25])
+    figure = _new()
+    grid = figure.add_gridspec(2, 1 + len(maps), height_ratios=[1, 1.25])
     part = run.parts.validation
     image = part.images[place].cpu().permute(1, 2, 0).numpy()
     pictures = {f"image: {part.class_names[int(part.labels[place])]}": image.squeeze()} | maps
@@ -150,7 +177,7 @@ def plot_journey(run, place, probabilities, maps):
         axes.imshow(picture, cmap="gray" if column == 0 else "viridis", vmin=0, vmax=255 if column == 0 else None)
         axes.set_axis_off()
         axes.set_title(name if column == 0 else f"attention,\n{name}", fontsize=13, color=INK)
-    axes, most = figure.add_subplot(grid[1, :]), probabilities.max(axis=1).nlargest(12).index
+    axes, most = _plain(figure.add_subplot(grid[1, :])), probabilities.max(axis=1).nlargest(12).index
     shown = probabilities.loc[[name for name in probabilities.index if name in most]]
     for offset, (name, colour, hatch) in enumerate(zip(SHOWN, (PALE, WARM[0], COOL[0]), ("", "//", ".."))):
         axes.bar(
@@ -161,7 +188,6 @@ def plot_journey(run, place, probabilities, maps):
     axes.set_ylim(0, 104)
     axes.set_ylabel("probability, %", fontsize=13)
     axes.legend(ncols=3, frameon=False, fontsize=13, loc="upper center", bbox_to_anchor=(0.5, 1.22))
-    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
@@ -175,7 +201,8 @@ def plot_surface(points, metric):
     metric : str
     """
     names = list(points.columns[:-1])
-    figure, (axes,) = _axes()
+    figure = _new()
+    axes = _plain(figure.subplots())
     steps = {name: sorted(points[name].unique()) for name in names}
     across = [steps[names[0]].index(value) for value in points[names[0]]]
     axes.set_xticks(range(len(steps[names[0]])), [_short(value) for value in steps[names[0]]])
@@ -202,3 +229,30 @@ def plot_surface(points, metric):
 
 def _short(value):
     return str(value) if isinstance(value, str) else f"{value:g}"
+
+
+FIGURES = {  # a tab's name, and what draws a run there
+    "curves": plot_terms,
+    "classes": plot_classes,
+    "confusion": plot_run_confusions,
+    "t-SNE": plot_run_tsne,
+}
+
+
+def plot_pair(name, pair):
+    """Draw the same kind of figure of two runs, one above the other.
+
+    Parameters
+    ----------
+    name : str
+        One of `FIGURES`.
+    pair : dict of str to tuple of int and Run
+        By "A" and "B": a run's number, and the run.
+    """
+    figure = _new(WIDTHS.get(name, SIZE[0]), rows=2)
+    strips = figure.subfigures(4, 1, height_ratios=[1, 12, 1, 12])
+    for title, half, (letter, (number, run)) in zip(strips[::2], strips[1::2], pair.items()):
+        FIGURES[name](run, half)
+        said = f"{letter}: run {number}, deposit {deposited(run.config, run.fraction)}"
+        title.text(0.01, 0.5, said, fontsize=15, color=INK, weight="bold", va="center")
+    return figure

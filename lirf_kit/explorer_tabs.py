@@ -1,15 +1,12 @@
-"""What the explorer's tabs hold: figures of a fixed height, the table, the history, two runs side by side, and more."""
+"""What the explorer's tabs hold: figures of a fixed height, the table, the history, two runs side by side, an image."""
 
 import html
 
 from lirf_kit.explorer_figures import blank
+from lirf_kit.explorer_widgets import Picture, ipywidgets
 from lirf_kit.exploring import EXPLORED, compare_runs, deposited
 
-try:
-    import ipywidgets
-except ModuleNotFoundError:  # the explorer says so when it is made
-    ipywidgets = None
-
+NOTHING = (blank(), "nothing to see yet")  # a figure that isn't there: its place, and its alternative text
 SPACE = "\N{NO-BREAK SPACE}"  # a list collapses others
 STYLE = """<style>
 .lirf {--jp-widgets-font-size: 15px; --jp-widgets-inline-height: 27px; --jp-widgets-inline-label-width: 112px;
@@ -28,9 +25,10 @@ STYLE = """<style>
 .lirf button:focus-visible, .lirf select:focus-visible, .lirf .noUi-handle:focus, .lirf .lm-TabBar-tab:focus-visible,
 .lirf input:focus-visible {outline: 3px solid #D55E00; outline-offset: 1px}
 .lirf-right {flex: 1 1 560px; min-width: 480px; overflow: hidden}
-img.lirf-figure {width: 100%; height: 392px; object-fit: contain; background: white}
-img.lirf-half {height: 194px}
-img.lirf-small {height: 330px}
+.lirf-figure {width: 100%; height: 392px; background: white; margin: 0; flex: none}
+.lirf-half {height: 194px}
+.lirf-small {height: 330px}
+.lirf-clickable img {cursor: crosshair}
 .lirf-page {height: 396px; overflow: auto}
 .lirf-page > .widget-hbox {flex: none}
 .lirf .widget-tab-contents {padding: 4px 8px; overflow: hidden}
@@ -60,11 +58,18 @@ HISTORY = (
 
 def figure_box(kind=""):
     """Return a place for a figure, of a height that stays."""
-    image = ipywidgets.Image(value=blank(), format="png")
-    image.add_class("lirf-figure")
+    picture = Picture()
+    put(picture, NOTHING)
+    picture.add_class("lirf-figure")
     if kind:
-        image.add_class(kind)
-    return image
+        picture.add_class(kind)
+    return picture
+
+
+def put(picture, drawn):
+    """Let a picture show what was drawn: a PNG, and its alternative text."""
+    with picture.hold_sync():
+        picture.png, picture.alt = drawn
 
 
 def page(*children, kind=""):
@@ -147,10 +152,10 @@ class CompareTab:
         right.layout.flex = "1 1 48%"
         self.box = page(ipywidgets.HBox([left, right]))
 
-    def show(self, pictures):
-        """Show what is pinned: pairs of a run's number and the run by A and B, and a picture of either."""
+    def show(self, drawn):
+        """Show what is pinned: pairs of a run's number and the run by A and B, and a figure of either."""
         for name, image in self.images.items():
-            image.value = pictures.get(name, blank())
+            put(image, drawn.get(name, NOTHING))
         if len(self.pinned) < 2:
             said = ", ".join(f"{name} is run {number}" for name, (number, _) in self.pinned.items())
             self.table.value = html.escape(f"{said}. Pin another as well.")
@@ -174,15 +179,22 @@ def _cell(value):
 
 
 class JourneyTab:
-    """One validation image: chosen by class and number.
+    """One validation image: chosen by class and number, or by a click elsewhere.
 
     Parameters
     ----------
+    class_names : sequence of str
     changed : callable
-        Called without arguments when another image is chosen.
+        Called without arguments when another image is chosen by hand.
+
+    Attributes
+    ----------
+    chosen : bool
+        Whether an image was chosen yet, by whatever means.
     """
 
     def __init__(self, class_names, changed):
+        self._changed, self._choosing, self.chosen = changed, False, False
         self.label = ipywidgets.Dropdown(
             options=[(str(name), number) for number, name in enumerate(class_names)], description="class",
             tooltip="the image's true class",
@@ -190,49 +202,26 @@ class JourneyTab:
         self.number = ipywidgets.BoundedIntText(value=0, min=0, description="image", tooltip="which image of the class")
         self.image = figure_box("lirf-small")
         for control in (self.label, self.number):
-            control.observe(lambda _: changed(), names="value")
-        self.box = page(ipywidgets.HBox([self.label, self.number]), self.image)
+            control.observe(self._turned, names="value")
+        hint = ipywidgets.HTML("or click a point of the t-SNE figure")
+        self.box = page(ipywidgets.HBox([self.label, self.number, hint]), self.image)
 
     def place(self, part):
         """Return where the chosen image stands in a part; the number counts on from the start again at its end."""
-        places = (part.labels == self.label.value).nonzero().flatten().tolist()
+        places = self._places(part, self.label.value)
         return places[self.number.value % len(places)]
 
+    def choose(self, part, place):
+        """Choose the image that stands at a place in a part, without calling that a change by hand."""
+        number, self._choosing = int(part.labels[place]), True
+        self.label.value, self.number.value = number, self._places(part, number).index(place)
+        self._choosing, self.chosen = False, True
 
-class SurfaceTab:
-    """A metric over one or two knobs, from the runs so far.
+    @staticmethod
+    def _places(part, number):
+        return (part.labels == number).nonzero().flatten().tolist()
 
-    Parameters
-    ----------
-    changed, fill, cancel : callable
-        Called without arguments: when another axis or metric is chosen, and by the two buttons.
-    """
-
-    METRICS = (
-        "target: H Mean", "target: Pre Acc", "target: Dep Acc", "target: L_at", "recovered: Avg Acc",
-        "recovered: Pre Acc", "recovered: Dep Acc",
-    )  # fmt: skip
-
-    def __init__(self, changed, fill, cancel):
-        names = [name for name in EXPLORED if name not in ("relabel", "recovery", "split_after")]
-        self.across = ipywidgets.Dropdown(options=names, value="lambda_at", description="across", tooltip="first knob")
-        self.up = ipywidgets.Dropdown(options=["–", *names], description="up", tooltip="second knob, or none")
-        self.metric = ipywidgets.Dropdown(options=self.METRICS, description="metric", tooltip="what is drawn")
-        self.fill = ipywidgets.Button(description="fill grid", tooltip="measure what is missing, in two processes")
-        self.cancel = ipywidgets.Button(description="cancel", tooltip="end the measuring", disabled=True)
-        self.note = ipywidgets.HTML("")
-        self.image = figure_box("lirf-small")
-        for control in (self.across, self.up, self.metric):
-            control.observe(lambda _: changed(), names="value")
-            control.layout.width = "235px"
-            control.style.description_width = "52px"
-        self.fill.on_click(lambda _: fill())
-        self.cancel.on_click(lambda _: cancel())
-        rows = [[self.across, self.up, self.metric], [self.fill, self.cancel, self.note]]
-        self.box = page(*(ipywidgets.HBox(row) for row in rows), self.image)
-
-    @property
-    def names(self):
-        """The chosen knobs, one or two."""
-        both = [self.across.value, self.up.value]
-        return both if both[1] not in ("–", both[0]) else both[:1]
+    def _turned(self, _):
+        if not self._choosing:
+            self.chosen = True
+            self._changed()

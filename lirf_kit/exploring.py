@@ -249,8 +249,8 @@ def journey(run, place):
     probabilities : pandas.DataFrame
         One row a class, one column a network: softmax of its logits, in percent.
     maps : dict of str to numpy.ndarray
-        (H, W), the attention maps of the lower blocks of original, target and deposit module: the recovered network
-        has both of the last two.
+        (H, W), the attention maps of the lower blocks of original, target, deposit module, and recovered network: it
+        has the channels of target and module side by side.
 
     Raises
     ------
@@ -271,6 +271,7 @@ def journey(run, place):
         asked = {"original": original, "target": target, "recovered": recovered}
         shares = {name: 100 * network(image)[0].double().softmax(0).cpu().numpy() for name, network in asked.items()}
         features = {name: lower(image).float() for name, lower in lowers.items()}  # (1, C, H, W)
+        features["recovered"] = torch.cat([features["target"], features["deposit module"]], dim=1)  # (1, 2·C, H, W)
     maps = {name: attention_map(found).view(found.shape[2:]).cpu().numpy() for name, found in features.items()}
     return pandas.DataFrame(shares, part.class_names), maps
 

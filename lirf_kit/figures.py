@@ -27,7 +27,7 @@ DPI = 110
 FORMATS = ("png", "svg", "pdf")
 
 
-def plot_tsne(embeddings, part, table=None):
+def plot_tsne(embeddings, part, table=None, figure=None):
     """Draw t-SNE embeddings of the same images side by side.
 
     Parameters
@@ -38,12 +38,14 @@ def plot_tsne(embeddings, part, table=None):
         The N images; its deposit classes are marked.
     table : pandas.DataFrame, optional
         A `results_table` with a row for each panel, to write Pre and Dep Acc beneath its name.
+    figure : matplotlib.figure.Figure or SubFigure, optional
+        To draw in; else a new one.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
-    figure = Figure(figsize=(4.2 * len(embeddings), 5.5), layout="constrained", dpi=DPI)
+    figure = figure or Figure(figsize=(4.2 * len(embeddings), 5.5), layout="constrained", dpi=DPI)
     labels, styles = part.labels.cpu().numpy(), class_styles(part)
     for axes, (name, points) in zip(figure.subplots(1, len(embeddings), squeeze=False)[0], embeddings.items()):
         for number, style in styles.items():

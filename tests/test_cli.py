@@ -265,9 +265,10 @@ def test_importing_the_package_asks_for_no_widgets_and_no_jupyter():
         "-c",
         """
 import sys
+REFUSED = ("anywidget", "ipywidgets", "IPython", "ipykernel", "jupyter", "jupyter_client", "jupyter_core")
 class Refuse:
     def find_spec(self, name, *_):
-        if name.split(".")[0] in ("ipywidgets", "IPython", "ipykernel", "jupyter", "jupyter_client", "jupyter_core"):
+        if name.split(".")[0] in REFUSED:
             print("asked for", name)
             raise ImportError(name)
 sys.meta_path.insert(0, Refuse())

@@ -1,7 +1,10 @@
 """The explorer without a browser: its plain functions, and the panel as Python sees it."""
 
 import builtins
+import dataclasses
+import html
 import importlib
+import re
 import sys
 import threading
 import time
@@ -9,9 +12,11 @@ import time
 import numpy
 import pandas
 import pytest
+import torch
 
 import lirf_kit as lk
-from lirf_kit import explorer_figures, exploring
+from lirf_kit import explorer_figures, explorer_results, explorer_words, exploring
+from lirf_kit.explorer_picture import Picture
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +48,18 @@ def finish(panel):
     panel.run()
     panel.wait(60)
     return panel.message.value
+
+
+def open_tab(panel, name):
+    panel.results.tabs.selected_index = explorer_results.TABS.index(name)
+
+
+def until(condition, seconds=30):
+    """Wait until something is so, which another thread brings about."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 # the plain functions
@@ -145,15 +162,84 @@ def test_an_image_s_journey_is_what_the_networks_say(run, tiny_parts):
     for name in ("original", "target", "recovered"):
         own = 100 * lk.predict(run.networks[name], image).softmax(1)[0].numpy()
         assert probabilities[name].to_numpy() == pytest.approx(own, abs=1e-3)
-    assert list(maps) == ["original", "target", "deposit module"]
+    assert list(maps) == ["original", "target", "deposit module", "recovered"]
     for attention in maps.values():
         assert attention.shape == (4, 4) and (attention**2).sum() == pytest.approx(1, abs=1e-4)
     with pytest.raises(lk.LirfError, match="place must be from 0 to"):
         lk.journey(run, len(tiny_parts.validation))
 
 
+def test_the_recovered_network_s_map_is_of_both_networks_channels(run):
+    _, maps = lk.journey(run, 4)
+    image = run.parts.validation.images[4:5]
+    target, recovered = run.networks["target"], run.networks["recovered"]
+    with torch.no_grad():
+        both = torch.cat([target.lower(image), recovered.deposit_module(image)], dim=1)  # (1, 2·C, H, W)
+    assert maps["recovered"].ravel() == pytest.approx(lk.attention_map(both)[0].numpy(), abs=1e-5)
+    assert not numpy.allclose(maps["recovered"], maps["target"], atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def embedded(run):
+    lk.embed_run(run)
+    return run
+
+
+def point_on_figure(run, network, at):
+    """Where a point of a network's panel lies in the saved picture, as shares from its top left."""
+    figure = explorer_figures.plot_run_tsne(run)
+    figure.draw_without_rendering()
+    axes = figure.axes[list(run.embeddings).index(network)]
+    x, y = figure.transFigure.inverted().transform(axes.transData.transform(run.embeddings[network][at]))
+    return x, 1 - y
+
+
+@pytest.mark.parametrize("network", ["original", "target", "recovered"])
+def test_a_click_on_the_t_sne_figure_finds_the_image_in_its_panel(embedded, network):
+    points = embedded.embeddings[network]
+    for at in (0, 50, 188):
+        x, y = point_on_figure(embedded, network, at)
+        found = explorer_figures.clicked_image(embedded, x, y)
+        assert points[found] == pytest.approx(points[at], abs=0.05)  # all are shown: a place is a point
+
+
+def test_a_click_beside_every_point_finds_none(embedded):
+    assert explorer_figures.clicked_image(embedded, 0.01, 0.99) is None
+    x, y = point_on_figure(embedded, "target", embedded.embeddings["target"][:, 0].argmin())
+    assert explorer_figures.clicked_image(embedded, x - 0.005, y) is not None
+    assert explorer_figures.clicked_image(embedded, x - 0.02, y) is None
+
+
+def test_a_click_finds_the_image_also_where_not_all_are_shown(embedded, monkeypatch):
+    monkeypatch.setattr(exploring, "MOST_POINTS", 50)
+    few = dataclasses.replace(embedded, embeddings={})
+    lk.embed_run(few)
+    places = [explorer_figures.clicked_image(few, *point_on_figure(few, "original", at)) for at in (0, 20, 49)]
+    shown = exploring.tsne_part(few).indices.tolist()
+    assert all(few.parts.validation.indices[place].item() in shown for place in places)
+    assert few.parts.validation.indices[places[2]].item() == shown[49]
+
+
+def test_every_figure_says_what_is_in_it(embedded, other, of_samples):
+    for name in explorer_figures.FIGURES:
+        said = explorer_words.of_run(name, embedded)
+        assert "Deposited: classes 0 1 2." in said
+        assert f"target Pre {embedded.metrics['target: Pre Acc']:.1f}" in said
+    assert f"{len(embedded.parts.validation)} validation images" in explorer_words.of_run("t-SNE", embedded)
+    assert "Deposited: 20 % of the samples." in explorer_words.of_run("classes", of_samples)
+    assert "A ring marks image 7, of class" in explorer_words.of_ring(embedded, 7)
+    probabilities, _ = lk.journey(other, 4)
+    label = other.parts.validation.class_names[int(other.parts.validation.labels[4])]
+    said = explorer_words.of_journey(other, 4, probabilities)
+    assert f"of class {label}" in said and f"recovered {probabilities.loc[label, 'recovered']:.0f} %" in said
+    points = pandas.DataFrame({"lambda_at": [0.0, 1.0, 3.0], "value": [5.0, 9.0, 7.0]})
+    said = explorer_words.of_surface(points, "m")
+    assert said == "m over lambda_at: 3 measured points, from 5.0 at lambda_at 0 to 9.0 at lambda_at 1."
+
+
 def test_t_sne_has_its_own_progress_and_stops(run):
     told = []
+    run = dataclasses.replace(run, embeddings={})
     lk.embed_run(run, stopped=lambda: True)
     assert run.embeddings == {}
     lk.embed_run(run, on_step=lambda *step: told.append(step))
@@ -198,7 +284,7 @@ def test_a_grid_s_point_that_fails_says_why(tiny):
 
 def test_every_figure_has_the_same_shape_run_after_run(run, other, of_samples):
     drawn = {
-        "terms": lambda run: explorer_figures.plot_terms(run.history),
+        "terms": lambda run: explorer_figures.plot_terms(run),
         "classes": explorer_figures.plot_classes,
         "confusion": explorer_figures.plot_run_confusions,
         "journey": lambda run: explorer_figures.plot_journey(run, 0, *lk.journey(run, 0)),
@@ -224,10 +310,10 @@ def test_a_run_shows_what_the_plain_function_computes(panel, run):
     said = finish(panel)
     assert "run 1 in" in said and f"<b>{run.metrics['target: Pre Acc']:.1f}</b>" in said
     pandas.testing.assert_frame_equal(panel.runs[0].table, run.table)
-    assert f"{run.table.loc['target', 'Pre Acc']:.2f}" in panel.table.value
-    assert all(bytes(panel.images[name].value[:4]) == b"\x89PNG" for name in ("curves", "classes", "confusion"))
+    assert f"{run.table.loc['target', 'Pre Acc']:.2f}" in panel.results.table.value
+    assert all(bytes(panel.results.images[name].png[:4]) == b"\x89PNG" for name in ("curves", "classes", "confusion"))
     assert panel.job.first_curve < panel.job.finished
-    assert len(panel.history.rows.options) == 1 and panel.stop_button.disabled
+    assert len(panel.results.history.rows.options) == 1 and panel.stop_button.disabled
 
 
 def test_stop_stops_at_once_and_the_panel_goes_on(panel):
@@ -251,7 +337,7 @@ def test_the_last_of_many_quick_runs_is_the_one_that_shows(panel):
     for thread in threading.enumerate():
         if thread is not threading.main_thread() and "_work" in thread.name:
             thread.join(60)
-    assert panel.runs[panel.shown].config.lambda_at == 3.0
+    assert panel.runs[panel.results.shown].config.lambda_at == 3.0
     assert "run" in panel.message.value
 
 
@@ -332,11 +418,11 @@ def test_stop_while_the_original_is_trained_keeps_what_was_learnt(panel, monkeyp
 
 
 def test_a_callback_s_error_is_shown(panel):
-    panel._safe(lambda: panel._pin("A"))()
+    panel._main.safe(lambda: panel.results.pin("A"))()
     assert "press Run" in panel.message.value
-    panel.tabs.selected_index = len(panel.tabs.children) - 1
+    open_tab(panel, "surface")
     panel.controls.classes[0].value = panel.controls.classes[1].value = panel.controls.classes[2].value = False
-    panel.surface.metric.value = "target: Pre Acc"
+    panel.results.surface.metric.value = "target: Pre Acc"
     assert "at least one class" in panel.message.value
 
 
@@ -348,35 +434,35 @@ def test_the_surface_s_grid_is_filled_in_the_background_and_can_be_cancelled(pan
             gates.acquire(timeout=30)
             yield config, {"target: H Mean": config.lambda_at}
 
-    monkeypatch.setattr("lirf_kit.explorer.fill_grid", measured)
-    panel.tabs.selected_index = len(panel.tabs.children) - 1
-    panel.surface.fill.click()
+    monkeypatch.setattr("lirf_kit.explorer_surface.fill_grid", measured)
+    open_tab(panel, "surface")
+    panel.results.surface.fill.click()
     gates.release()
-    while not panel.measured:
+    while not panel.results.surface.measured:
         time.sleep(0.01)
-    panel.surface.cancel.click()
+    panel.results.surface.cancel.click()
     gates.release()
-    assert "cancelled" in panel.message.value and panel.filling is None
+    assert "cancelled" in panel.message.value and panel.results.surface.filling is None
     time.sleep(0.3)
-    assert len(panel.measured) == 1 and "1 measured" in panel.surface.note.value
-    assert not panel.surface.fill.disabled
+    assert len(panel.results.surface.measured) == 1 and "1 measured" in panel.results.surface.note.value
+    assert not panel.results.surface.fill.disabled
 
 
 def test_a_row_of_the_history_brings_its_settings_and_figures_back(panel):
     finish(panel)
-    first = panel.images["classes"].value
+    first = panel.results.images["classes"].png
     panel.controls.recipe.value = "paper"
     panel.controls.classes[5].value = True
     finish(panel)
-    assert panel.controls.recipe.value == "paper" and panel.images["classes"].value != first
-    panel.history.rows.value = 0
+    assert panel.controls.recipe.value == "paper" and panel.results.images["classes"].png != first
+    panel.results.history.rows.value = 0
     assert panel.controls.recipe.value == "calibrated" and panel.controls.settings() == (panel.config, None)
-    assert panel.images["classes"].value == first and "run 1 in" in panel.message.value
-    panel._pin("A")
-    panel.history.rows.value = 1
-    panel._pin("B")
-    assert "≠ lambda_kp" in panel.compare.table.value and "≠ lambda_pt" not in panel.compare.table.value
-    assert panel.compare.images["A"].value == first
+    assert panel.results.images["classes"].png == first and "run 1 in" in panel.message.value
+    panel.results.pin("A")
+    panel.results.history.rows.value = 1
+    panel.results.pin("B")
+    assert "≠ lambda_kp" in panel.results.compare.table.value and "≠ lambda_pt" not in panel.results.compare.table.value
+    assert panel.results.compare.images["A"].png == first
 
 
 def test_samples_switch_the_classes_off(panel):
@@ -395,34 +481,128 @@ def test_every_control_says_what_it_does_and_its_symbol(panel):
 
 
 def test_files_are_written_and_a_folder_that_can_t_be_is_said(panel, tmp_path):
-    panel._guarded(panel._save_history)
+    panel.results.history.csv.click()
     assert "press Run" in panel.message.value
     finish(panel)
-    panel.tabs.selected_index = 2
-    panel._guarded(panel._save_figure)
-    panel._guarded(panel._save_history)
+    open_tab(panel, "classes")
+    panel.save_button.click()
+    panel.results.history.csv.click()
     assert {file.name for file in panel.out.iterdir()} == {
         "history.csv", "run-1-classes.png", "run-1-classes.svg", "run-1-classes.pdf",
     }  # fmt: skip
     assert len(pandas.read_csv(panel.out / "history.csv")) == 1
     (tmp_path / "file").touch()
     panel.out = tmp_path / "file" / "below"
-    panel._guarded(panel._save_figure)
+    panel.save_button.click()
     assert "out must be a folder that can be written" in panel.message.value
 
 
-def test_without_ipywidgets_the_kit_works_and_the_explorer_says_how_to_install_it(monkeypatch):
+def test_a_home_that_can_t_be_written_is_said_beside_the_result(panel, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LIRF_KIT_HOME", str(tmp_path / "file" / "below"))
+    monkeypatch.setattr("lirf_kit.explorer.load_or_train", lk.load_or_train)
+    panel.controls.knobs["seed"].value = 1
+    said = finish(panel)
+    assert "run 1 in" in said and "note: " in said and str(tmp_path / "file") in html.unescape(said)
+    assert len(panel.runs) == 1 and panel.runs[0].config.seed == 1
+    assert "note: " not in finish(panel)
+
+
+def test_the_copied_line_makes_the_very_settings(panel):
+    def copied():
+        scope = {"lk": lk}
+        exec(html.unescape(re.search("<code>(.*)</code>", panel.code.value, re.DOTALL)[1]), scope)
+        return scope
+
+    assert copied()["config"] == panel.config
+    for name, value in {"lambda_at": 10.0, "keep": 0.2, "seed": 3, "recovery": "paper", "split_after": 1}.items():
+        panel.controls.knobs[name].value = value
+    panel.controls.classes[9].value = True
+    assert copied()["config"] == panel.controls.settings()[0] != panel.config
+    assert copied()["config"].deposit_classes == (0, 1, 2, 9)
+    panel.controls.by.value = "by sample"
+    config, fraction = panel.controls.settings()
+    given = copied()["parts"].deposit_set.indices
+    assert given.equal(exploring.cut(lk.load_dataset(config), config, fraction).deposit_set.indices)
+
+
+def test_the_image_s_number_waits_until_it_rests(panel, monkeypatch):
+    finish(panel)
+    open_tab(panel, "image")
+    followed = []
+    monkeypatch.setattr(
+        explorer_results, "journey", lambda run, place: followed.append(place) or lk.journey(run, place)
+    )
+    for number in (1, 2, 3, 4, 5):
+        panel.results.journey.number.value = number
+    assert not followed
+    until(lambda: followed)
+    until(lambda: f"image {followed[0]}, of class 0" in panel.results.journey.image.alt)
+    assert followed == [(panel.runs[0].parts.validation.labels == 0).nonzero().flatten()[5]]
+
+
+def test_a_click_on_a_point_chooses_its_image(panel, embedded):
+    panel.results.add(embedded, {}, show=True)
+    open_tab(panel, "t-SNE")
+    tsne, image = panel.results.images["t-SNE"], panel.results.journey
+    x, y = point_on_figure(embedded, "target", 77)
+    place, part = explorer_figures.clicked_image(embedded, x, y), embedded.parts.validation
+    tsne.set_state({"clicked": [x, y, 1]})
+    until(lambda: f"validation image {place}" in panel.message.value)
+    assert image.label.value == part.labels[place] and image.place(part) == place
+    assert "open the tab" in panel.message.value
+    until(lambda: f"A ring marks image {place}, " in tsne.alt)
+    assert tsne.png != explorer_figures.blank()
+    tsne.set_state({"clicked": [0.01, 0.99, 2]})
+    until(lambda: "no point is there" in panel.message.value)
+    assert image.place(part) == place
+
+
+def test_what_the_open_tab_shows_is_saved(panel):
+    panel.save_button.click()
+    assert "press Run" in panel.message.value
+    finish(panel)
+    open_tab(panel, "A | B")
+    panel.save_button.click()
+    assert "two runs must be pinned" in panel.message.value
+    panel.results.pin("A")
+    panel.results.pin("B")
+    names = {"A | B": "runs-1-1-classes", "surface": "surface-target-H-Mean-over-lambda_at"}
+    names["image"] = f"run-1-image-{panel.results.journey.place(panel.runs[0].parts.validation)}"
+    for tab in names:
+        open_tab(panel, tab)
+        panel.save_button.click()
+        assert "written" in panel.message.value
+    endings = {name: {"png", "svg", "pdf"} | ({"csv"} if tab == "A | B" else set()) for tab, name in names.items()}
+    wanted = {f"{name}.{ending}" for name in endings for ending in endings[name]}
+    assert {file.name for file in panel.out.iterdir()} == wanted
+    assert "differs" in pandas.read_csv(panel.out / "runs-1-1-classes.csv")
+    open_tab(panel, "history")
+    panel.save_button.click()
+    assert "a tab with a figure must be open, not" in panel.message.value
+
+
+@pytest.mark.parametrize("name", ["ipywidgets", "anywidget"])
+def test_without_its_libraries_the_kit_works_and_the_explorer_says_how_to_install_them(monkeypatch, name):
     real = builtins.__import__
 
-    def missing(name, *arguments, **keywords):
-        if name == "ipywidgets":
-            raise ModuleNotFoundError("No module named 'ipywidgets'", name="ipywidgets")
-        return real(name, *arguments, **keywords)
+    def missing(wanted, *arguments, **keywords):
+        if wanted == name:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return real(wanted, *arguments, **keywords)
 
-    names = ("explorer_controls", "explorer_tabs", "explorer")
-    for name in names:
-        monkeypatch.delitem(sys.modules, f"lirf_kit.{name}", raising=False)
+    for module in [module for module in sys.modules if module.startswith("lirf_kit.explorer")]:
+        monkeypatch.setattr(lk, module.partition(".")[2], sys.modules[module])  # which the import below replaces
+        monkeypatch.delitem(sys.modules, module)
     monkeypatch.setattr(builtins, "__import__", missing)
     alone = importlib.import_module("lirf_kit.explorer")
-    with pytest.raises(lk.LirfError, match="python -m pip install ipywidgets"):
+    with pytest.raises(lk.LirfError, match=f"needs {name}, .*python -m pip install ipywidgets anywidget"):
         alone.DepositExplorer()
+
+
+def test_the_same_place_of_a_picture_clicked_twice_is_two_clicks():
+    picture, told = Picture(png=explorer_figures.blank(), alt="a figure"), []
+    picture.observe(lambda change: told.append(change["new"]), names="clicked")
+    for click in ([0.5, 0.25, 1], [0.5, 0.25, 2], [0.5, 0.25, 2]):
+        picture.set_state({"clicked": click})  # as the page sends it
+    assert told == [(0.5, 0.25, 1), (0.5, 0.25, 2)]

@@ -67,7 +67,7 @@ def test_the_ranges_are_as_promised(project, requirements):
 
 def test_the_package_has_the_notebooks_tools_only_in_its_dev_extra(project):
     names = {Requirement(line).name for line in project["dependencies"]}
-    assert not names & {"ipywidgets", "ipykernel", "jupyterlab", "nbconvert", "nbval", "pytest"}
+    assert not names & {"anywidget", "ipywidgets", "ipykernel", "jupyterlab", "nbconvert", "nbval", "pytest"}
 
 
 def test_every_notebook_is_on_the_readme_s_map():

@@ -1,12 +1,20 @@
-"""Every other notebook opens in the browser, as it was committed: its outputs are drawn, without an error."""
+"""The other notebooks in the browser: each opens as it was committed, and those with widgets run and answer.
 
+The widgets are turned by mouse and by keyboard; what they show is compared with what notebook and kernel know.
+"""
+
+import time
 from pathlib import Path
 
 import pytest
+from jupyter_client import BlockingKernelClient
 
 OTHERS = sorted(
     file.name for file in (Path(__file__).parents[2] / "notebooks").glob("*.ipynb") if "explore" not in file.name
 )
+ERROR_OUTPUT = '[data-mime-type="application/vnd.jupyter.error"]'
+PROMPTS = "[...document.querySelectorAll('.jp-InputArea-prompt')].{}(prompt => prompt.textContent.includes('*'))"
+PATIENCE = 600_000  # ms; a whole notebook, on a machine that has other work too
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -17,9 +25,148 @@ def test_the_notebook_opens(lab, browser, name):
     try:
         page.goto(lab.url(name, workspace=Path(name).stem))
         page.wait_for_selector(".jp-OutputArea-output", timeout=90_000)
-        assert page.locator('[data-mime-type="application/vnd.jupyter.error"]').count() == 0
+        assert page.locator(ERROR_OUTPUT).count() == 0
         assert page.get_by_text("Error displaying widget").count() == 0
         assert errors == []
     finally:
         context.close()
         lab.end_sessions()
+
+
+class Notebook:
+    """A notebook in the browser with all its cells run, and beside it a client of its kernel."""
+
+    def __init__(self, page, lab, name):
+        self.page, self.errors = page, []
+        page.set_default_timeout(120_000)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
+        lab.set("apputils-extension/themes", {"theme": "JupyterLab Light"})
+        page.goto(lab.url(f"{name}.ipynb", workspace=f"run-{name}"))
+        page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=90_000)
+        page.get_by_text("| Idle").wait_for(timeout=90_000)
+        if page.locator("#jp-left-stack").is_visible():
+            page.keyboard.press("Control+b")
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_text("Run All Cells", exact=True).click()
+        page.wait_for_function(PROMPTS.format("some"), timeout=PATIENCE)
+        page.wait_for_function(f"!{PROMPTS.format('some')}", timeout=PATIENCE)
+        newest = max((lab.folder / "runtime").glob("kernel-*.json"), key=lambda file: file.stat().st_mtime)
+        self.client = BlockingKernelClient(connection_file=str(newest))
+        self.client.load_connection_file()
+        self.client.start_channels()
+
+    def ask(self, expression):
+        """Return what an expression is in the kernel, a plain value."""
+        message = self.client.execute("", user_expressions={"it": expression}, store_history=False)
+        while True:
+            reply = self.client.get_shell_msg(timeout=180)
+            if reply["parent_header"].get("msg_id") == message:
+                return eval(reply["content"]["user_expressions"]["it"]["data"]["text/plain"])
+
+    def wait_message(self, widget, *pieces):
+        """Wait until a widget's message has all these pieces."""
+        message = self.page.locator(f".lirf-{widget} .lirf-message")
+        end = time.monotonic() + 120
+        while not all(piece in message.inner_text() for piece in pieces):
+            assert time.monotonic() < end, f"{pieces} did not come; the message is {message.inner_text()!r}"
+            time.sleep(0.05)
+
+    def press(self, place, *keys):
+        """Focus an element, and press some keys there."""
+        self.page.locator(place).first.focus()
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def picture(self, widget):
+        """Return a widget's large picture once it is drawn."""
+        image = self.page.locator(f".lirf-{widget} > .lirf-picture img")
+        end = time.monotonic() + 120
+        while not image.evaluate("image => image.naturalWidth > 800"):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        return image
+
+    def photograph(self, widget, folder):
+        """Keep a screenshot of a widget in the light theme and in the dark one."""
+        place = self.page.locator(f".lirf-{widget}")
+        for theme in ("Light", "Dark"):
+            self.page.evaluate(f"jupyterapp.commands.execute('apputils:change-theme', {{theme: 'JupyterLab {theme}'}})")
+            wanted = f"document.body.dataset.jpThemeName === 'JupyterLab {theme}'"
+            self.page.wait_for_function(wanted, timeout=60_000)
+            place.scroll_into_view_if_needed()
+            place.screenshot(path=folder / f"widget-{widget}-{theme.lower()}.png")
+
+
+@pytest.fixture
+def run_notebook(lab, browser):
+    """Open a notebook and run all its cells; at the end nothing may have gone wrong, in it or in the browser."""
+    context, opened = browser.new_context(viewport={"width": 1366, "height": 768}), []
+
+    def run(name):
+        opened.append(Notebook(context.new_page(), lab, name))
+        assert opened[0].page.locator(f".jp-OutputArea-output{ERROR_OUTPUT}").count() == 0
+        return opened[0]
+
+    try:
+        yield run
+        assert opened[0].errors == []
+    finally:
+        context.close()
+        lab.end_sessions()
+
+
+def test_the_class_picker_answers_and_the_next_cell_uses_it(run_notebook, artifacts):
+    notebook = run_notebook("01_partition")
+    buttons = notebook.page.locator(".lirf-picker .lirf-classes button")
+    assert buttons.count() == notebook.page.locator(".lirf-picker .lirf-classes img[alt]").count() == 10
+    buttons.nth(8).click()
+    notebook.wait_message("picker", "711 of 1,797 images")  # 178 + 182 + 177 + 174
+    notebook.photograph("picker", artifacts)
+    notebook.press(".lirf-picker .lirf-classes button >> nth=0", "Space")
+    notebook.wait_message("picker", "533 of 1,797 images")
+    notebook.page.locator(".lirf-picker .lirf-classes img").nth(0).click()
+    notebook.wait_message("picker", "711 of 1,797 images")
+    assert notebook.ask("picker.deposit_classes") == (0, 1, 2, 8)
+    for number in (0, 1, 2, 8):
+        buttons.nth(number).click()
+    notebook.wait_message("picker", "at least one class, not none")
+    assert notebook.page.locator('.lirf-picker [role="alert"]').count() == 1
+
+
+def test_the_cut_and_the_temperature_turn(run_notebook, artifacts):
+    notebook = run_notebook("03_deposit")
+    notebook.wait_message("cut", "77,104 weights of the target learn", "650 are frozen")
+    notebook.press(".lirf-cut .noUi-handle", "ArrowLeft", "ArrowLeft")
+    notebook.wait_message("cut", "4,848 weights of the target learn", "72,906 are frozen", "64 positions")
+    notebook.photograph("cut", artifacts)
+    notebook.wait_message("temperature", "L_pt = 0.328")
+    assert "τ = 1," in notebook.picture("temperature").get_attribute("alt")
+    notebook.press(".lirf-temperature .noUi-handle", "ArrowRight", "ArrowRight")
+    notebook.wait_message("temperature", "τ = 2,", "L_pt = 0.444")
+    notebook.photograph("temperature", artifacts)
+
+
+def test_a_click_and_a_key_ring_a_point_in_all_panels(run_notebook, artifacts):
+    notebook = run_notebook("05_tsne")
+    image = notebook.picture("tracker")
+    points = "embeddings['target']"
+    apart = f"numpy.linalg.norm({points}[:, None] - {points}, axis=2) + 1e9 * numpy.eye(len({points}))"
+    place = notebook.ask(f"int(({apart}).min(axis=1).argmax())")  # the loneliest: a click beside it finds no other
+    across, down = notebook.ask(f"tracker.panels.spot(1, {place})")
+    shown, real = image.bounding_box(), image.evaluate("image => [image.naturalWidth, image.naturalHeight]")
+    scale = min(shown["width"] / real[0], shown["height"] / real[1])
+    x = shown["width"] / 2 + (across - 0.5) * real[0] * scale
+    y = shown["height"] / 2 + (down - 0.5) * real[1] * scale
+    image.click(position={"x": x, "y": y})
+    end = time.monotonic() + 120
+    while notebook.ask("tracker.place") != place:
+        assert time.monotonic() < end, (place, notebook.ask("(tracker.place, tracker.picture.clicked)"))
+        time.sleep(0.1)
+    notebook.photograph("tracker", artifacts)
+    other = (notebook.ask("tracker.label.value") + 1) % 10
+    notebook.page.locator(".lirf-tracker select").select_option(label=str(other))
+    notebook.wait_message("tracker", f"image 0 of class {other}", "original says", "target says", "recovered says")
+    notebook.press(".lirf-tracker .noUi-handle", "ArrowRight", "ArrowRight")
+    notebook.wait_message("tracker", f"image 2 of class {other}")
+    assert f"image 2 of class {other}" in notebook.picture("tracker").get_attribute("alt")
