@@ -319,6 +319,9 @@ def test_an_original_that_is_not_finite_is_noticed(tiny_original, tiny_parts, ti
     broken.upper[-1].bias.data[0] = float("nan")
     with pytest.raises(lk.LirfError, match="the deposit's loss stopped being finite in epoch 1"):
         lk.deposit(broken, tiny_parts.deposit_set, tiny)
+    both = lk.start_deposit(broken, tiny_parts.deposit_set, tiny)
+    with pytest.raises(lk.LirfError, match="in epoch 1"):
+        next(lk.deposit_steps(broken, *both, tiny_parts.deposit_set, tiny))  # at once, where the loss is on the CPU
 
 
 def test_what_cannot_be_deposited_is_refused_before_any_step(tiny_original, tiny_parts, tiny, monkeypatch):
