@@ -529,6 +529,7 @@ def test_the_copied_line_makes_the_very_settings(panel):
 def test_the_image_s_number_waits_until_it_rests(panel, monkeypatch):
     finish(panel)
     open_tab(panel, "image")
+    until(lambda: "Validation image" in panel.results.journey.image.alt)
     followed = []
     monkeypatch.setattr(
         explorer_results, "journey", lambda run, place: followed.append(place) or lk.journey(run, place)
