@@ -45,9 +45,10 @@ STYLE = """<style>
 .lirf-compare tr.differs td, .lirf-compare tr.differs th {font-weight: bold; background: var(--jp-layout-color3)}
 .lirf-rows select {font-family: monospace; font-size: 14px; height: 300px; width: 100%}
 .lirf-rows pre {font-size: 14px; margin: 0 0 0 5px; line-height: 1.3; overflow: hidden}
-.lirf-code {display: flex; line-height: 1.2; gap: 6px}
+.lirf-code {display: flex; gap: 6px}
 .lirf-code button {flex: none}
-.lirf-code code {user-select: all; font-size: 13px; white-space: pre-wrap; height: 32px; overflow: auto}
+.lirf .lirf-code code {line-height: 16px; font-size: 13px; height: 34px; overflow: auto; user-select: all;
+  white-space: pre-wrap}
 </style>"""
 HISTORY = (
     ("target: Pre Acc", "T Pre"),
