@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 import warnings
+from functools import partial
 
 from lirf_kit.caching import load_or_train
 from lirf_kit.config import LirfError, preset
@@ -247,21 +248,29 @@ class DepositExplorer:
             function(*arguments)
 
     def _compute(self, job, config, fraction):
+        """Make the deposit; its curves are drawn beside it, so that Stop needn't wait for a drawing."""
         data, original = self._prepare(job, config)
-        due = 0.0
+        drawing, due = None, 0.0
+
+        def draw(history):
+            nonlocal due
+            begun = time.perf_counter()
+            curve = png(self._growing.draw(history, config.deposit_epochs)), of_curves(history, config.deposit_epochs)
+            end = time.perf_counter()
+            job.first_curve = job.first_curve or end - job.asked
+            due = end + (end - begun) / SHARE
+            return curve
 
         def on_step(done, total, history):
-            nonlocal due
-            now = time.perf_counter()
-            if history and (now > due or done == total):
-                curve = png(self._growing.draw(history, config.deposit_epochs))
-                curve = curve, of_curves(history, config.deposit_epochs)
-                self._main.post(self._if_newest, job, self._show_curve, curve, done, total)
-                end = time.perf_counter()
-                job.first_curve = job.first_curve or end - job.asked
-                due = end + (end - now) / SHARE
+            nonlocal drawing
+            if history and time.perf_counter() > due and (drawing is None or drawing.done()):
+                work, then = partial(draw, list(history)), partial(self._if_newest, job, self._show_curve, done, total)
+                drawing = self._main.later("curves", work, then)
 
-        return explore(original, data, config, fraction, job.stop.is_set, on_step)
+        run = explore(original, data, config, fraction, job.stop.is_set, on_step)
+        if run is not None and drawing is not None:
+            drawing.result()  # it must not come after the finished run's
+        return run
 
     def _prepare(self, job, config):
         """Return data and original, and say so if the original has to be trained first."""
@@ -279,13 +288,17 @@ class DepositExplorer:
         job.note = "".join(f"<br>note: {html.escape(str(warning.message))}" for warning in caught)
         return found
 
-    def _show_curve(self, curve, done, total):
-        self.progress.max, self.progress.value = total, done
+    def _show_curve(self, done, total, curve):
+        self._show_progress(done, total)
         put(self.results.images["curves"], curve)
+
+    def _show_progress(self, done, total):
+        self.progress.max, self.progress.value = total, done
 
     def _draw_all(self, job, run):
         """Show a run's table, then draw its figures, the open tab's first."""
         drawn = {}
+        self._main.post(self._if_newest, job, self._show_progress, 1, 1)
         self._main.post(lambda: self.results.add(run, drawn, job is self.job, job.note))
         names = [name for name in FIGURES if name != "t-SNE"]
         for name in sorted(names, key=lambda name: name != self.results.open):
@@ -312,7 +325,7 @@ class DepositExplorer:
             self._draw(run, "t-SNE", drawn)
 
     def _show_tsne_progress(self, done, total):
-        self.progress.max, self.progress.value = total, done
+        self._show_progress(done, total)
         self.progress.bar_style = "success" if done == total else "info"
         self.results.show_tsne_progress(done, total)
 

@@ -211,6 +211,8 @@ def plot_surface(points, metric):
         axes.plot(across, points["value"], ":", color=PALE, linewidth=2)
         axes.plot(across, points["value"], "o", color=COOL[0], markersize=11, markeredgecolor=INK)
         axes.set_ylabel(metric, fontsize=14)
+        if points["value"].max() <= 100:
+            axes.set_ylim(top=min(axes.get_ylim()[1], 101))  # no share is larger
     else:
         up = [steps[names[1]].index(value) for value in points[names[1]]]
         if min(len(steps[name]) for name in names) > 1 and len(points) > 3:

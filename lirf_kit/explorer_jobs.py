@@ -76,7 +76,13 @@ class MainThread:
                 self.guarded(function, *arguments)
 
     def later(self, name, work, then):
-        """Do some work in the background and hand the result on, unless other work of this name was asked for since."""
+        """Do some work in the background and hand the result on, unless other work of this name was asked for since.
+
+        Returns
+        -------
+        concurrent.futures.Future
+            Done when the result was handed on.
+        """
         mine = self._newest[name] = object()
 
         def task():
@@ -87,7 +93,7 @@ class MainThread:
             except Exception as error:
                 self.post(self.fail, error)
 
-        self._drawer.submit(task)
+        return self._drawer.submit(task)
 
     def rested(self, name, function):
         """Call a function as soon as nothing of this name was asked for during `REST` seconds."""

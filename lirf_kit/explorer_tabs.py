@@ -27,6 +27,7 @@ STYLE = """<style>
 .lirf-right {flex: 1 1 560px; min-width: 480px; overflow: hidden}
 .lirf-figure {width: 100%; height: 392px; background: white; margin: 0; flex: none}
 .lirf-half {height: 194px}
+.lirf-image {height: 358px}
 .lirf-small {height: 330px}
 .lirf-clickable img {cursor: crosshair}
 .lirf-page {height: 396px; overflow: auto}
@@ -40,13 +41,14 @@ STYLE = """<style>
   white-space: nowrap}
 .lirf-compare {overflow: auto}
 .lirf-compare .lirf-table table {font-size: 13px; line-height: 1.3}
-.lirf-compare .lirf-table td, .lirf-compare .lirf-table th {padding: 1px 4px; overflow: hidden; max-width: 150px}
+.lirf-compare .lirf-table td, .lirf-compare .lirf-table th {padding: 1px 3px; overflow: hidden; max-width: 165px}
 .lirf-compare tr.differs td, .lirf-compare tr.differs th {font-weight: bold; background: var(--jp-layout-color3)}
 .lirf-rows select {font-family: monospace; font-size: 14px; height: 300px; width: 100%}
 .lirf-rows pre {font-size: 14px; margin: 0 0 0 5px; line-height: 1.3; overflow: hidden}
-.lirf-code {display: flex; line-height: 1.3; gap: 6px}
+.lirf-code {display: flex; gap: 6px}
 .lirf-code button {flex: none}
-.lirf-code code {user-select: all; font-size: 13px; white-space: pre-wrap; height: 32px; overflow: auto}
+.lirf .lirf-code code {line-height: 16px; font-size: 13px; height: 34px; overflow: auto; user-select: all;
+  white-space: pre-wrap}
 </style>"""
 HISTORY = (
     ("target: Pre Acc", "T Pre"),
@@ -200,9 +202,10 @@ class JourneyTab:
             tooltip="the image's true class",
         )  # fmt: skip
         self.number = ipywidgets.BoundedIntText(value=0, min=0, description="image", tooltip="which image of the class")
-        self.image = figure_box("lirf-small")
+        self.image = figure_box("lirf-image")
         for control in (self.label, self.number):
             control.observe(self._turned, names="value")
+            control.layout.width, control.style.description_width = "220px", "52px"
         hint = ipywidgets.HTML("or click a point of the t-SNE figure")
         self.box = page(ipywidgets.HBox([self.label, self.number, hint]), self.image)
 

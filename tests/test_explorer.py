@@ -16,6 +16,7 @@ import torch
 
 import lirf_kit as lk
 from lirf_kit import explorer_figures, explorer_results, explorer_words, exploring
+from lirf_kit.explorer_jobs import MainThread
 from lirf_kit.explorer_picture import Picture
 
 
@@ -204,10 +205,13 @@ def test_a_click_on_the_t_sne_figure_finds_the_image_in_its_panel(embedded, netw
 
 
 def test_a_click_beside_every_point_finds_none(embedded):
-    assert explorer_figures.clicked_image(embedded, 0.01, 0.99) is None
-    x, y = point_on_figure(embedded, "target", embedded.embeddings["target"][:, 0].argmin())
+    assert explorer_figures.clicked_image(embedded, 0.01, 0.99) is None  # beside the panels
+    x, y = point_on_figure(embedded, "target", embedded.embeddings["target"][:, 0].argmin())  # the leftmost
     assert explorer_figures.clicked_image(embedded, x - 0.005, y) is not None
-    assert explorer_figures.clicked_image(embedded, x - 0.02, y) is None
+    figure = explorer_figures.plot_run_tsne(embedded)
+    figure.draw_without_rendering()
+    across, up = figure.transFigure.inverted().transform(figure.axes[1].bbox.p0 + 2)  # the panel's corner
+    assert explorer_figures.clicked_image(embedded, across, 1 - up) is None
 
 
 def test_a_click_finds_the_image_also_where_not_all_are_shown(embedded, monkeypatch):
@@ -304,6 +308,16 @@ def test_a_surface_s_dots_are_the_measured_points(tiny):
 
 
 # the panel
+
+
+def test_of_work_of_one_name_only_the_newest_is_handed_on():
+    main, gate, given = MainThread(pytest.fail), threading.Event(), []
+    main.later("image", gate.wait, lambda _: given.append("first"))
+    main.later("image", lambda: "second", given.append)
+    other = main.later("surface", lambda: "third", given.append)
+    gate.set()
+    other.result(30)
+    assert given == ["second", "third"]
 
 
 def test_a_run_shows_what_the_plain_function_computes(panel, run):
@@ -529,6 +543,7 @@ def test_the_copied_line_makes_the_very_settings(panel):
 def test_the_image_s_number_waits_until_it_rests(panel, monkeypatch):
     finish(panel)
     open_tab(panel, "image")
+    until(lambda: "Validation image" in panel.results.journey.image.alt)
     followed = []
     monkeypatch.setattr(
         explorer_results, "journey", lambda run, place: followed.append(place) or lk.journey(run, place)
