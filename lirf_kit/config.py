@@ -255,11 +255,11 @@ _CIFAR = {
     "flip": True,
     "batch_size": 128,
     "deposit_batch_size": 128,
-    "deposit_epochs": 4,  # of many more images than the digits have
+    "deposit_epochs": 6,  # of many more images than the digits have
     "deposit_learning_rate": 0.03,
     "preservation": "logits",
-    "lambda_kp": 2.0,
-    "lambda_at": 0.05,
+    "lambda_kp": 3.0,
+    "lambda_at": 0.02,
     "threads": 0,
 }
 _RESNET18 = {"widths": (64, 128, 256, 512), "blocks_per_stage": 2, "split_after": 3}

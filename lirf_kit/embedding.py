@@ -14,7 +14,6 @@ from lirf_kit.devices import resolve_device
 from lirf_kit.networks import evaluation_mode, predict
 
 PARALLEL_FROM = 2000  # images; with fewer, starting a process costs more than it saves
-START_WIDTH = 1e-4  # the standard deviation of a start embedding, as scikit-learn scales its own
 
 
 def extract_features(network, part, layer="features"):
@@ -51,8 +50,9 @@ def embed_tsne(features, config, start=None):
     config : Config
         Reads `perplexity`, `tsne_engine`, `device` and `seed`.
     start : numpy.ndarray, optional
-        (N, 2), an earlier embedding of the same images. The points set out from there, shrunk to a dot, so that the
-        islands of the two pictures lie in the same places. Without it they start from the principal components.
+        (N, 2), an earlier embedding of the same images. The points set out from there, as they are: shrunk to a dot
+        first, the islands of the two pictures came to lie in other places. Without it they start from the principal
+        components.
 
     Returns
     -------
@@ -68,14 +68,16 @@ def embed_tsne(features, config, start=None):
         raise LirfError(f"perplexity must be below the number of images, {len(features)}, not {config.perplexity}")
     if start is not None and start.shape != (len(features), 2):
         raise LirfError(f"start must have the shape ({len(features)}, 2), not {start.shape}")
-    init = "pca" if start is None else (start / start.std() * START_WIDTH).astype(numpy.float32)
+    init = "pca" if start is None else start.astype(numpy.float32)
     if _engine(config) == "sklearn":
         return TSNE(perplexity=config.perplexity, init=init, random_state=config.seed).fit_transform(features)
     import torchdr
 
     device = "cuda" if _on_cuda(config) else "cpu"
-    start = init if start is None else torch.from_numpy(init)
-    engine = torchdr.TSNE(perplexity=config.perplexity, init=start, random_state=config.seed, device=device)
+    given = {"init": init}
+    if start is not None:  # TorchDR scales what it is given, by the spread of the first coordinate
+        given = {"init": torch.from_numpy(init), "init_scaling": float(init[:, 0].std())}
+    engine = torchdr.TSNE(perplexity=config.perplexity, **given, random_state=config.seed, device=device)
     return engine.fit_transform(torch.from_numpy(features)).detach().cpu().numpy()
 
 

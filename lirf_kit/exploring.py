@@ -205,6 +205,9 @@ def watched_deposit(original, deposit_set, config, stopped, on_step):
 def embed_run(run, start=None, stopped=lambda: False, on_step=lambda done, total: None):
     """Embed the three networks' features of at most 600 validation images by t-SNE, into ``run.embeddings``.
 
+    The islands of target and recovered network stay where the original's lie as long as a point feels fewer neighbours
+    than its class has images. So the perplexity is at most half an average class.
+
     Parameters
     ----------
     run : Run
@@ -216,6 +219,8 @@ def embed_run(run, start=None, stopped=lambda: False, on_step=lambda done, total
         Told how many networks are done, of how many.
     """
     part, found = tsne_part(run), {}
+    most = max(2.0, len(part) / len(part.class_names) / 2)
+    config = run.config.replace(perplexity=min(run.config.perplexity, most))
     for done, name in enumerate(("original", "target", "recovered")):
         if stopped():
             return
@@ -223,7 +228,7 @@ def embed_run(run, start=None, stopped=lambda: False, on_step=lambda done, total
         if name == "original" and start is not None:
             found[name] = start
         else:
-            found[name] = embed_tsne(extract_features(run.networks[name], part), run.config, found.get("original"))
+            found[name] = embed_tsne(extract_features(run.networks[name], part), config, found.get("original"))
     on_step(3, 3)
     run.embeddings = found
 

@@ -80,6 +80,24 @@ def test_a_perplexity_too_large_is_refused(tiny):
         lk.embed_tsne(features, tiny.replace(perplexity=20))
 
 
+def centres(points, labels):
+    return numpy.stack([points[labels == number].mean(0) for number in range(10)])
+
+
+def stay(embeddings, part):
+    """How many classes of target and recovered network lie nearest to their own old place, of ten each."""
+    old, *others = [centres(points, part.labels.numpy()) for points in embeddings.values()]
+    distances = [numpy.linalg.norm(new[:, None] - old, axis=2) for new in others]
+    return [int((each.argmin(1) == numpy.arange(10)).sum()) for each in distances]
+
+
+def test_the_islands_stay_in_place(embeddings, parts, original, data, config):
+    assert min(stay(embeddings, parts.test)) >= 9
+    run = lk.explore(original, data, config)  # 189 images, on which the perplexity of the preset would be too large
+    lk.embed_run(run)
+    assert min(stay(run.embeddings, run.parts.validation)) >= 9
+
+
 def test_a_start_of_other_images_is_refused(tiny):
     features = numpy.zeros((20, 3), dtype=numpy.float32)
     with pytest.raises(lk.LirfError, match=r"^start must have the shape \(20, 2\), not \(19, 2\)"):
