@@ -234,7 +234,8 @@ def sweep(config, variants, seeds, deposit_sets=5, on="validation", jobs=None):
 def ablations(config):
     """Return the variants of an ablation table: the config, each part of the method left out, each other cut.
 
-    The other two recoveries stand in it too, each with a weight of its own: the three losses have different units.
+    The other two recoveries stand in it too, each with a weight of its own: the three losses have different units. So
+    does the other L_kp.
 
     Parameters
     ----------
@@ -245,10 +246,12 @@ def ablations(config):
     dict of str to dict
         As `sweep` takes them.
     """
+    other = {"paper": "logits", "logits": "paper"}[config.preservation]
     variants = {
         "the whole method": {},
         "without L_at": {"lambda_at": 0.0},
         "without L_kp": {"lambda_kp": 0.0},
+        {"logits": "L_kp of logits", "paper": "L_kp of softmax"}[other]: {"preservation": other},
         "without L_pt": {"lambda_pt": 0.0},
         "without L_re": {"lambda_re": 0.0},
         "L_re distilled": {"recovery": "distilled", "lambda_re": 0.1},

@@ -41,7 +41,7 @@ class SurfaceTab:
     def __init__(self, main, settings, runs, say):
         self._main, self._settings, self._runs, self._say = main, settings, runs, say
         self.measured, self.filling = [], None
-        names = [name for name in EXPLORED if name not in ("relabel", "recovery", "split_after")]
+        names = [name for name in EXPLORED if name not in ("relabel", "preservation", "recovery", "split_after")]
         self.across = ipywidgets.Dropdown(options=names, value="lambda_at", description="across", tooltip="first knob")
         self.up = ipywidgets.Dropdown(options=["–", *names], description="up", tooltip="second knob, or none")
         self.metric = ipywidgets.Dropdown(options=METRICS, description="metric", tooltip="what is drawn")

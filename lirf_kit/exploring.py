@@ -25,7 +25,7 @@ from lirf_kit.withdrawing import withdraw
 
 EXPLORED = (
     "lambda_at", "lambda_kp", "lambda_re", "lambda_pt", "temperature", "split_after", "keep", "deposit_epochs",
-    "deposit_learning_rate", "max_gradient_norm", "seed", "relabel", "recovery",
+    "deposit_learning_rate", "max_gradient_norm", "seed", "relabel", "preservation", "recovery",
 )  # fmt: skip
 JUDGED = ("target", "recovered")  # whose metrics a history lists
 MOST_POINTS = 600  # in a t-SNE figure

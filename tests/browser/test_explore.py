@@ -134,7 +134,7 @@ def panel(lab, browser, artifacts):
 def test_all_cells_run_and_the_panel_fits_the_screen(panel):
     assert panel.page.locator(ERROR_OUTPUT).count() == 0
     box = panel.page.locator(".lirf").bounding_box()
-    assert box["height"] < 600 and box["x"] + box["width"] <= 1366
+    assert box["height"] < 640 and box["x"] + box["width"] <= 1366
     assert panel.page.locator(".lirf-classes img").count() == 10
 
 
