@@ -94,7 +94,7 @@ class Config:
         "paper",
         "deposit",
         "what is kept of the preserved classes on deposit samples: their softmax (the paper's), or their logits, and "
-        "then removal lowers the deposit logits alone",
+        "then removal moves the deposit logits alone",
         choices=("paper", "logits"),
         symbol="L_kp",
     )
