@@ -27,6 +27,7 @@ from lirf_kit.references import REFERENCES, reference_networks
 from lirf_kit.withdrawing import withdraw
 
 DEPOSIT_SHARE = 0.3  # of the classes, as in the paper's tables
+GRID_KNOBS = {"seed": "seeds", "deposit_classes": "deposit_sets"}  # and the argument that sets each
 METRICS = ("Pre Acc", "Dep Acc", "Avg Acc", "F", "H Mean", "L_at")
 DIFFERENCES = {"ΔPre": "Pre Acc", "ΔDep": "Dep Acc", "ΔAvg": "Avg Acc"}  # to the original of the same run
 
@@ -209,6 +210,8 @@ def _measure(data, config, deposit_classes, on, among, references):
 def sweep(config, variants, seeds, deposit_sets=5, on="validation", jobs=None):
     """Repeat `results_over_seeds` for several settings of the knobs, without references that need a training.
 
+    A variant whose runs all fail is named in a warning and left out.
+
     Parameters
     ----------
     config : Config
@@ -221,14 +224,37 @@ def sweep(config, variants, seeds, deposit_sets=5, on="validation", jobs=None):
     -------
     pandas.DataFrame
         As of `results_over_seeds`, with a first column "variant".
+
+    Raises
+    ------
+    LirfError
+        If a knob can't be turned so, or is one that the grid itself turns, before anything runs; or if every variant
+        failed.
     """
-    turned = {name: config.replace(**changes) for name, changes in variants.items()}  # all are valid, or none runs
-    results = [
-        results_over_seeds(variant, seeds, deposit_sets, on, references=(), jobs=jobs).assign(variant=name)
-        for name, variant in turned.items()
-    ]
+    if not variants:
+        raise LirfError("variants must name at least one, not none")
+    turned = {name: _turned(config, name, changes) for name, changes in variants.items()}  # all valid, or none runs
+    results, reasons = [], []
+    for name, variant in turned.items():
+        try:
+            found = results_over_seeds(variant, seeds, deposit_sets, on, references=(), jobs=jobs)
+            results.append(found.assign(variant=name))
+        except LirfError as error:
+            reasons.append(f"{name}: {error}")
+    if not results:
+        raise LirfError(f"every variant failed; {reasons[0]}")
+    if reasons:
+        warnings.warn(f"{len(reasons)} failed and are left out; {'; '.join(reasons)}", stacklevel=2)
     together = pandas.concat(results, ignore_index=True)
     return together[["variant", *together.columns.drop("variant")]]
+
+
+def _turned(config, name, changes):
+    """Return a variant's config, unless it turns a knob of the grid: each run would turn that back."""
+    for knob, argument in GRID_KNOBS.items():
+        if knob in changes:
+            raise LirfError(f"variant {name!r} must not turn {knob}: {argument} sets it for each run")
+    return config.replace(**changes)
 
 
 def ablations(config):

@@ -202,6 +202,27 @@ def test_a_wrong_knob_in_one_variant_is_named_before_any_run(tiny, no_training, 
     assert not measured.runs
 
 
+def test_a_variant_that_fails_is_named_and_the_others_are_kept(tiny):
+    variants = {"too small": {"keep": 0.01}, "as it is": {}, "smaller still": {"keep": 0.001}}
+    sentence = "^2 failed and are left out; too small: .*keep must .*; smaller still: .*keep must"
+    with pytest.warns(UserWarning, match=sentence):
+        results = lk.sweep(tiny, variants, 1, SETS[:1], jobs=1)
+    assert results["variant"].tolist() == ["as it is"] * 3
+
+
+def test_where_every_variant_fails_there_is_no_result(tiny):
+    with pytest.raises(lk.LirfError, match="^every variant failed; too small: every run failed; .*keep must leave"):
+        lk.sweep(tiny, {"too small": {"keep": 0.01}}, 1, SETS[:1], jobs=1)
+    with pytest.raises(lk.LirfError, match="^variants must name at least one, not none$"):
+        lk.sweep(tiny, {}, 1, jobs=1)
+
+
+@pytest.mark.parametrize("knob, value, by", [("seed", 3, "seeds"), ("deposit_classes", (7,), "deposit_sets")])
+def test_a_variant_may_not_turn_what_the_grid_turns(tiny, no_training, knob, value, by):
+    with pytest.raises(lk.LirfError, match=f"^variant 'other' must not turn {knob}: {by} sets it for each run$"):
+        lk.sweep(tiny, {"as it is": {}, "other": {"keep": 1.0, knob: value}}, 1, jobs=1)
+
+
 def test_each_ablation_turns_what_it_says_and_nothing_else(config):
     variants = lk.ablations(config)
     assert variants == {
