@@ -102,7 +102,7 @@ def results_over_seeds(config, seeds, deposit_sets=5, on="test", among="all", re
     originals = {turned.seed: (turned,) for turned, _ in runs}
     failed = dict(zip(originals, _in_parallel(_keep_original, originals.values(), workers, "originals")))
     found = [(*run, on, among, tuple(references)) for run in runs if failed[run[0].seed] is None]
-    outcomes = list(_in_parallel(_run, found, workers, "seeds × deposit sets"))
+    outcomes = _in_parallel(_run, found, workers, "seeds × deposit sets")
     rows = [row for outcome in outcomes if isinstance(outcome, list) for row in outcome]
     reasons = [f"seed {seed}: {reason}" for seed, reason in failed.items() if reason is not None]
     reasons += [
@@ -152,23 +152,41 @@ def _workers(config, runs, jobs):
 
 
 def _in_parallel(function, calls, workers, title):
-    """Yield what a function returns for each call, or a sentence if it failed, with a progress bar."""
+    """Return what a function returns for each call, or a sentence if it failed, with a progress bar.
+
+    What the backend itself raises, as when a worker process was killed, stands for each call that is still open.
+    """
     calls = list(calls)
     environment = {name: value for name, value in os.environ.items() if name.startswith(("LIRF_KIT", "TQDM"))}
-    jobs = (joblib.delayed(_guarded)(environment, function, call) for call in calls)
+    jobs = (joblib.delayed(_guarded)(environment, function, call, place) for place, call in enumerate(calls))
+    backend, _ = joblib.parallel.get_active_backend()
+    return_as = "generator_unordered" if getattr(backend, "supports_return_generator", False) else "list"
+    found, reason = {}, "it was not run"
     with progress_bar(total=len(calls), desc=title, unit="run") as progress:
-        for outcome in joblib.Parallel(workers, return_as="generator")(jobs):
-            progress.update()
-            yield outcome
+        try:
+            for place, outcome in joblib.Parallel(workers, return_as=return_as, batch_size=1)(jobs):
+                found[place] = outcome
+                progress.update()
+        except Exception as error:
+            reason = _sentence(error)
+    return [found.get(place, reason) for place in range(len(calls))]
 
 
-def _guarded(environment, function, arguments):
-    """Call a function in the environment of the caller (a worker may be older); return a sentence if it fails."""
+def _guarded(environment, function, arguments, place):
+    """Call a function in the environment of the caller (a worker may be older), and return the call's place before.
+
+    If it fails, a sentence stands for what it would have returned.
+    """
     os.environ.update(environment)
     try:
-        return function(*arguments)
+        return place, function(*arguments)
     except Exception as error:
-        return f"{type(error).__name__}: {error}"
+        return place, _sentence(error)
+
+
+def _sentence(error):
+    """Say on one line what failed."""
+    return f"{type(error).__name__}: {error}".strip().partition("\n")[0]
 
 
 def _keep_original(config):

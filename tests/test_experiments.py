@@ -1,6 +1,10 @@
 import math
+import os
+import signal
+import time
 import types
 
+import joblib
 import numpy
 import pandas
 import pytest
@@ -96,6 +100,44 @@ def test_two_processes_find_what_one_finds(tiny, tmp_path, monkeypatch):
         kinds = [path.name.split("-")[0] for path in (tmp_path / f"home {jobs}").iterdir()]
         assert {kind: kinds.count(kind) for kind in kinds} == {"original": 4, "deposit": 2, "result": 2}
     pandas.testing.assert_frame_equal(*found, check_exact=True)
+
+
+@pytest.mark.parametrize("backend", ["threading", "multiprocessing"])
+def test_another_backend_finds_the_same(tiny, tmp_path, monkeypatch, backend):
+    found = lk.results_over_seeds(tiny, 2, SETS[:1], references=(), jobs=1)
+    monkeypatch.setenv("LIRF_KIT_HOME", str(tmp_path / "another home"))
+    with joblib.parallel_config(backend=backend):
+        again = lk.results_over_seeds(tiny, 2, SETS[:1], references=(), jobs=2)
+    pandas.testing.assert_frame_equal(again, found, check_exact=True)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows kills processes in another way")
+def test_a_worker_that_is_killed_is_reported_and_what_was_finished_is_kept():
+    def work(number):
+        if number == 3:
+            time.sleep(1)
+            os.kill(os.getpid(), signal.SIGKILL)
+        if number == 0:
+            time.sleep(60)
+        return 10 * number
+
+    first, *finished, killed = experiments._in_parallel(work, [(number,) for number in range(4)], 2, "works")
+    assert finished == [10, 20]
+    assert first == killed and killed.startswith("TerminatedWorkerError: ") and "\n" not in killed
+    assert experiments._in_parallel(work, [(1,), (2,)], 2, "works") == finished  # with new workers
+
+
+def test_a_grid_survives_a_backend_that_breaks(tiny, monkeypatch):
+    class Breaks(joblib.Parallel):
+        def __call__(self, jobs):
+            yield from super().__call__(job for job in jobs if job[1][3] != 1)
+            raise RuntimeError("a worker is gone\nwith a long report")
+
+    lk.results_over_seeds(tiny, 2, SETS[:1], references=(), jobs=1)  # the originals and the runs are on disk
+    monkeypatch.setattr("lirf_kit.experiments.joblib.Parallel", Breaks)
+    with pytest.warns(UserWarning, match="^1 failed and are left out; seed 1: RuntimeError: a worker is gone$"):
+        results = lk.results_over_seeds(tiny, 2, SETS[:1], references=(), jobs=1)
+    assert set(results["seed"]) == {0}
 
 
 def test_what_was_found_is_not_computed_again(tiny, measured):
