@@ -289,7 +289,7 @@ def js_divergence(network, retrained, part):
 
 def _probabilities(network, part):
     with evaluation_mode(network):
-        return predict(lambda images: network(images).double().softmax(dim=1), part.images)
+        return predict(lambda images: network(images).cpu().double().softmax(dim=1), part.images)  # MPS has no float64
 
 
 def distance_table(networks, retrained, parts, on="test"):
