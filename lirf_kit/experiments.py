@@ -27,6 +27,7 @@ from lirf_kit.references import REFERENCES, reference_networks
 from lirf_kit.withdrawing import withdraw
 
 DEPOSIT_SHARE = 0.3  # of the classes, as in the paper's tables
+GRID_KNOBS = {"seed": "seeds", "deposit_classes": "deposit_sets"}  # and the argument that sets each
 METRICS = ("Pre Acc", "Dep Acc", "Avg Acc", "F", "H Mean", "L_at")
 DIFFERENCES = {"ΔPre": "Pre Acc", "ΔDep": "Dep Acc", "ΔAvg": "Avg Acc"}  # to the original of the same run
 
@@ -101,7 +102,7 @@ def results_over_seeds(config, seeds, deposit_sets=5, on="test", among="all", re
     originals = {turned.seed: (turned,) for turned, _ in runs}
     failed = dict(zip(originals, _in_parallel(_keep_original, originals.values(), workers, "originals")))
     found = [(*run, on, among, tuple(references)) for run in runs if failed[run[0].seed] is None]
-    outcomes = list(_in_parallel(_run, found, workers, "seeds × deposit sets"))
+    outcomes = _in_parallel(_run, found, workers, "seeds × deposit sets")
     rows = [row for outcome in outcomes if isinstance(outcome, list) for row in outcome]
     reasons = [f"seed {seed}: {reason}" for seed, reason in failed.items() if reason is not None]
     reasons += [
@@ -151,23 +152,41 @@ def _workers(config, runs, jobs):
 
 
 def _in_parallel(function, calls, workers, title):
-    """Yield what a function returns for each call, or a sentence if it failed, with a progress bar."""
+    """Return what a function returns for each call, or a sentence if it failed, with a progress bar.
+
+    What the backend itself raises, as when a worker process was killed, stands for each call that is still open.
+    """
     calls = list(calls)
     environment = {name: value for name, value in os.environ.items() if name.startswith(("LIRF_KIT", "TQDM"))}
-    jobs = (joblib.delayed(_guarded)(environment, function, call) for call in calls)
+    jobs = (joblib.delayed(_guarded)(environment, function, call, place) for place, call in enumerate(calls))
+    backend, _ = joblib.parallel.get_active_backend()
+    return_as = "generator_unordered" if getattr(backend, "supports_return_generator", False) else "list"
+    found, reason = {}, "it was not run"
     with progress_bar(total=len(calls), desc=title, unit="run") as progress:
-        for outcome in joblib.Parallel(workers, return_as="generator")(jobs):
-            progress.update()
-            yield outcome
+        try:
+            for place, outcome in joblib.Parallel(workers, return_as=return_as, batch_size=1)(jobs):
+                found[place] = outcome
+                progress.update()
+        except Exception as error:
+            reason = _sentence(error)
+    return [found.get(place, reason) for place in range(len(calls))]
 
 
-def _guarded(environment, function, arguments):
-    """Call a function in the environment of the caller (a worker may be older); return a sentence if it fails."""
+def _guarded(environment, function, arguments, place):
+    """Call a function in the environment of the caller (a worker may be older), and return the call's place before.
+
+    If it fails, a sentence stands for what it would have returned.
+    """
     os.environ.update(environment)
     try:
-        return function(*arguments)
+        return place, function(*arguments)
     except Exception as error:
-        return f"{type(error).__name__}: {error}"
+        return place, _sentence(error)
+
+
+def _sentence(error):
+    """Say on one line what failed."""
+    return f"{type(error).__name__}: {error}".strip().partition("\n")[0]
 
 
 def _keep_original(config):
@@ -209,6 +228,8 @@ def _measure(data, config, deposit_classes, on, among, references):
 def sweep(config, variants, seeds, deposit_sets=5, on="validation", jobs=None):
     """Repeat `results_over_seeds` for several settings of the knobs, without references that need a training.
 
+    A variant whose runs all fail is named in a warning and left out.
+
     Parameters
     ----------
     config : Config
@@ -221,14 +242,37 @@ def sweep(config, variants, seeds, deposit_sets=5, on="validation", jobs=None):
     -------
     pandas.DataFrame
         As of `results_over_seeds`, with a first column "variant".
+
+    Raises
+    ------
+    LirfError
+        If a knob can't be turned so, or is one that the grid itself turns, before anything runs; or if every variant
+        failed.
     """
-    turned = {name: config.replace(**changes) for name, changes in variants.items()}  # all are valid, or none runs
-    results = [
-        results_over_seeds(variant, seeds, deposit_sets, on, references=(), jobs=jobs).assign(variant=name)
-        for name, variant in turned.items()
-    ]
+    if not variants:
+        raise LirfError("variants must name at least one, not none")
+    turned = {name: _turned(config, name, changes) for name, changes in variants.items()}  # all valid, or none runs
+    results, reasons = [], []
+    for name, variant in turned.items():
+        try:
+            found = results_over_seeds(variant, seeds, deposit_sets, on, references=(), jobs=jobs)
+            results.append(found.assign(variant=name))
+        except LirfError as error:
+            reasons.append(f"{name}: {error}")
+    if not results:
+        raise LirfError(f"every variant failed; {reasons[0]}")
+    if reasons:
+        warnings.warn(f"{len(reasons)} failed and are left out; {'; '.join(reasons)}", stacklevel=2)
     together = pandas.concat(results, ignore_index=True)
     return together[["variant", *together.columns.drop("variant")]]
+
+
+def _turned(config, name, changes):
+    """Return a variant's config, unless it turns a knob of the grid: each run would turn that back."""
+    for knob, argument in GRID_KNOBS.items():
+        if knob in changes:
+            raise LirfError(f"variant {name!r} must not turn {knob}: {argument} sets it for each run")
+    return config.replace(**changes)
 
 
 def ablations(config):

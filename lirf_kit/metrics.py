@@ -43,8 +43,7 @@ def answers(network, part, among="all"):
     is no answer, and −1 stands for it.
     """
     check_choice("among", among, ("all", "part"))
-    if not len(part):
-        raise LirfError("accuracy needs a part with at least one image, not an empty one")
+    _check_not_empty("accuracy", part)
     allowed = torch.arange(part.num_classes, device=part.labels.device) if among == "all" else part.labels.unique()
 
     def answer(images):
@@ -53,6 +52,12 @@ def answers(network, part, among="all"):
 
     with evaluation_mode(network):
         return predict(answer, part.images)
+
+
+def _check_not_empty(name, part):
+    """Raise a `LirfError` if there is nothing to measure on."""
+    if not len(part):
+        raise LirfError(f"{name} needs a part with at least one image, not an empty one")
 
 
 def forgetting(original_accuracy, target_accuracy):
@@ -164,8 +169,14 @@ def sample_table(networks, parts, on="test"):
         One row a network, accuracy in percent, arg max over all classes: on the deposited training samples, on the
         preserved ones of the same classes, on the unseen images of the same classes, and on all unseen images. The
         gap is deposited minus unseen, of the same classes, in points: about 0 for who never saw the samples.
+
+    Raises
+    ------
+    LirfError
+        If the deposit set is empty, or if of one of its classes there is no preserved or no unseen image.
     """
     check_choice("on", on, ("test", "validation"))
+    _check_same_classes(parts, on)
     classes, unseen = parts.deposit_set.labels.unique(), getattr(parts, on)
     preserved, same = (part.select(torch.isin(part.labels, classes)) for part in (parts.preservation_set, unseen))
     rows = {}
@@ -174,6 +185,23 @@ def sample_table(networks, parts, on="test"):
         columns = ("deposited samples", "preserved samples", f"{on}, same classes", f"{on}, all classes")
         rows[name] = dict(zip(columns, read)) | {"gap": read[0] - read[2]}
     return pandas.DataFrame.from_dict(rows, orient="index").round(2)
+
+
+def _check_same_classes(parts, on):
+    """Raise a `LirfError` unless each class of the deposit set has preserved and unseen images beside it."""
+    _check_not_empty("sample_table", parts.deposit_set)
+    for where, part in {"preserved training": parts.preservation_set, on: getattr(parts, on)}.items():
+        lacking = [
+            repr(part.class_names[number])
+            for number in parts.deposit_set.labels.unique().tolist()
+            if number not in part.labels
+        ]
+        if lacking:
+            hint = "; split_by_class and results_table are for classes that are deposited whole"
+            raise LirfError(
+                f"parts must have {where} images of every class of the deposit set, but of {' and '.join(lacking)} "
+                f"there are none{hint if part is parts.preservation_set else ''}"
+            )
 
 
 def attention_drift(network, original, part):
@@ -230,7 +258,9 @@ def activation_distance(network, retrained, part):
     network, retrained : nn.Module
         uint8 images to logits (N, K).
     part : ImageData
+        At least one image.
     """
+    _check_not_empty("activation_distance", part)
     first, second = (_probabilities(asked, part) for asked in (network, retrained))
     return (first - second).norm(dim=1).mean().item()
 
@@ -243,12 +273,14 @@ def js_divergence(network, retrained, part):
     network, retrained : nn.Module
         uint8 images to logits (N, K); softmax gives p and q.
     part : ImageData
+        At least one image.
 
     Returns
     -------
     float
         In nats, in [0, ln 2].
     """
+    _check_not_empty("js_divergence", part)
     first, second = (_probabilities(asked, part) for asked in (network, retrained))
     middle = (first + second) / 2
     halves = [torch.xlogy(own, own) - torch.xlogy(own, middle) for own in (first, second)]  # 0·log 0 counts as 0
@@ -257,7 +289,7 @@ def js_divergence(network, retrained, part):
 
 def _probabilities(network, part):
     with evaluation_mode(network):
-        return predict(lambda images: network(images).double().softmax(dim=1), part.images)
+        return predict(lambda images: network(images).cpu().double().softmax(dim=1), part.images)  # MPS has no float64
 
 
 def distance_table(networks, retrained, parts, on="test"):

@@ -37,6 +37,7 @@ import lirf_kit as lk
         ("keep", "half", "keep must be a number above 0 and at most 1, not 'half'"),
         ("relabel", "worst", "relabel must be random or best_preserved, not 'worst'"),
         ("recovery", "papers", "recovery must be paper, distilled or features, not 'papers'"),
+        ("preservation", "softmax", "preservation must be paper or logits, not 'softmax'"),
         ("device", "gpu", "device must be auto, cpu, cuda or mps, not 'gpu'"),
         ("dataset", "mnist", "dataset must be digits, cifar10, cifar100, cub200 or folder, not 'mnist'"),
         ("image_size", 3, "image_size must be a whole number at least 4, not 3"),

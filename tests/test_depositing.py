@@ -2,6 +2,7 @@ import builtins
 import copy
 import inspect
 import io
+import math
 
 import numpy
 import pytest
@@ -404,6 +405,41 @@ def test_what_is_forgotten_of_a_deposited_sample_is_its_own_class(tiny_original,
     assert terms["preservation"].item() == pytest.approx(expected.item(), abs=1e-5)
     expected = lk.distillation_loss(stored[:, [3, 5]], was[:, [3, 5]], tiny.temperature)
     assert terms["transfer"].item() == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_of_a_deposited_sample_preservation_by_logits_lets_removal_move_its_own_class_alone(
+    tiny_original, tiny_deposited, some_samples, tiny
+):
+    target, module = lk.start_deposit(tiny_original, some_samples.deposit_set, tiny)
+    target.lower.load_state_dict(tiny_deposited[0].lower.state_dict())  # of another deposit: no term is 0
+    batch, turned = some_samples.deposit_set.select(slice(0, 10)), tiny.replace(lambda_at=0.0, preservation="logits")
+    reference = lk.original_reference(tiny_original, batch.images, turned)
+    terms = lk.deposit_terms(target, module, batch, reference, torch.Generator(), turned)
+    with torch.no_grad():
+        was, now = tiny_original(batch.images), target(batch.images)
+    removal, preservation = 0.0, 0.0
+    for label, before, after in zip(batch.labels.tolist(), was.tolist(), now.tolist()):
+        others = [number for number in range(10) if number != label]
+        held = [after[number] if number == label else before[number] for number in range(10)]
+        wrong = max(before[number] for number in others)  # the logit of the wrong label
+        removal += (math.log(sum(math.exp(logit) for logit in held)) - wrong) / 10
+        preservation += sum((after[number] - before[number]) ** 2 for number in others) / 9 / 10 / 2
+    assert terms["removal"].item() == pytest.approx(removal, abs=1e-5)
+    assert terms["preservation"].item() == pytest.approx(preservation, rel=1e-4) and preservation > 0
+
+
+@pytest.mark.parametrize("chosen", ["tiny_parts", "some_samples"])
+def test_a_deposit_with_preservation_by_logits_stays_finite_and_forgets(tiny_original, tiny, request, chosen):
+    deposit_set = request.getfixturevalue(chosen).deposit_set
+    turned = tiny.replace(preservation="logits", lambda_kp=3.0, deposit_epochs=20)
+    target, module = lk.deposit(tiny_original, deposit_set, turned)
+    assert all(math.isfinite(value) for entry in target.history for value in entry.values())
+    with torch.no_grad():
+        assert lk.withdraw(target, module)(deposit_set.images).isfinite().all()
+        change = target(deposit_set.images) - tiny_original(deposit_set.images)
+    own = torch.arange(10) == deposit_set.labels[:, None]
+    assert change[own].mean() < -0.05  # these networks' logits are small
+    assert lk.accuracy(target, deposit_set) < lk.accuracy(tiny_original, deposit_set)
 
 
 def test_deposited_samples_are_forgotten_and_come_back(original, data, config):

@@ -1,6 +1,10 @@
 import math
+import os
+import signal
+import time
 import types
 
+import joblib
 import numpy
 import pandas
 import pytest
@@ -96,6 +100,44 @@ def test_two_processes_find_what_one_finds(tiny, tmp_path, monkeypatch):
         kinds = [path.name.split("-")[0] for path in (tmp_path / f"home {jobs}").iterdir()]
         assert {kind: kinds.count(kind) for kind in kinds} == {"original": 4, "deposit": 2, "result": 2}
     pandas.testing.assert_frame_equal(*found, check_exact=True)
+
+
+@pytest.mark.parametrize("backend", ["threading", "multiprocessing"])
+def test_another_backend_finds_the_same(tiny, tmp_path, monkeypatch, backend):
+    found = lk.results_over_seeds(tiny, 2, SETS[:1], references=(), jobs=1)
+    monkeypatch.setenv("LIRF_KIT_HOME", str(tmp_path / "another home"))
+    with joblib.parallel_config(backend=backend):
+        again = lk.results_over_seeds(tiny, 2, SETS[:1], references=(), jobs=2)
+    pandas.testing.assert_frame_equal(again, found, check_exact=True)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows kills processes in another way")
+def test_a_worker_that_is_killed_is_reported_and_what_was_finished_is_kept():
+    def work(number):
+        if number == 3:
+            time.sleep(1)
+            os.kill(os.getpid(), signal.SIGKILL)
+        if number == 0:
+            time.sleep(60)
+        return 10 * number
+
+    first, *finished, killed = experiments._in_parallel(work, [(number,) for number in range(4)], 2, "works")
+    assert finished == [10, 20]
+    assert first == killed and killed.startswith("TerminatedWorkerError: ") and "\n" not in killed
+    assert experiments._in_parallel(work, [(1,), (2,)], 2, "works") == finished  # with new workers
+
+
+def test_a_grid_survives_a_backend_that_breaks(tiny, monkeypatch):
+    class Breaks(joblib.Parallel):
+        def __call__(self, jobs):
+            yield from super().__call__(job for job in jobs if job[1][3] != 1)
+            raise RuntimeError("a worker is gone\nwith a long report")
+
+    lk.results_over_seeds(tiny, 2, SETS[:1], references=(), jobs=1)  # the originals and the runs are on disk
+    monkeypatch.setattr("lirf_kit.experiments.joblib.Parallel", Breaks)
+    with pytest.warns(UserWarning, match="^1 failed and are left out; seed 1: RuntimeError: a worker is gone$"):
+        results = lk.results_over_seeds(tiny, 2, SETS[:1], references=(), jobs=1)
+    assert set(results["seed"]) == {0}
 
 
 def test_what_was_found_is_not_computed_again(tiny, measured):
@@ -200,6 +242,27 @@ def test_a_wrong_knob_in_one_variant_is_named_before_any_run(tiny, no_training, 
     with pytest.raises(lk.LirfError, match="^Config has no field 'kep'; did you mean 'keep'"):
         lk.sweep(tiny, {"as it is": {}, "typing error": {"kep": 0.5}}, 1, jobs=1)
     assert not measured.runs
+
+
+def test_a_variant_that_fails_is_named_and_the_others_are_kept(tiny):
+    variants = {"too small": {"keep": 0.01}, "as it is": {}, "smaller still": {"keep": 0.001}}
+    sentence = "^2 failed and are left out; too small: .*keep must .*; smaller still: .*keep must"
+    with pytest.warns(UserWarning, match=sentence):
+        results = lk.sweep(tiny, variants, 1, SETS[:1], jobs=1)
+    assert results["variant"].tolist() == ["as it is"] * 3
+
+
+def test_where_every_variant_fails_there_is_no_result(tiny):
+    with pytest.raises(lk.LirfError, match="^every variant failed; too small: every run failed; .*keep must leave"):
+        lk.sweep(tiny, {"too small": {"keep": 0.01}}, 1, SETS[:1], jobs=1)
+    with pytest.raises(lk.LirfError, match="^variants must name at least one, not none$"):
+        lk.sweep(tiny, {}, 1, jobs=1)
+
+
+@pytest.mark.parametrize("knob, value, by", [("seed", 3, "seeds"), ("deposit_classes", (7,), "deposit_sets")])
+def test_a_variant_may_not_turn_what_the_grid_turns(tiny, no_training, knob, value, by):
+    with pytest.raises(lk.LirfError, match=f"^variant 'other' must not turn {knob}: {by} sets it for each run$"):
+        lk.sweep(tiny, {"as it is": {}, "other": {"keep": 1.0, knob: value}}, 1, jobs=1)
 
 
 def test_each_ablation_turns_what_it_says_and_nothing_else(config):

@@ -160,6 +160,9 @@ def test_forgetting_is_what_the_deposit_part_lost():
 def test_an_empty_part_is_refused(toy):
     with pytest.raises(lk.LirfError, match="at least one image, not an empty one"):
         lk.accuracy(Answers(0), toy.test.select(slice(0)))
+    for measure in (lk.activation_distance, lk.js_divergence):
+        with pytest.raises(lk.LirfError, match=f"^{measure.__name__} needs a part with at least one image"):
+            measure(Answers(0), Answers(0), toy.test.select(slice(0)))
 
 
 def test_a_table_without_the_original_is_refused(toy):
@@ -194,20 +197,49 @@ def test_a_split_by_samples_is_referred_to_its_own_table(tiny_original, tiny_dat
         lk.results_table({"original": tiny_original}, lk.split_by_sample(tiny_data, 0.1))
 
 
+def samples(toy, deposited, preserved, unseen):
+    """Parts of a split by samples, of the images with these numbers."""
+    parts = [toy.test.select(torch.tensor(places, dtype=torch.long)) for places in (deposited, preserved, unseen)]
+    none = parts[2].select(slice(0))
+    return lk.Partition(parts[0], parts[1], none, parts[2], parts[2], none, parts[2], parts[2])
+
+
 def test_the_table_of_deposited_samples_works_out_by_hand(toy):
-    # deposited: 0 and 4, of the classes 0 and 2; preserved: 1, 2, 5, of which 1 and 5 are of these classes
-    # unseen: 3, 6, 7, 8, of which 3 is of class 1; the network is wrong about the images 4 and 8
-    deposit, preserved, unseen = (toy.test.select(torch.tensor(places)) for places in ([0, 4], [1, 2, 5], [3, 6, 7, 8]))
-    none = unseen.select(slice(0))
-    parts = lk.Partition(deposit, preserved, none, unseen, unseen, none, unseen, unseen)
-    table = lk.sample_table({"target": Answers(0, 0, 1, 1, 1, 2, 2, 2, 0)}, parts)
+    # deposited: 4, 5, 6, of class 2; preserved: 0, 2, 7, of which 7 is of this class
+    # unseen: 1, 3, 8, of which 8 is of this class; the network is wrong about the images 0, 3, 4 and 5
+    parts = samples(toy, [4, 5, 6], [0, 2, 7], [1, 3, 8])
+    table = lk.sample_table({"target": Answers(1, 0, 1, 0, 1, 1, 2, 2, 2)}, parts)
     assert table.loc["target"].to_dict() == {
-        "deposited samples": 50.0, "preserved samples": 100.0, "test, same classes": 66.67,
-        "test, all classes": 75.0, "gap": -16.67,
+        "deposited samples": 33.33, "preserved samples": 100.0, "test, same classes": 100.0,
+        "test, all classes": 66.67, "gap": -66.67,
     }  # fmt: skip
     assert "validation, same classes" in lk.sample_table({"target": Answers(*[0] * 9)}, parts, on="validation")
     with pytest.raises(lk.LirfError, match="^on must be test or validation, not 'train'"):
         lk.sample_table({}, parts, on="train")
+
+
+@pytest.mark.parametrize(
+    "images, sentence",
+    [
+        (
+            ([0, 4], [2, 5], [1, 6]),
+            "preserved training .*, but of 'a' there are none; split_by_class and .* deposited whole$",
+        ),
+        (
+            ([0, 4], [2], [1, 6]),
+            "preserved training images of every class of the deposit set, but of 'a' and 'c' there",
+        ),
+        (([0, 4], [1, 5], [2, 6]), "test images of every class of the deposit set, but of 'a' there are none$"),
+    ],
+)
+def test_samples_that_have_none_of_their_class_beside_them_are_refused(toy, images, sentence):
+    with pytest.raises(lk.LirfError, match=f"^parts must have {sentence}"):
+        lk.sample_table({"target": Answers(*[0] * 9)}, samples(toy, *images))
+
+
+def test_a_table_of_no_deposited_samples_is_refused(toy):
+    with pytest.raises(lk.LirfError, match="^sample_table needs a part with at least one image, not an empty one$"):
+        lk.sample_table({"target": Answers(*[0] * 9)}, samples(toy, [], [1], [2]))
 
 
 def test_class_accuracies_and_confusions_work_out_by_hand(toy):

@@ -1,3 +1,4 @@
+import pandas
 import pytest
 import torch
 from torch.nn import functional
@@ -99,6 +100,23 @@ def test_the_pulls_are_autograd_s(tiny_original, arguments, batch, tiny):
     recovery = (module(batch.images) - features).square().sum() / features.square().sum()
     by_hand = tiny.lambda_re * length(recovery, module.lower[3])
     assert board.loc["recovery", "module stage 2"] == pytest.approx(by_hand, rel=1e-3)
+
+
+def test_preservation_by_logits_pulls_at_the_target_and_changes_no_other_row(tiny_original, arguments, batch, tiny):
+    turned = tiny.replace(preservation="logits")
+    paper, board = lk.loss_switchboard(*arguments()), lk.loss_switchboard(*arguments(turned))
+    others = ["attention", "recovery", "transfer"]
+    pandas.testing.assert_frame_equal(board.loc[others], paper.loc[others])
+    mine = board.loc[["removal", "preservation"]]
+    assert mine[blocks(board, "target")].to_numpy().all() and not mine[blocks(board, "module")].to_numpy().any()
+    target, was = arguments()[0], tiny_original(batch.images).detach()
+    held = torch.cat([target(batch.images)[:, :3], was[:, 3:]], dim=1)  # the deposit classes are 0, 1 and 2
+    removal = functional.cross_entropy(held, 3 + was[:, 3:].argmax(1))
+    preservation = (target(batch.images) - was)[:, 3:].square().mean() / 2
+    for name, term, weight in (("removal", removal, 1), ("preservation", preservation, tiny.lambda_kp)):
+        assert board.loc[name, "value"] == pytest.approx(term.item(), rel=1e-4)
+        by_hand = weight * length(term, target.lower[1])
+        assert board.loc[name, "target stem"] == pytest.approx(by_hand, rel=1e-3)
 
 
 @pytest.mark.parametrize(
