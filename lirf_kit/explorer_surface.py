@@ -124,24 +124,27 @@ class SurfaceTab:
         except Exception as error:
             self._main.post(self._main.fail, error)
         finally:
-            self._main.post(self._filled, cancelled)
+            self._main.post(self._filled)
 
     def _measured(self, config, metrics, said):
         self.measured.append((config, metrics))
-        if self.filling is not None:
+        self.draw()
+        if not self.filling.is_set():
             self._say(said)
-            self.draw()
 
     def _cancel(self):
+        """Ask the measuring to end; the next one may only begin when it has, for all share joblib's processes."""
         if self.filling is not None:
             self.filling.set()
-            self._filled(self.filling)
-            self._say("the measuring is cancelled; what was measured stays")
+            self.cancel.disabled = True
+            self._say("cancelling …")
 
-    def _filled(self, cancelled):
-        if cancelled is self.filling:
-            self.filling = None
-            self.fill.disabled, self.cancel.disabled = False, True
+    def _filled(self):
+        """Take back what was only for the time of the measuring; the last that its thread asks for."""
+        if self.filling.is_set():
+            self._say("the measuring is cancelled; what was measured stays")
+        self.filling = None
+        self.fill.disabled, self.cancel.disabled = False, True
 
 
 def _thinned(values, most):

@@ -5,6 +5,7 @@ Everything is read from the validation part: who turns knobs makes choices, and 
 
 import math
 import time
+import warnings
 from dataclasses import dataclass, field
 
 import joblib
@@ -393,9 +394,12 @@ def fill_grid(configs, jobs=2):
     tasks = (joblib.delayed(_measure_point)(config) for config in configs)
     done = joblib.Parallel(jobs, return_as="generator_unordered")(tasks)
     try:
-        yield from done
+        for one in done:  # noqa: UP028; "yield from" would close it outside of the block below
+            yield one
     finally:
-        done.close()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*have been cancelled", UserWarning)  # that is what was asked for
+            done.close()
 
 
 def _measure_point(config):

@@ -280,6 +280,13 @@ def test_a_grid_is_filled_from_the_experiments_store(tiny, own_home):
     assert list(own_home.glob("result-*"))
 
 
+def test_a_grid_that_is_closed_early_warns_of_nothing(tiny, own_home, recwarn):
+    filled = lk.fill_grid(lk.knob_grid(tiny, {"lambda_at": [0.0, 1.0, 3.0, 10.0]}))
+    next(filled)
+    filled.close()
+    assert not [one for one in recwarn if "cancelled" in str(one.message)]
+
+
 def test_a_grid_s_point_that_fails_says_why(tiny):
     wild = tiny.replace(deposit_learning_rate=1e6, max_gradient_norm=1e9, deposit_epochs=9)
     ((config, said),) = list(lk.fill_grid([wild], jobs=1))
@@ -452,14 +459,15 @@ def test_the_surface_s_grid_is_filled_in_the_background_and_can_be_cancelled(pan
     open_tab(panel, "surface")
     panel.results.surface.fill.click()
     gates.release()
-    while not panel.results.surface.measured:
-        time.sleep(0.01)
+    until(lambda: "1 of 8 points measured" in panel.message.value)
     panel.results.surface.cancel.click()
+    assert "cancelling" in panel.message.value and panel.results.surface.fill.disabled
+    panel.results.surface.fill.click()  # nothing, as long as the one before is at it
     gates.release()
-    assert "cancelled" in panel.message.value and panel.results.surface.filling is None
-    time.sleep(0.3)
+    until(lambda: panel.results.surface.filling is None)
+    assert "cancelled; what was measured stays" in panel.message.value
     assert len(panel.results.surface.measured) == 1 and "1 measured" in panel.results.surface.note.value
-    assert not panel.results.surface.fill.disabled
+    assert not panel.results.surface.fill.disabled and panel.results.surface.cancel.disabled
 
 
 def test_a_row_of_the_history_brings_its_settings_and_figures_back(panel):
