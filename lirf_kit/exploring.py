@@ -17,6 +17,7 @@ from lirf_kit.depositing import deposit_steps, start_deposit
 from lirf_kit.devices import cpu_threads, memory_advice, seeded_generator
 from lirf_kit.embedding import embed_tsne, extract_features
 from lirf_kit.experiments import results_over_seeds
+from lirf_kit.explorer_jobs import without_bars
 from lirf_kit.losses import attention_map
 from lirf_kit.metrics import class_accuracies, confusion, results_table, sample_table
 from lirf_kit.networks import evaluation_mode, split
@@ -394,7 +395,8 @@ def fill_grid(configs, jobs=2):
     tasks = (joblib.delayed(_measure_point)(config) for config in configs)
     done = joblib.Parallel(jobs, return_as="generator_unordered")(tasks)
     try:
-        for one in done:  # noqa: UP028; "yield from" would close it outside of the block below
+        # "yield from" would close it outside of the block below
+        for one in done:  # noqa: UP028
             yield one
     finally:
         with warnings.catch_warnings():
@@ -404,9 +406,10 @@ def fill_grid(configs, jobs=2):
 
 def _measure_point(config):
     try:
-        results = results_over_seeds(
-            config, [config.seed], [config.deposit_classes], on="validation", references=(), jobs=1
-        )
+        with without_bars():
+            results = results_over_seeds(
+                config, [config.seed], [config.deposit_classes], on="validation", references=(), jobs=1
+            )
     except LirfError as error:
         return config, str(error)
     columns = ["Pre Acc", "Dep Acc", "Avg Acc", "F", "H Mean", "L_at"]

@@ -4,6 +4,7 @@ import builtins
 import dataclasses
 import html
 import importlib
+import os
 import re
 import sys
 import threading
@@ -278,6 +279,15 @@ def test_a_grid_is_filled_from_the_experiments_store(tiny, own_home):
     target = results.set_index("network").loc["target"]
     assert metrics["target: Pre Acc"] == target["Pre Acc"] and metrics["target: L_at"] == target["L_at"]
     assert list(own_home.glob("result-*"))
+
+
+def test_a_grid_s_point_shows_no_bars(tiny, monkeypatch):
+    def looked(*_, **__):
+        raise lk.LirfError(f"disabled: {os.environ.get('TQDM_DISABLE')}")
+
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    monkeypatch.setattr(exploring, "results_over_seeds", looked)
+    assert list(lk.fill_grid([tiny], jobs=1)) == [(tiny, "disabled: 1")]
 
 
 def test_a_grid_that_is_closed_early_warns_of_nothing(tiny, own_home, recwarn):
