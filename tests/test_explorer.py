@@ -320,6 +320,8 @@ def test_a_surface_s_dots_are_the_measured_points(tiny):
     )
     axes = explorer_figures.plot_surface(points, "m").axes[0]
     assert axes.collections[-1].get_offsets().tolist() == [[0, 0], [1, 0], [0, 1], [1, 1]]
+    diagonal = points.assign(lambda_at=[0.0, 1.0, 3.0, 10.0], keep=[0.2, 0.5, 0.8, 1.0])
+    assert len(explorer_figures.plot_surface(diagonal, "m").axes[0].collections) == 1  # no contour through a line
     line = explorer_figures.plot_surface(points[["lambda_at", "value"]][:2], "m").axes[0]
     assert [line.lines[0].get_linestyle(), line.lines[1].get_linestyle()] == [":", "None"]
 
@@ -453,7 +455,7 @@ def test_a_callback_s_error_is_shown(panel):
     assert "press Run" in panel.message.value
     open_tab(panel, "surface")
     panel.controls.classes[0].value = panel.controls.classes[1].value = panel.controls.classes[2].value = False
-    panel.results.surface.metric.value = "target: Pre Acc"
+    panel.results.surface.fill.click()
     assert "at least one class" in panel.message.value
 
 
@@ -478,6 +480,15 @@ def test_the_surface_s_grid_is_filled_in_the_background_and_can_be_cancelled(pan
     assert "cancelled; what was measured stays" in panel.message.value
     assert len(panel.results.surface.measured) == 1 and "1 measured" in panel.results.surface.note.value
     assert not panel.results.surface.fill.disabled and panel.results.surface.cancel.disabled
+
+
+def test_samples_have_no_surface_and_that_is_said(panel):
+    panel.controls.by.value = "by sample"
+    open_tab(panel, "surface")
+    assert "deposits of classes: choose by class" in panel.results.surface.note.value
+    assert "run 1 in" in finish(panel)
+    panel.results.surface.fill.click()
+    assert "choose by class" in panel.message.value and panel.results.surface.filling is None
 
 
 def test_a_row_of_the_history_brings_its_settings_and_figures_back(panel):
