@@ -170,11 +170,11 @@ class DepositExplorer:
     def run(self):
         """Make the deposit that the controls stand for; one that is running is dropped."""
         self._main.cancel("run")
-        self._drop()
         try:
             config, fraction = self.controls.settings()
         except LirfError as error:
             return self._fail(error)
+        self._drop()
         self.job = job = Job()
         self.progress.value, self.progress.bar_style = 0, ""
         self.stop_button.disabled = False
@@ -184,7 +184,8 @@ class DepositExplorer:
         job.thread.start()
 
     def stop(self):
-        """Stop the deposit that is running."""
+        """Stop the deposit that is running, and the one that auto-run is about to begin."""
+        self._main.cancel("run")
         if self.job is not None:
             self.job.ask_to_stop("stopped")
 
@@ -331,9 +332,11 @@ class DepositExplorer:
 
     def _bring_back(self, place):
         """Show an earlier run, and turn the controls to its settings."""
+        self._main.cancel("run")
+        dropped = self.job is not None and self.job.finished is None and self.job.thread.is_alive()
         self._drop()
         self.stop_button.disabled = True
         run = self.runs[place]
         self.controls.show(run.config, run.fraction)
         self._show_code()
-        self.results.show(place)
+        self.results.show(place, "<br>the deposit that was running is dropped" if dropped else "")

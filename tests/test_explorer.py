@@ -401,6 +401,40 @@ def test_no_class_is_said_and_a_class_mends_it(panel):
     assert "run 1 in" in finish(panel)
 
 
+def test_settings_that_can_t_be_leave_the_running_deposit_alone(panel):
+    panel.controls.knobs["deposit_epochs"].value = 32
+    panel.run()
+    for button in panel.controls.classes:
+        button.value = False
+    job = panel.job
+    panel.run()
+    assert "at least one class" in panel.message.value and panel.job is job and not job.stop.is_set()
+    panel.wait(60)
+    assert "run 1 in" in panel.message.value
+
+
+def test_a_row_of_the_history_drops_the_running_deposit_and_the_waiting_auto_run_and_says_so(panel):
+    finish(panel)
+    finish(panel)
+    assert len(panel.runs) == 2
+    panel.auto.value = True
+    panel.controls.knobs["deposit_epochs"].value = 256
+    panel.run()
+    job = panel.job
+    panel.controls.knobs["lambda_at"].value = 1.0
+    panel.results.history.rows.value = 0
+    assert "run 1 in" in panel.message.value and "the deposit that was running is dropped" in panel.message.value
+    job.thread.join(60)
+    assert not panel._main._resting and panel.job is None and len(panel.runs) == 2
+
+
+def test_stop_ends_the_waiting_auto_run_too(panel):
+    panel.auto.value = True
+    panel.controls.knobs["lambda_at"].value = 1.0
+    panel.stop()
+    assert not panel._main._resting and panel.job is None
+
+
 def test_a_divergence_is_said_and_the_panel_goes_on(panel):
     panel.controls.show(panel.config.replace(deposit_learning_rate=1e6, max_gradient_norm=1e9, deposit_epochs=9))
     assert "stopped being finite in epoch" in finish(panel)
