@@ -176,7 +176,6 @@ class DepositExplorer:
             return self._fail(error)
         self._drop()
         self.job = job = Job()
-        self.progress.value, self.progress.bar_style = 0, ""
         self.stop_button.disabled = False
         self._say("running …")
         self._listen(job)
@@ -187,7 +186,22 @@ class DepositExplorer:
         """Stop the deposit that is running, and the one that auto-run is about to begin."""
         self._main.cancel("run")
         if self.job is not None:
-            self.job.ask_to_stop("stopped")
+            self._ask_to_stop(self.job, "stopped")
+
+    def _ask_to_stop(self, job, reason):
+        """Stop a run; if only t-SNE was left of it, say so at once, for the network that is embedded can take long."""
+        job.ask_to_stop(reason)
+        if job.finished is not None and job.thread.is_alive():
+            self._main.post(self._if_newest, job, self._show_tsne_stopped)
+
+    def _show_tsne_stopped(self):
+        self.stop_button.disabled = True
+        self._reset_progress()
+        self._say("t-SNE is stopped; all other tabs show the run")
+
+    def _reset_progress(self):
+        self.progress.value, self.progress.bar_style = 0, ""
+        self.results.show_tsne_progress(1, 1)
 
     def wait(self, timeout=None):
         """Wait until the run that was asked for last, its t-SNE included, has ended; not in a notebook."""
@@ -197,6 +211,7 @@ class DepositExplorer:
     def _drop(self):
         """Let the last run, if it is still going, end without a word."""
         job, self.job = self.job, None
+        self._reset_progress()
         if job is not None:
             job.ask_to_stop("dropped")
 
@@ -206,7 +221,7 @@ class DepositExplorer:
             return
 
         def interrupted(*_):
-            job.ask_to_stop("interrupted")
+            self._ask_to_stop(job, "interrupted")
 
         self._interrupted = interrupted
         # the kernel puts its own handler back when this callback ends
@@ -316,16 +331,16 @@ class DepositExplorer:
             return
 
         def on_step(done, total):
-            self._main.post(self._if_newest, job, self._show_tsne_progress, done, total)
+            self._main.post(self._if_newest, job, self._show_tsne_progress, job, done, total)
 
         embed_run(run, self._starts.get(run.config.seed), job.stop.is_set, on_step)
-        if not run.embeddings:
-            self._main.post(self._if_newest, job, self._say, "t-SNE was stopped; all other tabs show the run")
-        else:
+        if run.embeddings:
             self._starts[run.config.seed] = run.embeddings["original"]
             self._draw(run, "t-SNE", drawn)
 
-    def _show_tsne_progress(self, done, total):
+    def _show_tsne_progress(self, job, done, total):
+        if job.stop.is_set():
+            return
         self._show_progress(done, total)
         self.progress.bar_style = "success" if done == total else "info"
         self.results.show_tsne_progress(done, total)

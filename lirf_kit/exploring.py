@@ -216,7 +216,7 @@ def embed_run(run, start=None, stopped=lambda: False, on_step=lambda done, total
     start : numpy.ndarray, optional
         (N, 2), the original's embedding, if it is known from another run of the same seed.
     stopped : callable
-        Asked before each network; True leaves the embeddings as they are.
+        Asked before each network, and at the end; True leaves the embeddings as they are.
     on_step : callable
         Told how many networks are done, of how many.
     """
@@ -231,8 +231,9 @@ def embed_run(run, start=None, stopped=lambda: False, on_step=lambda done, total
             found[name] = start
         else:
             found[name] = embed_tsne(extract_features(run.networks[name], part), config, found.get("original"))
-    on_step(3, 3)
-    run.embeddings = found
+    if not stopped():
+        on_step(3, 3)
+        run.embeddings = found
 
 
 def tsne_part(run):

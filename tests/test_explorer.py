@@ -247,6 +247,9 @@ def test_t_sne_has_its_own_progress_and_stops(run):
     run = dataclasses.replace(run, embeddings={})
     lk.embed_run(run, stopped=lambda: True)
     assert run.embeddings == {}
+    asked = iter([False, False, False, True])
+    lk.embed_run(run, stopped=lambda: next(asked))
+    assert run.embeddings == {}
     lk.embed_run(run, on_step=lambda *step: told.append(step))
     assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
     part = exploring.tsne_part(run)
@@ -426,6 +429,28 @@ def test_a_row_of_the_history_drops_the_running_deposit_and_the_waiting_auto_run
     assert "run 1 in" in panel.message.value and "the deposit that was running is dropped" in panel.message.value
     job.thread.join(60)
     assert not panel._main._resting and panel.job is None and len(panel.runs) == 2
+
+
+def test_stop_during_t_sne_is_said_at_once_and_nothing_of_it_stays(panel, monkeypatch):
+    begun, gate = threading.Event(), threading.Event()
+
+    def embedded(*_):
+        begun.set()
+        gate.wait(30)
+        return numpy.zeros((1, 2))
+
+    monkeypatch.setattr(exploring, "embed_tsne", embedded)
+    panel.with_tsne.value = True
+    panel.run()
+    assert begun.wait(60)
+    title = explorer_results.TABS.index("t-SNE")
+    assert panel.results.tabs.titles[title] == "t-SNE 0/3"
+    panel.stop()
+    assert "t-SNE is stopped" in panel.message.value and panel.stop_button.disabled
+    assert panel.results.tabs.titles[title] == "t-SNE" and panel.progress.bar_style == ""
+    gate.set()
+    panel.wait(30)
+    assert not panel.runs[0].embeddings and "t-SNE is stopped" in panel.message.value
 
 
 def test_stop_ends_the_waiting_auto_run_too(panel):
