@@ -661,6 +661,17 @@ def test_a_click_on_a_point_chooses_its_image(panel, embedded):
     assert image.place(part) == place
 
 
+def test_a_run_that_was_pinned_before_its_figures_were_drawn_is_compared_all_the_same(panel, run):
+    open_tab(panel, "A | B")
+    assert "Pin one run as A" in panel.results.compare.table.value
+    drawn = {}
+    panel.results.add(run, drawn, show=True)
+    panel.results.pin("A")
+    drawn["classes"] = b"later", "a figure that came later"
+    panel.results.show_figure(run, "classes", drawn["classes"])
+    assert panel.results.compare.images["A"].alt == "a figure that came later"
+
+
 def test_what_the_open_tab_shows_is_saved(panel):
     panel.save_button.click()
     assert "press Run" in panel.message.value
