@@ -20,7 +20,7 @@ from lirf_kit.explorer_figures import FIGURES, GrowingCurves, png
 from lirf_kit.explorer_jobs import Job, MainThread, without_bars
 from lirf_kit.explorer_results import Results
 from lirf_kit.explorer_tabs import STYLE, put
-from lirf_kit.explorer_widgets import ipywidgets, need_widgets
+from lirf_kit.explorer_widgets import ipywidgets, mime_bundle, need_widgets
 from lirf_kit.explorer_words import of_curves, of_run
 from lirf_kit.exploring import code_line, embed_run, explore
 
@@ -64,8 +64,8 @@ class DepositExplorer:
         self._say("Choose what to deposit, turn the knobs, press <b>Run</b>.")
 
     def _repr_mimebundle_(self, **keywords):
-        shown = self.panel._repr_mimebundle_(**keywords)
-        return shown | {"text/plain": "The explorer's panel: run this cell in JupyterLab (make lab) to see it."}
+        said = "The explorer's panel: run this cell in JupyterLab (make lab) to see it."
+        return mime_bundle(self.panel, said, **keywords)
 
     # the panel
 

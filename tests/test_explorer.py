@@ -509,6 +509,13 @@ def test_stop_while_the_original_is_trained_keeps_what_was_learnt(panel, monkeyp
     assert list(own_home.glob("unfinished-*"))
 
 
+def test_a_stored_notebook_has_a_text_in_the_panel_s_place(panel, monkeypatch):
+    monkeypatch.delenv("LIRF_KIT_STATIC", raising=False)
+    assert "application/vnd.jupyter.widget-view+json" in panel._repr_mimebundle_()
+    monkeypatch.setenv("LIRF_KIT_STATIC", "1")
+    assert list(panel._repr_mimebundle_()) == ["text/plain"]
+
+
 def test_a_callback_s_error_is_shown(panel):
     panel._main.safe(lambda: panel.results.pin("A"))()
     assert "press Run" in panel.message.value
