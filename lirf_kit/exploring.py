@@ -44,16 +44,22 @@ def recipes(config):
     Returns
     -------
     dict of str to dict
-        "calibrated" turns nothing. "paper" has the paper's losses with every λ at 1 (its own were never published).
-        "no attention term" leaves out L_at. "what goes wrong" has nothing that protects the preserved classes: no L_kp,
+        "calibrated" turns nothing. "paper" has the paper's losses, its L_kp of softmax among them, with every λ at 1
+        (its own were never published). "no attention term" leaves out L_at. "what goes wrong" has nothing that protects
+        the preserved classes: no L_kp, a removal that isn't confined to the deposit logits (preservation "paper"),
         random wrong labels, and a learning rate that is too high.
     """
     ones = dict.fromkeys(("lambda_at", "lambda_kp", "lambda_re", "lambda_pt"), 1.0)
     return {
         "calibrated": {},
-        "paper": {"relabel": "random", "recovery": "paper"} | ones,
+        "paper": {"relabel": "random", "preservation": "paper", "recovery": "paper"} | ones,
         "no attention term": {"lambda_at": 0.0},
-        "what goes wrong": {"lambda_kp": 0.0, "relabel": "random", "deposit_learning_rate": 0.1},
+        "what goes wrong": {
+            "lambda_kp": 0.0,
+            "relabel": "random",
+            "preservation": "paper",
+            "deposit_learning_rate": 0.1,
+        },
     }
 
 
