@@ -133,6 +133,7 @@ class DepositExplorer:
 
     def _settings_changed(self):
         """Show the code of the new settings, and let auto-run wait until they rest."""
+        self.results.history.unselect()
         if self._show_code() and self.results.open == "surface":
             self.results.surface.draw()
         self._main.cancel("run")

@@ -37,7 +37,7 @@ class Results:
     """
 
     def __init__(self, main, controls, say, bring_back):
-        self._main, self._say = main, say
+        self._main, self._controls, self._say = main, controls, say
         self.runs, self.drawn, self.shown = [], [], None
         self.images = {name: figure_box() for name in FIGURES}
         self.images["t-SNE"].add_class("lirf-clickable")
@@ -73,14 +73,14 @@ class Results:
         if show:
             self.show(len(self.runs) - 1, note)
         else:
-            self.history.fill(self.runs, self.shown)
+            self.history.fill(self.runs, self.history.rows.value)
             self.draw_open()
 
     def show(self, place, note=""):
         """Show a run in every tab."""
         self.shown = place
         self.table.value = table_html(self.run.table)
-        self.history.fill(self.runs, place)
+        self.history.fill(self.runs, place if self._controls.stand_for(self.run) else None)
         for name in FIGURES:
             put(self.images[name], self.drawn[place].get(name, NOTHING))
         self._say(headline(place + 1, self.run) + note)

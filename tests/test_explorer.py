@@ -117,6 +117,9 @@ def test_a_deposit_that_diverges_says_which_knob_to_turn(tiny_original, tiny_dat
 def test_the_recipes_are_valid_and_calibrated_turns_nothing(config):
     turned = {name: config.replace(**changes) for name, changes in lk.recipes(config).items()}
     assert turned["calibrated"] == config
+    logits = config.replace(preservation="logits")
+    paper = [name for name, changes in lk.recipes(logits).items() if logits.replace(**changes).preservation == "paper"]
+    assert paper == ["paper", "what goes wrong"]
     assert len(set(turned.values())) == len(turned) == 4
     assert all(set(changes) <= set(exploring.EXPLORED) for changes in lk.recipes(config).values())
 
@@ -572,6 +575,16 @@ def test_a_row_of_the_history_brings_its_settings_and_figures_back(panel):
     panel.results.pin("B")
     assert "≠ lambda_kp" in panel.results.compare.table.value and "≠ lambda_pt" not in panel.results.compare.table.value
     assert panel.results.compare.images["A"].png == first
+
+
+def test_the_row_of_the_shown_run_brings_its_settings_back_after_the_controls_were_turned(panel):
+    finish(panel)
+    rows = panel.results.history.rows
+    assert rows.value == 0
+    panel.controls.knobs["lambda_at"].value = 1.0
+    assert rows.value is None
+    rows.value = 0
+    assert panel.controls.settings() == (panel.config, None) and rows.value == 0
 
 
 def test_samples_switch_the_classes_off(panel):
