@@ -25,6 +25,13 @@ from lirf_kit.explorer_words import of_curves, of_run
 from lirf_kit.exploring import code_line, embed_run, explore
 
 SHARE = 0.25  # of a deposit's time that may go into drawing its curves
+LISTENING = {}  # of all panels in the kernel: what an interrupt calls, by the id of the run that it stops
+
+
+def interrupted(*_):
+    """Stop the runs of all panels: the kernel's interrupt while there are any."""
+    for stop in list(LISTENING.values()):
+        stop()
 
 
 class DepositExplorer:
@@ -58,7 +65,7 @@ class DepositExplorer:
         self.config, self.out = config or preset("digits"), out
         self.job, self._computing, self._growing = None, threading.Lock(), GrowingCurves()
         self._main = MainThread(self._fail)
-        self._starts, self._known, self._interrupted = {}, {}, None
+        self._starts, self._known = {}, {}
         data, _ = self._data_and_original(self.config)
         self._build(data)
         self._say("Choose what to deposit, turn the knobs, press <b>Run</b>.")
@@ -220,11 +227,7 @@ class DepositExplorer:
         """Let an interrupt of the kernel stop the run; between cells the kernel would ignore it."""
         if self._main.loop is None or threading.current_thread() is not threading.main_thread():
             return
-
-        def interrupted(*_):
-            self._ask_to_stop(job, "interrupted")
-
-        self._interrupted = interrupted
+        LISTENING[id(job)] = partial(self._ask_to_stop, job, "interrupted")
         # the kernel puts its own handler back when this callback ends
         self._main.loop.call_soon(signal.signal, signal.SIGINT, interrupted)
 
@@ -232,8 +235,8 @@ class DepositExplorer:
         """Take back what was only for the time of the run."""
         if job is self.job:
             self.stop_button.disabled = True
-            if self._main.loop is not None and signal.getsignal(signal.SIGINT) is self._interrupted:
-                signal.signal(signal.SIGINT, signal.SIG_IGN)  # as the kernel has it between cells
+        if LISTENING.pop(id(job), None) and not LISTENING and signal.getsignal(signal.SIGINT) is interrupted:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # as the kernel has it between cells
 
     def _work(self, job, config, fraction):
         """Compute and draw one run; the worker thread's whole life."""

@@ -6,9 +6,11 @@ import html
 import importlib
 import os
 import re
+import signal
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy
 import pandas
@@ -17,7 +19,7 @@ import torch
 
 import lirf_kit as lk
 from lirf_kit import explorer_figures, explorer_results, explorer_words, exploring, training
-from lirf_kit.explorer_jobs import MainThread
+from lirf_kit.explorer_jobs import Job, MainThread
 from lirf_kit.explorer_picture import Picture
 
 
@@ -490,6 +492,22 @@ def test_an_interrupt_is_a_stop_with_another_name(panel):
     panel.job.ask_to_stop("interrupted")
     panel.wait(30)
     assert "interrupted after" in panel.message.value
+
+
+def test_an_interrupt_stops_the_runs_of_all_panels_until_the_last_has_ended(panel, monkeypatch):
+    before, jobs = signal.getsignal(signal.SIGINT), [Job(), Job()]
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(panel._main, "loop", SimpleNamespace(call_soon=lambda call, *given: call(*given)))
+            for job in jobs:
+                panel._listen(job)
+            panel._ended(jobs[0])
+            signal.raise_signal(signal.SIGINT)
+            panel._ended(jobs[1])
+        assert [job.stop.is_set() for job in jobs] == [False, True] and jobs[1].reason == "interrupted"
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_another_seed_has_its_original_trained_once(panel, monkeypatch, tiny_original):
