@@ -8,7 +8,6 @@ import html
 import signal
 import threading
 import time
-import traceback
 import warnings
 from functools import partial
 
@@ -20,7 +19,7 @@ from lirf_kit.explorer_figures import FIGURES, GrowingCurves, png
 from lirf_kit.explorer_jobs import Job, MainThread, without_bars
 from lirf_kit.explorer_results import Results
 from lirf_kit.explorer_tabs import STYLE, put
-from lirf_kit.explorer_widgets import ipywidgets, mime_bundle, need_widgets
+from lirf_kit.explorer_widgets import Messages, ipywidgets, mime_bundle, need_widgets
 from lirf_kit.explorer_words import of_curves, of_run
 from lirf_kit.exploring import code_line, embed_run, explore
 
@@ -34,7 +33,7 @@ def interrupted(*_):
         stop()
 
 
-class DepositExplorer:
+class DepositExplorer(Messages):
     """A panel to explore the deposit with: controls on the left, results in tabs on the right.
 
     Put it last in a notebook's cell. Its computations are plain functions: `explore`, `embed_run`, `journey`,
@@ -122,19 +121,6 @@ class DepositExplorer:
         button.observe(tick, names="value")
         tick()
         return button
-
-    def _say(self, text, error=False):
-        """Show a message, as HTML."""
-        kind, role = ("lirf-message lirf-error", "alert") if error else ("lirf-message", "status")
-        self.message.value = f'<div class="{kind}" role="{role}">{text}</div>'
-
-    def _fail(self, error):
-        """Show what went wrong, with the traceback if it is not a matter of the settings."""
-        if isinstance(error, LirfError):
-            return self._say(f"✖ {html.escape(str(error))}", error=True)
-        trace = html.escape("".join(traceback.format_exception(error)))
-        said = html.escape(f"{type(error).__name__}: {error}")
-        self._say(f"<details><summary>✖ {said}</summary><pre>{trace}</pre></details>", error=True)
 
     # settings
 
