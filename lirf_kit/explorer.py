@@ -8,7 +8,6 @@ import html
 import signal
 import threading
 import time
-import traceback
 import warnings
 from functools import partial
 
@@ -20,14 +19,21 @@ from lirf_kit.explorer_figures import FIGURES, GrowingCurves, png
 from lirf_kit.explorer_jobs import Job, MainThread, without_bars
 from lirf_kit.explorer_results import Results
 from lirf_kit.explorer_tabs import STYLE, put
-from lirf_kit.explorer_widgets import ipywidgets, need_widgets
+from lirf_kit.explorer_widgets import Messages, ipywidgets, mime_bundle, need_widgets
 from lirf_kit.explorer_words import of_curves, of_run
 from lirf_kit.exploring import code_line, embed_run, explore
 
 SHARE = 0.25  # of a deposit's time that may go into drawing its curves
+LISTENING = {}  # of all panels in the kernel: what an interrupt calls, by the id of the run that it stops
 
 
-class DepositExplorer:
+def interrupted(*_):
+    """Stop the runs of all panels: the kernel's interrupt while there are any."""
+    for stop in list(LISTENING.values()):
+        stop()
+
+
+class DepositExplorer(Messages):
     """A panel to explore the deposit with: controls on the left, results in tabs on the right.
 
     Put it last in a notebook's cell. Its computations are plain functions: `explore`, `embed_run`, `journey`,
@@ -58,14 +64,14 @@ class DepositExplorer:
         self.config, self.out = config or preset("digits"), out
         self.job, self._computing, self._growing = None, threading.Lock(), GrowingCurves()
         self._main = MainThread(self._fail)
-        self._starts, self._known, self._interrupted = {}, {}, None
+        self._starts, self._known = {}, {}
         data, _ = self._data_and_original(self.config)
         self._build(data)
         self._say("Choose what to deposit, turn the knobs, press <b>Run</b>.")
 
     def _repr_mimebundle_(self, **keywords):
-        shown = self.panel._repr_mimebundle_(**keywords)
-        return shown | {"text/plain": "The explorer's panel: run this cell in JupyterLab (make lab) to see it."}
+        said = "The explorer's panel: run this cell in JupyterLab (make lab) to see it."
+        return mime_bundle(self.panel, said, **keywords)
 
     # the panel
 
@@ -116,23 +122,11 @@ class DepositExplorer:
         tick()
         return button
 
-    def _say(self, text, error=False):
-        """Show a message, as HTML."""
-        kind, role = ("lirf-message lirf-error", "alert") if error else ("lirf-message", "status")
-        self.message.value = f'<div class="{kind}" role="{role}">{text}</div>'
-
-    def _fail(self, error):
-        """Show what went wrong, with the traceback if it is not a matter of the settings."""
-        if isinstance(error, LirfError):
-            return self._say(f"✖ {html.escape(str(error))}", error=True)
-        trace = html.escape("".join(traceback.format_exception(error)))
-        said = html.escape(f"{type(error).__name__}: {error}")
-        self._say(f"<details><summary>✖ {said}</summary><pre>{trace}</pre></details>", error=True)
-
     # settings
 
     def _settings_changed(self):
         """Show the code of the new settings, and let auto-run wait until they rest."""
+        self.results.history.unselect()
         if self._show_code() and self.results.open == "surface":
             self.results.surface.draw()
         self._main.cancel("run")
@@ -170,13 +164,12 @@ class DepositExplorer:
     def run(self):
         """Make the deposit that the controls stand for; one that is running is dropped."""
         self._main.cancel("run")
-        self._drop()
         try:
             config, fraction = self.controls.settings()
         except LirfError as error:
             return self._fail(error)
+        self._drop()
         self.job = job = Job()
-        self.progress.value, self.progress.bar_style = 0, ""
         self.stop_button.disabled = False
         self._say("running …")
         self._listen(job)
@@ -184,9 +177,25 @@ class DepositExplorer:
         job.thread.start()
 
     def stop(self):
-        """Stop the deposit that is running."""
+        """Stop the deposit that is running, and the one that auto-run is about to begin."""
+        self._main.cancel("run")
         if self.job is not None:
-            self.job.ask_to_stop("stopped")
+            self._ask_to_stop(self.job, "stopped")
+
+    def _ask_to_stop(self, job, reason):
+        """Stop a run; if only t-SNE was left of it, say so at once, for the network that is embedded can take long."""
+        job.ask_to_stop(reason)
+        if job.finished is not None and job.thread.is_alive():
+            self._main.post(self._if_newest, job, self._show_tsne_stopped)
+
+    def _show_tsne_stopped(self):
+        self.stop_button.disabled = True
+        self._reset_progress()
+        self._say("t-SNE is stopped; all other tabs show the run")
+
+    def _reset_progress(self):
+        self.progress.value, self.progress.bar_style = 0, ""
+        self.results.show_tsne_progress(1, 1)
 
     def wait(self, timeout=None):
         """Wait until the run that was asked for last, its t-SNE included, has ended; not in a notebook."""
@@ -196,6 +205,7 @@ class DepositExplorer:
     def _drop(self):
         """Let the last run, if it is still going, end without a word."""
         job, self.job = self.job, None
+        self._reset_progress()
         if job is not None:
             job.ask_to_stop("dropped")
 
@@ -203,11 +213,7 @@ class DepositExplorer:
         """Let an interrupt of the kernel stop the run; between cells the kernel would ignore it."""
         if self._main.loop is None or threading.current_thread() is not threading.main_thread():
             return
-
-        def interrupted(*_):
-            job.ask_to_stop("interrupted")
-
-        self._interrupted = interrupted
+        LISTENING[id(job)] = partial(self._ask_to_stop, job, "interrupted")
         # the kernel puts its own handler back when this callback ends
         self._main.loop.call_soon(signal.signal, signal.SIGINT, interrupted)
 
@@ -215,8 +221,8 @@ class DepositExplorer:
         """Take back what was only for the time of the run."""
         if job is self.job:
             self.stop_button.disabled = True
-            if self._main.loop is not None and signal.getsignal(signal.SIGINT) is self._interrupted:
-                signal.signal(signal.SIGINT, signal.SIG_IGN)  # as the kernel has it between cells
+        if LISTENING.pop(id(job), None) and not LISTENING and signal.getsignal(signal.SIGINT) is interrupted:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # as the kernel has it between cells
 
     def _work(self, job, config, fraction):
         """Compute and draw one run; the worker thread's whole life."""
@@ -315,25 +321,27 @@ class DepositExplorer:
             return
 
         def on_step(done, total):
-            self._main.post(self._if_newest, job, self._show_tsne_progress, done, total)
+            self._main.post(self._if_newest, job, self._show_tsne_progress, job, done, total)
 
         embed_run(run, self._starts.get(run.config.seed), job.stop.is_set, on_step)
-        if not run.embeddings:
-            self._main.post(self._if_newest, job, self._say, "t-SNE was stopped; all other tabs show the run")
-        else:
+        if run.embeddings:
             self._starts[run.config.seed] = run.embeddings["original"]
             self._draw(run, "t-SNE", drawn)
 
-    def _show_tsne_progress(self, done, total):
+    def _show_tsne_progress(self, job, done, total):
+        if job.stop.is_set():
+            return
         self._show_progress(done, total)
         self.progress.bar_style = "success" if done == total else "info"
         self.results.show_tsne_progress(done, total)
 
     def _bring_back(self, place):
         """Show an earlier run, and turn the controls to its settings."""
+        self._main.cancel("run")
+        dropped = self.job is not None and self.job.finished is None and self.job.thread.is_alive()
         self._drop()
         self.stop_button.disabled = True
         run = self.runs[place]
         self.controls.show(run.config, run.fraction)
         self._show_code()
-        self.results.show(place)
+        self.results.show(place, "<br>the deposit that was running is dropped" if dropped else "")

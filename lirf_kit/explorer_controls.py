@@ -7,7 +7,7 @@ import io
 import numpy
 from PIL import Image
 
-from lirf_kit.config import Config
+from lirf_kit.config import Config, LirfError
 from lirf_kit.explorer_widgets import Picture, ipywidgets
 from lirf_kit.exploring import EXPLORED, recipes, turned
 
@@ -135,6 +135,13 @@ class Controls:
         if self.by.value == "by sample":
             return self.config.replace(**changes), self.fraction.value
         return turned(self.config, chosen, self.num_classes, **changes), None
+
+    def stand_for(self, run):
+        """Return whether the controls still say what a run was made with."""
+        try:
+            return self.settings() == (run.config, run.fraction)
+        except LirfError:
+            return False
 
     def show(self, config, fraction=None):
         """Turn the controls to some settings."""

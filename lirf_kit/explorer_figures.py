@@ -215,7 +215,8 @@ def plot_surface(points, metric):
             axes.set_ylim(top=min(axes.get_ylim()[1], 101))  # no share is larger
     else:
         up = [steps[names[1]].index(value) for value in points[names[1]]]
-        if min(len(steps[name]) for name in names) > 1 and len(points) > 3:
+        places = numpy.array([across, up], dtype=float)
+        if numpy.linalg.matrix_rank(places - places.mean(axis=1, keepdims=True)) == 2:  # not all on one line
             axes.tricontourf(across, up, points["value"], levels=12, cmap="viridis", alpha=0.35)
         dots = axes.scatter(across, up, c=points["value"], s=420, cmap="viridis", edgecolors=INK, linewidths=1.2)
         for x, y, value in zip(across, up, points["value"]):

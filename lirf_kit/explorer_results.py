@@ -37,7 +37,7 @@ class Results:
     """
 
     def __init__(self, main, controls, say, bring_back):
-        self._main, self._say = main, say
+        self._main, self._controls, self._say = main, controls, say
         self.runs, self.drawn, self.shown = [], [], None
         self.images = {name: figure_box() for name in FIGURES}
         self.images["t-SNE"].add_class("lirf-clickable")
@@ -73,21 +73,23 @@ class Results:
         if show:
             self.show(len(self.runs) - 1, note)
         else:
-            self.history.fill(self.runs, self.shown)
+            self.history.fill(self.runs, self.history.rows.value)
             self.draw_open()
 
     def show(self, place, note=""):
         """Show a run in every tab."""
         self.shown = place
         self.table.value = table_html(self.run.table)
-        self.history.fill(self.runs, place)
+        self.history.fill(self.runs, place if self._controls.stand_for(self.run) else None)
         for name in FIGURES:
             put(self.images[name], self.drawn[place].get(name, NOTHING))
         self._say(headline(place + 1, self.run) + note)
         self.draw_open()
 
     def show_figure(self, run, name, drawn):
-        """Show a figure of a run, if that run is still the one that is shown."""
+        """Show a figure of a run, if that run is still the one that is shown, or is pinned."""
+        if name == self.compare.kind.value and any(run is pinned for _, pinned in self.compare.pinned.values()):
+            self._draw_comparison()
         if run is self.run:
             put(self.images[name], drawn)
             if name == self.open == "t-SNE":
@@ -100,6 +102,7 @@ class Results:
     def draw_open(self):
         """Draw what is only drawn where it is seen."""
         drawing = {"image": self._draw_journey, "t-SNE": self._draw_ring, "surface": self.surface.draw}
+        drawing["A | B"] = self._draw_comparison
         if self.open in drawing:
             drawing[self.open]()
 
@@ -159,7 +162,9 @@ class Results:
 
     def _draw_comparison(self):
         kind, pinned = self.compare.kind.value, self.compare.pinned
-        self.compare.show({letter: self.drawn[number - 1].get(kind, NOTHING) for letter, (number, _) in pinned.items()})
+        if pinned:
+            drawn = {letter: self.drawn[number - 1].get(kind, NOTHING) for letter, (number, _) in pinned.items()}
+            self.compare.show(drawn)
 
     # files
 

@@ -64,6 +64,13 @@ class SurfaceTab:
         both = [self.across.value, self.up.value]
         return both if both[1] not in ("–", both[0]) else both[:1]
 
+    def _config(self):
+        """Return the settings of the controls; samples have no surface, for `results_over_seeds` deposits classes."""
+        config, fraction = self._settings()
+        if fraction is not None:
+            raise LirfError("the surface is of deposits of classes: choose by class")
+        return config
+
     @property
     def _by_class(self):
         return [run for run in self._runs if run.fraction is None]
@@ -71,12 +78,15 @@ class SurfaceTab:
     def _points(self):
         """Return the measured points that agree with the controls in everything but the chosen knobs."""
         found = [*self.measured, *((run.config, run.metrics) for run in self._by_class)]
-        return surface_points(found, self._settings()[0], self.names, self.metric.value)
+        return surface_points(found, self._config(), self.names, self.metric.value)
 
     def draw(self):
-        """Draw what is measured so far."""
-        points, metric = self._points(), self.metric.value
-        self.note.value = f"{len(points)} measured; everything else as the controls say now"
+        """Draw what is measured so far, or say why there is no surface of what the controls say."""
+        try:
+            points, metric = self._points(), self.metric.value
+            self.note.value = f"{len(points)} measured; everything else as the controls say now"
+        except LirfError as error:
+            points, self.note.value = (), html.escape(str(error))
 
         def work():
             return (png(plot_surface(points, metric)), of_surface(points, metric)) if len(points) else NOTHING
@@ -95,7 +105,7 @@ class SurfaceTab:
         """Measure the grid's missing points in the background."""
         if self.filling is not None:
             return
-        config, names = self._settings()[0], self.names
+        config, names = self._config(), self.names
         most = 8 if len(names) == 1 else 4
         grid = knob_grid(config, {name: _thinned(STEPS[name], most) for name in names})
         known = {one for one, _ in self.measured} | {run.config for run in self._by_class}
@@ -124,24 +134,27 @@ class SurfaceTab:
         except Exception as error:
             self._main.post(self._main.fail, error)
         finally:
-            self._main.post(self._filled, cancelled)
+            self._main.post(self._filled)
 
     def _measured(self, config, metrics, said):
         self.measured.append((config, metrics))
-        if self.filling is not None:
+        self.draw()
+        if not self.filling.is_set():
             self._say(said)
-            self.draw()
 
     def _cancel(self):
+        """Ask the measuring to end; the next one may only begin when it has, for all share joblib's processes."""
         if self.filling is not None:
             self.filling.set()
-            self._filled(self.filling)
-            self._say("the measuring is cancelled; what was measured stays")
+            self.cancel.disabled = True
+            self._say("cancelling …")
 
-    def _filled(self, cancelled):
-        if cancelled is self.filling:
-            self.filling = None
-            self.fill.disabled, self.cancel.disabled = False, True
+    def _filled(self):
+        """Take back what was only for the time of the measuring; the last that its thread asks for."""
+        if self.filling.is_set():
+            self._say("the measuring is cancelled; what was measured stays")
+        self.filling = None
+        self.fill.disabled, self.cancel.disabled = False, True
 
 
 def _thinned(values, most):

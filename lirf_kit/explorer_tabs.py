@@ -123,6 +123,12 @@ class HistoryTab:
         self.rows.value = place
         self._filling = False
 
+    def unselect(self):
+        """Let no row be chosen, so that choosing the one that was is a change: `Select` tells of nothing else."""
+        self._filling = True
+        self.rows.value = None
+        self._filling = False
+
     def _text(self, number, run):
         metrics = run.metrics
         cells = [number + 1, deposited(run.config, run.fraction)[:14]]

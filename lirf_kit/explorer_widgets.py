@@ -2,6 +2,7 @@
 
 import html
 import os
+import traceback
 
 from lirf_kit.config import LirfError
 
@@ -28,6 +29,23 @@ def need_widgets(what):
             f"{what} needs {MISSING}, which this kernel doesn't have: python -m pip install ipywidgets anywidget, then "
             "restart the kernel"
         )
+
+
+class Messages:
+    """What every panel has: a line, its `message`, that says how things stand, and shows an error."""
+
+    def _say(self, text, error=False):
+        """Show a message, as HTML."""
+        kind, role = ("lirf-message lirf-error", "alert") if error else ("lirf-message", "status")
+        self.message.value = f'<div class="{kind}" role="{role}">{text}</div>'
+
+    def _fail(self, error):
+        """Show what went wrong, with the traceback if it is not a matter of the settings."""
+        if isinstance(error, LirfError):
+            return self._say(f"✖ {html.escape(str(error))}", error=True)
+        trace = html.escape("".join(traceback.format_exception(error)))
+        said = html.escape(f"{type(error).__name__}: {error}")
+        self._say(f"<details><summary>✖ {said}</summary><pre>{trace}</pre></details>", error=True)
 
 
 def mime_bundle(panel, text, table=None, **keywords):

@@ -5,6 +5,7 @@ Everything is read from the validation part: who turns knobs makes choices, and 
 
 import math
 import time
+import warnings
 from dataclasses import dataclass, field
 
 import joblib
@@ -16,6 +17,7 @@ from lirf_kit.depositing import deposit_steps, start_deposit
 from lirf_kit.devices import cpu_threads, memory_advice, seeded_generator
 from lirf_kit.embedding import embed_tsne, extract_features
 from lirf_kit.experiments import results_over_seeds
+from lirf_kit.explorer_jobs import without_bars
 from lirf_kit.losses import attention_map
 from lirf_kit.metrics import class_accuracies, confusion, results_table, sample_table
 from lirf_kit.networks import evaluation_mode, split
@@ -42,16 +44,22 @@ def recipes(config):
     Returns
     -------
     dict of str to dict
-        "calibrated" turns nothing. "paper" has the paper's losses with every λ at 1 (its own were never published).
-        "no attention term" leaves out L_at. "what goes wrong" has nothing that protects the preserved classes: no L_kp,
+        "calibrated" turns nothing. "paper" has the paper's losses, its L_kp of softmax among them, with every λ at 1
+        (its own were never published). "no attention term" leaves out L_at. "what goes wrong" has nothing that protects
+        the preserved classes: no L_kp, a removal that isn't confined to the deposit logits (preservation "paper"),
         random wrong labels, and a learning rate that is too high.
     """
     ones = dict.fromkeys(("lambda_at", "lambda_kp", "lambda_re", "lambda_pt"), 1.0)
     return {
         "calibrated": {},
-        "paper": {"relabel": "random", "recovery": "paper"} | ones,
+        "paper": {"relabel": "random", "preservation": "paper", "recovery": "paper"} | ones,
         "no attention term": {"lambda_at": 0.0},
-        "what goes wrong": {"lambda_kp": 0.0, "relabel": "random", "deposit_learning_rate": 0.1},
+        "what goes wrong": {
+            "lambda_kp": 0.0,
+            "relabel": "random",
+            "preservation": "paper",
+            "deposit_learning_rate": 0.1,
+        },
     }
 
 
@@ -214,7 +222,7 @@ def embed_run(run, start=None, stopped=lambda: False, on_step=lambda done, total
     start : numpy.ndarray, optional
         (N, 2), the original's embedding, if it is known from another run of the same seed.
     stopped : callable
-        Asked before each network; True leaves the embeddings as they are.
+        Asked before each network, and at the end; True leaves the embeddings as they are.
     on_step : callable
         Told how many networks are done, of how many.
     """
@@ -229,8 +237,9 @@ def embed_run(run, start=None, stopped=lambda: False, on_step=lambda done, total
             found[name] = start
         else:
             found[name] = embed_tsne(extract_features(run.networks[name], part), config, found.get("original"))
-    on_step(3, 3)
-    run.embeddings = found
+    if not stopped():
+        on_step(3, 3)
+        run.embeddings = found
 
 
 def tsne_part(run):
@@ -393,16 +402,21 @@ def fill_grid(configs, jobs=2):
     tasks = (joblib.delayed(_measure_point)(config) for config in configs)
     done = joblib.Parallel(jobs, return_as="generator_unordered")(tasks)
     try:
-        yield from done
+        # "yield from" would close it outside of the block below
+        for one in done:  # noqa: UP028
+            yield one
     finally:
-        done.close()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*have been cancelled", UserWarning)  # that is what was asked for
+            done.close()
 
 
 def _measure_point(config):
     try:
-        results = results_over_seeds(
-            config, [config.seed], [config.deposit_classes], on="validation", references=(), jobs=1
-        )
+        with without_bars():
+            results = results_over_seeds(
+                config, [config.seed], [config.deposit_classes], on="validation", references=(), jobs=1
+            )
     except LirfError as error:
         return config, str(error)
     columns = ["Pre Acc", "Dep Acc", "Avg Acc", "F", "H Mean", "L_at"]

@@ -4,14 +4,13 @@ They are made of the explorer's pieces. What they compute and draw is in `widget
 """
 
 import html
-import traceback
 
 import torch
 
 from lirf_kit.config import LirfError
 from lirf_kit.explorer_controls import sample_picture
 from lirf_kit.explorer_tabs import STYLE, table_html
-from lirf_kit.explorer_widgets import Picture, ipywidgets, mime_bundle, need_widgets
+from lirf_kit.explorer_widgets import Messages, Picture, ipywidgets, mime_bundle, need_widgets
 from lirf_kit.figures import COOL, WARM
 from lirf_kit.partition import check_deposit_classes
 from lirf_kit.widget_views import (
@@ -52,8 +51,8 @@ OWN_STYLE = f"""<style>
 </style>"""
 
 
-class _Panel:
-    """What the small widgets share: a frame, a line that says how things stand, and how an error is shown there."""
+class _Panel(Messages):
+    """What the small widgets share: a frame, and below all else the line that says how things stand."""
 
     def _build(self, kind, *children):
         self.message = ipywidgets.HTML(layout={"width": "100%"})
@@ -69,21 +68,12 @@ class _Panel:
             table = None
         return mime_bundle(self.panel, f"{self.named}: run this cell in JupyterLab (make lab).", table, **keywords)
 
-    def _say(self, text, error=False):
-        """Show a message, as HTML."""
-        kind, role = ("lirf-message lirf-error", "alert") if error else ("lirf-message", "status")
-        self.message.value = f'<div class="{kind}" role="{role}">{text}</div>'
-
     def _guarded(self, function, *arguments):
         """Call a callback's function, and show its error; an unexpected one with its traceback."""
         try:
             function(*arguments)
-        except LirfError as error:
-            self._say(f"✖ {html.escape(str(error))}", error=True)
         except Exception as error:
-            said = html.escape(f"{type(error).__name__}: {error}")
-            trace = html.escape("".join(traceback.format_exception(error)))
-            self._say(f"<details><summary>✖ {said}</summary><pre>{trace}</pre></details>", error=True)
+            self._fail(error)
 
     def _follow(self, controls, function, names="value"):
         """Call a function, without arguments, whenever one of some controls was turned."""

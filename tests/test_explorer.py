@@ -4,10 +4,13 @@ import builtins
 import dataclasses
 import html
 import importlib
+import os
 import re
+import signal
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy
 import pandas
@@ -15,8 +18,8 @@ import pytest
 import torch
 
 import lirf_kit as lk
-from lirf_kit import explorer_figures, explorer_results, explorer_words, exploring
-from lirf_kit.explorer_jobs import MainThread
+from lirf_kit import explorer_figures, explorer_results, explorer_words, exploring, training
+from lirf_kit.explorer_jobs import Job, MainThread
 from lirf_kit.explorer_picture import Picture
 
 
@@ -61,6 +64,18 @@ def until(condition, seconds=30):
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def shortest_stop(panel, begun):
+    """Return how long Stop took, the shortest of three times: on a busy machine a single step can take as long."""
+    seconds = []
+    for _ in range(3):
+        panel.run()
+        until(begun)
+        panel.stop()
+        panel.wait(30)
+        seconds.append(panel.job.stopped_after)
+    return min(seconds)
 
 
 # the plain functions
@@ -116,6 +131,9 @@ def test_a_deposit_that_diverges_says_which_knob_to_turn(tiny_original, tiny_dat
 def test_the_recipes_are_valid_and_calibrated_turns_nothing(config):
     turned = {name: config.replace(**changes) for name, changes in lk.recipes(config).items()}
     assert turned["calibrated"] == config
+    logits = config.replace(preservation="logits")
+    paper = [name for name, changes in lk.recipes(logits).items() if logits.replace(**changes).preservation == "paper"]
+    assert paper == ["paper", "what goes wrong"]
     assert len(set(turned.values())) == len(turned) == 4
     assert all(set(changes) <= set(exploring.EXPLORED) for changes in lk.recipes(config).values())
 
@@ -246,6 +264,9 @@ def test_t_sne_has_its_own_progress_and_stops(run):
     run = dataclasses.replace(run, embeddings={})
     lk.embed_run(run, stopped=lambda: True)
     assert run.embeddings == {}
+    asked = iter([False, False, False, True])
+    lk.embed_run(run, stopped=lambda: next(asked))
+    assert run.embeddings == {}
     lk.embed_run(run, on_step=lambda *step: told.append(step))
     assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
     part = exploring.tsne_part(run)
@@ -280,6 +301,22 @@ def test_a_grid_is_filled_from_the_experiments_store(tiny, own_home):
     assert list(own_home.glob("result-*"))
 
 
+def test_a_grid_s_point_shows_no_bars(tiny, monkeypatch):
+    def looked(*_, **__):
+        raise lk.LirfError(f"disabled: {os.environ.get('TQDM_DISABLE')}")
+
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    monkeypatch.setattr(exploring, "results_over_seeds", looked)
+    assert list(lk.fill_grid([tiny], jobs=1)) == [(tiny, "disabled: 1")]
+
+
+def test_a_grid_that_is_closed_early_warns_of_nothing(tiny, own_home, recwarn):
+    filled = lk.fill_grid(lk.knob_grid(tiny, {"lambda_at": [0.0, 1.0, 3.0, 10.0]}))
+    next(filled)
+    filled.close()
+    assert not [one for one in recwarn if "cancelled" in str(one.message)]
+
+
 def test_a_grid_s_point_that_fails_says_why(tiny):
     wild = tiny.replace(deposit_learning_rate=1e6, max_gradient_norm=1e9, deposit_epochs=9)
     ((config, said),) = list(lk.fill_grid([wild], jobs=1))
@@ -303,6 +340,8 @@ def test_a_surface_s_dots_are_the_measured_points(tiny):
     )
     axes = explorer_figures.plot_surface(points, "m").axes[0]
     assert axes.collections[-1].get_offsets().tolist() == [[0, 0], [1, 0], [0, 1], [1, 1]]
+    diagonal = points.assign(lambda_at=[0.0, 1.0, 3.0, 10.0], keep=[0.2, 0.5, 0.8, 1.0])
+    assert len(explorer_figures.plot_surface(diagonal, "m").axes[0].collections) == 1  # no contour through a line
     line = explorer_figures.plot_surface(points[["lambda_at", "value"]][:2], "m").axes[0]
     assert [line.lines[0].get_linestyle(), line.lines[1].get_linestyle()] == [":", "None"]
 
@@ -332,12 +371,7 @@ def test_a_run_shows_what_the_plain_function_computes(panel, run):
 
 def test_stop_stops_at_once_and_the_panel_goes_on(panel):
     panel.controls.knobs["deposit_epochs"].value = 256
-    panel.run()
-    while panel.job.first_curve is None:
-        time.sleep(0.01)
-    panel.stop()
-    panel.wait(30)
-    assert panel.job.stopped_after < 0.5
+    assert shortest_stop(panel, lambda: panel.job.first_curve is not None) < 0.5
     assert "stopped after" in panel.message.value and not panel.runs
     panel.controls.knobs["deposit_epochs"].value = 2
     assert "run 1 in" in finish(panel)
@@ -361,11 +395,9 @@ def test_auto_run_waits_until_the_controls_rest(panel):
     panel.auto.value = True
     for value in (0.0, 0.01, 0.03, 0.1, 0.3, 3.0, 10.0, 1.0, 0.1, 3.0):
         panel.controls.knobs["lambda_at"].value = value
-    end = time.monotonic() + 60
-    while not panel.runs and time.monotonic() < end:
-        time.sleep(0.05)
+    until(lambda: panel.runs, 60)
     panel.wait(30)
-    time.sleep(0.6)
+    assert not panel._main._resting  # no other is about to begin
     assert [run.config.lambda_at for run in panel.runs] == [3.0]
 
 
@@ -380,6 +412,62 @@ def test_no_class_is_said_and_a_class_mends_it(panel):
     assert "not name all 10" in panel.message.value
     panel.controls.reset.click()
     assert "run 1 in" in finish(panel)
+
+
+def test_settings_that_can_t_be_leave_the_running_deposit_alone(panel):
+    panel.controls.knobs["deposit_epochs"].value = 32
+    panel.run()
+    for button in panel.controls.classes:
+        button.value = False
+    job = panel.job
+    panel.run()
+    assert "at least one class" in panel.message.value and panel.job is job and not job.stop.is_set()
+    panel.wait(60)
+    assert "run 1 in" in panel.message.value
+
+
+def test_a_row_of_the_history_drops_the_running_deposit_and_the_waiting_auto_run_and_says_so(panel):
+    finish(panel)
+    finish(panel)
+    assert len(panel.runs) == 2
+    panel.auto.value = True
+    panel.controls.knobs["deposit_epochs"].value = 256
+    panel.run()
+    job = panel.job
+    panel.controls.knobs["lambda_at"].value = 1.0
+    panel.results.history.rows.value = 0
+    assert "run 1 in" in panel.message.value and "the deposit that was running is dropped" in panel.message.value
+    job.thread.join(60)
+    assert not panel._main._resting and panel.job is None and len(panel.runs) == 2
+
+
+def test_stop_during_t_sne_is_said_at_once_and_nothing_of_it_stays(panel, monkeypatch):
+    begun, gate = threading.Event(), threading.Event()
+
+    def embedded(*_):
+        begun.set()
+        gate.wait(30)
+        return numpy.zeros((1, 2))
+
+    monkeypatch.setattr(exploring, "embed_tsne", embedded)
+    panel.with_tsne.value = True
+    panel.run()
+    assert begun.wait(60)
+    title = explorer_results.TABS.index("t-SNE")
+    assert panel.results.tabs.titles[title] == "t-SNE 0/3"
+    panel.stop()
+    assert "t-SNE is stopped" in panel.message.value and panel.stop_button.disabled
+    assert panel.results.tabs.titles[title] == "t-SNE" and panel.progress.bar_style == ""
+    gate.set()
+    panel.wait(30)
+    assert not panel.runs[0].embeddings and "t-SNE is stopped" in panel.message.value
+
+
+def test_stop_ends_the_waiting_auto_run_too(panel):
+    panel.auto.value = True
+    panel.controls.knobs["lambda_at"].value = 1.0
+    panel.stop()
+    assert not panel._main._resting and panel.job is None
 
 
 def test_a_divergence_is_said_and_the_panel_goes_on(panel):
@@ -406,6 +494,22 @@ def test_an_interrupt_is_a_stop_with_another_name(panel):
     assert "interrupted after" in panel.message.value
 
 
+def test_an_interrupt_stops_the_runs_of_all_panels_until_the_last_has_ended(panel, monkeypatch):
+    before, jobs = signal.getsignal(signal.SIGINT), [Job(), Job()]
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(panel._main, "loop", SimpleNamespace(call_soon=lambda call, *given: call(*given)))
+            for job in jobs:
+                panel._listen(job)
+            panel._ended(jobs[0])
+            signal.raise_signal(signal.SIGINT)
+            panel._ended(jobs[1])
+        assert [job.stop.is_set() for job in jobs] == [False, True] and jobs[1].reason == "interrupted"
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_another_seed_has_its_original_trained_once(panel, monkeypatch, tiny_original):
     trained = []
     monkeypatch.setattr(
@@ -418,17 +522,21 @@ def test_another_seed_has_its_original_trained_once(panel, monkeypatch, tiny_ori
 
 
 def test_stop_while_the_original_is_trained_keeps_what_was_learnt(panel, monkeypatch, own_home):
+    epochs, snapshot = [], training._snapshot
+    monkeypatch.setattr(training, "_snapshot", lambda state: epochs.append(panel.job) or snapshot(state))
     monkeypatch.setattr("lirf_kit.explorer.load_or_train", lk.load_or_train)
     panel.config = panel.controls.config = panel.config.replace(epochs=5000)
     panel.controls.knobs["seed"].value = 1
-    panel.run()
-    while "training once" not in panel.message.value:
-        time.sleep(0.01)
-    time.sleep(2)
-    panel.stop()
-    panel.wait(30)
-    assert panel.job.stopped_after < 0.5 and "stopped after epoch" in panel.message.value
+    assert shortest_stop(panel, lambda: sum(job is panel.job for job in epochs) > 2) < 0.5
+    assert "stopped after epoch" in panel.message.value
     assert list(own_home.glob("unfinished-*"))
+
+
+def test_a_stored_notebook_has_a_text_in_the_panel_s_place(panel, monkeypatch):
+    monkeypatch.delenv("LIRF_KIT_STATIC", raising=False)
+    assert "application/vnd.jupyter.widget-view+json" in panel._repr_mimebundle_()
+    monkeypatch.setenv("LIRF_KIT_STATIC", "1")
+    assert list(panel._repr_mimebundle_()) == ["text/plain"]
 
 
 def test_a_callback_s_error_is_shown(panel):
@@ -436,7 +544,7 @@ def test_a_callback_s_error_is_shown(panel):
     assert "press Run" in panel.message.value
     open_tab(panel, "surface")
     panel.controls.classes[0].value = panel.controls.classes[1].value = panel.controls.classes[2].value = False
-    panel.results.surface.metric.value = "target: Pre Acc"
+    panel.results.surface.fill.click()
     assert "at least one class" in panel.message.value
 
 
@@ -452,14 +560,24 @@ def test_the_surface_s_grid_is_filled_in_the_background_and_can_be_cancelled(pan
     open_tab(panel, "surface")
     panel.results.surface.fill.click()
     gates.release()
-    while not panel.results.surface.measured:
-        time.sleep(0.01)
+    until(lambda: "1 of 8 points measured" in panel.message.value)
     panel.results.surface.cancel.click()
+    assert "cancelling" in panel.message.value and panel.results.surface.fill.disabled
+    panel.results.surface.fill.click()  # nothing, as long as the one before is at it
     gates.release()
-    assert "cancelled" in panel.message.value and panel.results.surface.filling is None
-    time.sleep(0.3)
+    until(lambda: panel.results.surface.filling is None)
+    assert "cancelled; what was measured stays" in panel.message.value
     assert len(panel.results.surface.measured) == 1 and "1 measured" in panel.results.surface.note.value
-    assert not panel.results.surface.fill.disabled
+    assert not panel.results.surface.fill.disabled and panel.results.surface.cancel.disabled
+
+
+def test_samples_have_no_surface_and_that_is_said(panel):
+    panel.controls.by.value = "by sample"
+    open_tab(panel, "surface")
+    assert "deposits of classes: choose by class" in panel.results.surface.note.value
+    assert "run 1 in" in finish(panel)
+    panel.results.surface.fill.click()
+    assert "choose by class" in panel.message.value and panel.results.surface.filling is None
 
 
 def test_a_row_of_the_history_brings_its_settings_and_figures_back(panel):
@@ -477,6 +595,16 @@ def test_a_row_of_the_history_brings_its_settings_and_figures_back(panel):
     panel.results.pin("B")
     assert "≠ lambda_kp" in panel.results.compare.table.value and "≠ lambda_pt" not in panel.results.compare.table.value
     assert panel.results.compare.images["A"].png == first
+
+
+def test_the_row_of_the_shown_run_brings_its_settings_back_after_the_controls_were_turned(panel):
+    finish(panel)
+    rows = panel.results.history.rows
+    assert rows.value == 0
+    panel.controls.knobs["lambda_at"].value = 1.0
+    assert rows.value is None
+    rows.value = 0
+    assert panel.controls.settings() == (panel.config, None) and rows.value == 0
 
 
 def test_samples_switch_the_classes_off(panel):
@@ -571,6 +699,17 @@ def test_a_click_on_a_point_chooses_its_image(panel, embedded):
     tsne.set_state({"clicked": [0.01, 0.99, 2]})
     until(lambda: "no point is there" in panel.message.value)
     assert image.place(part) == place
+
+
+def test_a_run_that_was_pinned_before_its_figures_were_drawn_is_compared_all_the_same(panel, run):
+    open_tab(panel, "A | B")
+    assert "Pin one run as A" in panel.results.compare.table.value
+    drawn = {}
+    panel.results.add(run, drawn, show=True)
+    panel.results.pin("A")
+    drawn["classes"] = b"later", "a figure that came later"
+    panel.results.show_figure(run, "classes", drawn["classes"])
+    assert panel.results.compare.images["A"].alt == "a figure that came later"
 
 
 def test_what_the_open_tab_shows_is_saved(panel):

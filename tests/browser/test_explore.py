@@ -47,12 +47,14 @@ class Panel:
     def ask(self, expression, before="pass"):
         """Return what an expression is in the kernel, a plain value."""
         message = self.client.execute(before, user_expressions={"it": expression}, store_history=False)
-        while True:
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
             reply = self.client.get_shell_msg(timeout=PATIENCE)
             if reply["parent_header"].get("msg_id") == message:
                 found = reply["content"]["user_expressions"]["it"]
                 assert found["status"] == "ok", found
                 return eval(found["data"]["text/plain"], {"nan": float("nan")})
+        raise AssertionError(f"the kernel did not answer {expression!r} in {PATIENCE} s")
 
     def press(self, name):
         self.page.locator(".lirf").get_by_role("button", name=name).first.click()
@@ -93,6 +95,12 @@ class Panel:
         """Wait until the message fits a pattern, and return it."""
         self.wait(lambda: re.search(pattern, self.message), repr(pattern))
         return self.message
+
+    def run_until_first_curve(self):
+        """Press Run, and wait for this run's first curve: its message tells it from the run before."""
+        self.press("Run")
+        self.wait_message("running …")
+        self.wait(lambda: self.ask("explorer.job.first_curve"), "the first curve")
 
     def finish(self):
         """Wait until the last run has ended, its t-SNE included, and no other is about to begin."""
@@ -214,8 +222,7 @@ def test_stop_in_the_middle_of_a_long_run(panel):
     panel.tab("curves")
     seconds = []
     while len(seconds) < 3 and not (seconds and seconds[-1] < 0.5):  # on a busy machine a single step can take as long
-        panel.press("Run")
-        panel.wait(lambda: panel.ask("explorer.job.first_curve"), "the first curve")
+        panel.run_until_first_curve()
         panel.press("Stop")
         panel.wait_message("stopped after")
         seconds.append(panel.ask("explorer.job.stopped_after"))
@@ -224,8 +231,7 @@ def test_stop_in_the_middle_of_a_long_run(panel):
 
 
 def test_an_interrupt_of_the_kernel_in_the_middle_is_said(panel):
-    panel.press("Run")
-    panel.wait(lambda: panel.ask("explorer.job.first_curve"), "the first curve")
+    panel.run_until_first_curve()
     panel.page.locator('[data-command="notebook:interrupt-kernel"]').first.click()
     panel.wait_message("interrupted after")
     panel.press("reset")
@@ -281,8 +287,12 @@ def test_a_grid_is_filled_in_the_background_and_cancelled(panel, artifacts):
     panel.figure("measured points")
     panel.press("fill grid")
     panel.wait_message(r"\d of \d points measured")
-    panel.press("cancel")
-    panel.wait_message("cancelled")
+    cancel = panel.page.locator(".lirf button", has_text="cancel")
+    if cancel.is_enabled():
+        cancel.click(force=True)  # it may become disabled meanwhile
+    free = "explorer.results.surface.filling is None"
+    panel.wait(lambda: panel.ask(free), "the end of the measuring")  # cancelled, or it was through before that
+    panel.wait_message(r"measuring is cancelled|(\d+) of \1 points measured")
     panel.page.screenshot(path=artifacts / "explorer-light-surface.png")
     measured = panel.ask("len(explorer.results.surface.measured)")
     panel.page.get_by_text(f"{measured + 2} measured; ").wait_for()
