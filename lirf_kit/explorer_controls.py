@@ -2,14 +2,11 @@
 
 import contextlib
 import dataclasses
-import io
-
-import numpy
-from PIL import Image
 
 from lirf_kit.config import Config, LirfError
 from lirf_kit.explorer_widgets import Picture, ipywidgets
 from lirf_kit.exploring import EXPLORED, recipes, turned
+from lirf_kit.widget_views import image_png
 
 WEIGHTS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 20.0, 30.0, 100.0, 300.0, 1000.0)
 STEPS = {  # what a slider offers, beside the config's own value
@@ -62,10 +59,7 @@ def options(config, name):
 def sample_picture(data, number, side=40):
     """Return a class's first training image as the bytes of a PNG."""
     image = data.train.images[(data.train.labels == number).nonzero()[0].to(data.train.images.device)][0]
-    pixels = numpy.squeeze(image.cpu().permute(1, 2, 0).numpy())
-    beside = io.BytesIO()
-    Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST).save(beside, "PNG")
-    return beside.getvalue()
+    return image_png(image, side)
 
 
 class Controls:
