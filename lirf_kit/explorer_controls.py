@@ -34,7 +34,7 @@ TITLES = {
     "max_gradient_norm": "gradient limit",
     "seed": "seed",
     "relabel": "y_r relabel",
-    "preservation": "L_kp preserve by",
+    "preservation": "L_kp variant",
     "recovery": "L_re recovery",
 }
 FRACTIONS = (0.05, 0.1, 0.2, 0.3, 0.5)
