@@ -34,8 +34,10 @@ test-browser: $(READY) ## the explorer and the notebooks in a real browser; need
 		{ echo "a browser is needed: sudo apt-get install chromium"; exit 1; }
 	$(BIN)/python -m pytest tests/browser
 
-lint: $(READY) ## check the style
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+lint: $(READY) ## check the style, and that imports go one way
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 clean: ## remove the environment and what tools left behind
 	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache test-artifacts

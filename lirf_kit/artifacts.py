@@ -20,9 +20,9 @@ import torch
 
 from lirf_kit import __version__
 
-TRAINED_BY = ("data", "devices", "networks", "training")
-DEPOSITED_BY = (*TRAINED_BY, "depositing", "losses", "pruning", "withdrawing")
-MEASURED_BY = (*DEPOSITED_BY, "metrics", "partition", "references")
+TRAINED_BY = ("devices", "data/images", "method/networks", "method/training")
+DEPOSITED_BY = (*TRAINED_BY, "method/depositing", "method/losses", "method/pruning", "method/withdrawing")
+MEASURED_BY = (*DEPOSITED_BY, "data/partition", "evidence/metrics", "evidence/references")
 MADE_BY = {  # changed code, other runs
     "original": TRAINED_BY,
     "unfinished": TRAINED_BY,
@@ -163,7 +163,7 @@ def _name_older(kind, made_from):
 
 def _version(kind):
     """Return the package's version with a hash of the code that makes such runs: who edits a loss deposits anew."""
-    sources = b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in MADE_BY[kind])
+    sources = b"".join(Path(__file__).parent.joinpath(f"{name}.py").read_bytes() for name in MADE_BY[kind])
     return f"{__version__} {_digest(sources)[:16]}"
 
 

@@ -21,8 +21,8 @@ from torchvision import transforms
 
 from lirf_kit import __version__
 from lirf_kit.config import LirfError, preset
-from lirf_kit.data import batches, load_dataset
-from lirf_kit.depositing import deposit, deposit_steps, start_deposit
+from lirf_kit.data.images import batches, load_dataset
+from lirf_kit.data.partition import split_by_class
 from lirf_kit.devices import (
     autocast,
     cpu_threads,
@@ -32,11 +32,11 @@ from lirf_kit.devices import (
     seeded_generator,
     synchronise,
 )
-from lirf_kit.embedding import embed_tsne, extract_features
-from lirf_kit.networks import Normalise
-from lirf_kit.partition import split_by_class
-from lirf_kit.training import start_training, train_original, train_step
-from lirf_kit.withdrawing import withdraw
+from lirf_kit.method.depositing import deposit, deposit_steps, start_deposit
+from lirf_kit.method.networks import Normalise
+from lirf_kit.method.training import start_training, train_original, train_step
+from lirf_kit.method.withdrawing import withdraw
+from lirf_kit.pictures.embedding import embed_tsne, extract_features
 
 PICTURES, CLASSES = 4000, 10
 WARM_UP, REPEATS = 2, 7

@@ -30,7 +30,7 @@ PACKAGES = (
     "torchvision",
     "tqdm",
 )
-REFERENCES = ("retrained", "independent", "head masking")  # of lirf_kit.references, which needs torch
+REFERENCES = ("retrained", "independent", "head masking")  # of lirf_kit.evidence.references, which needs torch
 NOTEBOOK_PACKAGES = ("jupyterlab", "ipykernel", "ipywidgets", "anywidget", "nbconvert", "nbval")
 
 
@@ -290,7 +290,7 @@ def _turned(text):
 
 def _folder(options):
     """Return the folder to write to, made and known to be writable."""
-    from lirf_kit.figures import writable_folder
+    from lirf_kit.pictures.figures import writable_folder
 
     return writable_folder(options.out or ("figures" if options.command is _figures else "benchmarks"))
 

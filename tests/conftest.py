@@ -110,7 +110,7 @@ def interrupt_at(monkeypatch):
 
     Returns a list that grows by one with each epoch that comes to its end or is interrupted there.
     """
-    from lirf_kit import training
+    from lirf_kit.method import training
 
     accuracy, calls = training.accuracy, []
 

@@ -34,7 +34,7 @@ def trainings(monkeypatch):
             made.append(name)
             return function(*arguments)
 
-        monkeypatch.setattr(f"lirf_kit.caching.{name}", spy)
+        monkeypatch.setattr(f"lirf_kit.method.caching.{name}", spy)
     return made
 
 

@@ -71,7 +71,7 @@ def test_the_seconds_of_compiling_are_those_that_the_first_call_takes_longer(sma
     monkeypatch.setattr(bench, "_median", lambda *_: later)
     times = iter([10, 10 + first])
     monkeypatch.setattr(bench.time, "perf_counter", lambda: next(times))
-    monkeypatch.setattr("lirf_kit.training.compiled", lambda network, config: network)
+    monkeypatch.setattr("lirf_kit.method.training.compiled", lambda network, config: network)
     found = bench._training_step(tiny_data, tiny.replace(compile=True))
     assert found["compile_seconds"] == pytest.approx(first - later) and found["seconds"] == later
 

@@ -26,7 +26,11 @@ def no_training(monkeypatch):
     def refuse(*_):
         raise AssertionError("training started")
 
-    for place in ("lirf_kit.load_or_train", "lirf_kit.caching.load_or_train", "lirf_kit.experiments.load_or_train"):
+    for place in (
+        "lirf_kit.load_or_train",
+        "lirf_kit.method.caching.load_or_train",
+        "lirf_kit.evidence.experiments.load_or_train",
+    ):
         monkeypatch.setattr(place, refuse)
 
 

@@ -227,7 +227,7 @@ def test_images_on_the_host_give_the_same_batches_and_the_same_network(tiny, sam
     ],
     ids=["CUDA", "CPU", "Windows"],
 )
-@pytest.mark.parametrize("step", ["training.train_step", "depositing.deposit_terms"])
+@pytest.mark.parametrize("step", ["method.training.train_step", "method.depositing.deposit_terms"])
 def test_too_little_memory_is_answered_by_the_knobs_to_turn(
     tiny_data, tiny_parts, tiny, tiny_original, monkeypatch, step, error
 ):
@@ -272,6 +272,6 @@ def test_a_device_too_small_for_the_images_names_the_knob_too(tiny, monkeypatch)
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
-    monkeypatch.setattr("lirf_kit.data.place_images", full)
+    monkeypatch.setattr("lirf_kit.data.images.place_images", full)
     with pytest.raises(lk.LirfError, match="the device's memory is too small: .*images_on='host'"):
         lk.load_dataset(tiny)

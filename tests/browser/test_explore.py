@@ -177,7 +177,7 @@ def test_a_click_on_a_point_of_the_t_sne_figure_chooses_an_image_whose_figure_is
     x, y = panel.ask(
         "figure.transFigure.inverted().transform(figure.axes[1].transData.transform(points)).tolist()",
         before="""
-from lirf_kit.explorer_figures import clicked_image, plot_run_tsne
+from lirf_kit.widgets.drawings import clicked_image, plot_run_tsne
 figure, points = plot_run_tsne(explorer.runs[0]), explorer.runs[0].embeddings["target"][100]
 figure.draw_without_rendering()""",
     )

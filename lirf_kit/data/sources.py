@@ -1,0 +1,243 @@
+"""The data sets by name: each gives its images, labels and class names, and its official test part if it has one."""
+
+import contextlib
+import hashlib
+import http.client
+import os
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+
+import filelock
+import numpy
+import platformdirs
+import torchvision
+from sklearn.datasets import load_digits
+from torchvision.datasets.utils import check_integrity, download_and_extract_archive, download_url
+
+from lirf_kit.config import LirfError
+from lirf_kit.data.decoding import decode
+
+CUB_URL = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz"
+CUB_MD5 = "97eceeb196236b17998738112f37df78"
+CUB_FILES = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt", "bounding_boxes.txt")
+BROKEN = (OSError, RuntimeError, EOFError, tarfile.TarError, http.client.HTTPException)  # downloads and archives
+
+
+@dataclass(frozen=True)
+class Source:
+    """Everything that a data set holds.
+
+    Attributes
+    ----------
+    images : numpy.ndarray
+        uint8, (N, C, H, W), perhaps memory-mapped.
+    labels : numpy.ndarray
+        int64, (N,).
+    class_names : tuple of str
+    is_test : numpy.ndarray, optional
+        bool, (N,), the official test part; None where a part has to be held out.
+    """
+
+    images: numpy.ndarray
+    labels: numpy.ndarray
+    class_names: tuple[str, ...]
+    is_test: numpy.ndarray | None = None
+
+
+def data_root(config):
+    """Return the folder of downloads and decoded images: the config's, ``$LIRF_KIT_DATA``, or one in the cache."""
+    named = config.data_root or os.environ.get("LIRF_KIT_DATA")
+    return Path(named).expanduser() if named else platformdirs.user_cache_path("lirf_kit") / "data"
+
+
+def digits(config):
+    """Return scikit-learn's handwritten digits: 1,797 grey images of 8×8, 16 steps of grey spread over 0 to 255."""
+    digits = load_digits()
+    images = (digits.images * (255 / 16)).round().astype(numpy.uint8)[:, None]  # (N, 1, 8, 8)
+    return Source(images, digits.target.astype(numpy.int64), tuple(str(name) for name in digits.target_names))
+
+
+def cifar10(config):
+    """Return CIFAR-10: 60,000 RGB images of 32×32 in 10 classes, 10,000 of them the official test part."""
+    return _cifar(torchvision.datasets.CIFAR10, config)
+
+
+def cifar100(config):
+    """Return CIFAR-100: as CIFAR-10, in 100 classes."""
+    return _cifar(torchvision.datasets.CIFAR100, config)
+
+
+def _cifar(dataset, config):
+    """Return a CIFAR by torchvision, which downloads it on first use and checks every file's checksum."""
+    root = data_root(config)
+    names = root / dataset.base_folder / dataset.meta["filename"]
+    with _locked(root, dataset.__name__):
+        try:
+            if not check_integrity(names, dataset.meta["md5"]):  # torchvision extracts anew for any file but this one
+                download_and_extract_archive(dataset.url, root, filename=dataset.filename, md5=dataset.tgz_md5)
+            parts = [dataset(root, train=train, download=True) for train in (True, False)]
+        except BROKEN as error:
+            raise LirfError(
+                f"{dataset.__name__} can't be had: {error}; the next call begins again. Without a network, put "
+                f"{dataset.filename} from {dataset.url} into {root}"
+            ) from error
+    images = numpy.concatenate([part.data for part in parts]).transpose(0, 3, 1, 2)
+    labels = numpy.concatenate([part.targets for part in parts]).astype(numpy.int64)
+    is_test = numpy.arange(len(labels)) >= len(parts[0])
+    return Source(numpy.ascontiguousarray(images), labels, tuple(parts[0].classes), is_test)
+
+
+def cub200(config):
+    """Return CUB-200-2011: 11,788 photographs of 200 kinds of birds with their official split (Wah et al. 2011)."""
+    root = data_root(config)
+    with _locked(root, "CUB_200_2011"):
+        folder = _cub_folder(root)
+        names, labels, is_test, boxes, class_names = _cub_index(folder)
+        files = [folder / "images" / name for name in names]
+        missing = next((file for file in files if not file.exists()), None)
+        if missing is not None:
+            raise LirfError(f"CUB-200-2011 must have every image of its index, but {missing} isn't there")
+        images, kept = decode(
+            files, config.image_size, root, boxes if config.crop_to_box else None, config.skip_unreadable
+        )
+    return Source(images, labels[kept], class_names, is_test[kept])
+
+
+def _cub_folder(root):
+    """Return the extracted archive, downloaded and extracted if need be."""
+    folder = root / "CUB_200_2011"
+    if folder.exists():
+        return folder
+    archive = root / "CUB_200_2011.tgz"
+    try:
+        download_url(CUB_URL, root, archive.name, CUB_MD5)  # keeps a file whose checksum is right, replaces another
+        with tempfile.TemporaryDirectory(dir=root, prefix=".extracting-") as beside:
+            with tarfile.open(archive) as tar:
+                _extract(tar, beside)
+            os.rename(Path(beside, "CUB_200_2011"), folder)
+    except BROKEN as error:
+        raise LirfError(
+            f"CUB-200-2011 can't be had: {error}; the next call begins again. Without a network, put {archive.name} "
+            f"from {CUB_URL} into {root}"
+        ) from error
+    return folder
+
+
+def _extract(tar, folder):
+    """Extract an archive, refusing whatever would be written outside the folder."""
+    if hasattr(tarfile, "data_filter"):
+        tar.extractall(folder, filter="data")
+    else:  # Python 3.11.0 to 3.11.3
+        tar.extractall(folder, _checked(tar))
+
+
+def _checked(tar):
+    """Yield an archive's members while they are plain files and folders whose paths stay inside."""
+    for member in tar:
+        path = PureWindowsPath(member.name)  # splits at both kinds of slash, and knows drives
+        if path.anchor or ".." in path.parts or not (member.isfile() or member.isdir()):
+            raise tarfile.TarError(f"{member.name!r} is no plain file or folder, or lies outside the archive's folder")
+        yield member
+
+
+def _cub_index(folder):
+    """Read the official index: image names, labels from 0, test part, boxes and class names, in the images' order."""
+    try:
+        lines = {name: (folder / name).read_text().split("\n") for name in CUB_FILES}
+        rows = {name: dict(line.split(" ", 1) for line in lines[name] if line) for name in CUB_FILES}
+        names, labels, splits, classes, boxes = (rows[name] for name in CUB_FILES)
+        is_test = {number: {"0": True, "1": False}[split] for number, split in splits.items()}
+        boxes = {number: _box(*box.split()) for number, box in boxes.items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LirfError(f"the index of CUB-200-2011 in {folder} can't be read: {error}") from error
+    for name in ("image_class_labels.txt", "train_test_split.txt", "bounding_boxes.txt"):
+        if rows[name].keys() != names.keys():
+            raise LirfError(f"{folder / name} must have one line for each image of images.txt, and no other")
+    for number, name in names.items():
+        if classes.get(labels[number]) != name.split("/")[0]:
+            raise LirfError(
+                f"image {number} of CUB-200-2011 must be of the class of its folder, not of {labels[number]}"
+            )
+    place = {number: place for place, number in enumerate(classes)}
+    return (
+        list(names.values()),
+        numpy.array([place[labels[number]] for number in names], dtype=numpy.int64),
+        numpy.array([is_test[number] for number in names]),
+        [boxes[number] for number in names],
+        tuple(name.split(".", 1)[-1].replace("_", " ") for name in classes.values()),
+    )
+
+
+def _box(left, top, width, height):
+    return float(left), float(top), float(width), float(height)
+
+
+def folder(config):
+    """Return your own images: ``train/<class>/*`` and perhaps ``test/<class>/*`` in the config's `folder`."""
+    if not config.folder:
+        raise LirfError("folder must be set for dataset='folder': it names the folder of train/<class>/<image>")
+    root = Path(config.folder).expanduser()
+    train = _classes(root / "train")
+    if len(train) < 2:
+        raise LirfError(f"folder must have at least two classes, as {root / 'train'}/<class>/<image>, not {len(train)}")
+    test = _classes(root / "test")
+    if test and test.keys() != train.keys():
+        name = sorted(test.keys() ^ train.keys())[0]
+        raise LirfError(f"folder must have the same classes in train and test, but {name!r} is in one of them only")
+    for part, classes in {"train": train, "test": test}.items():
+        for name, files in classes.items():
+            if not files:
+                raise LirfError(f"folder must have images of each class, but {root / part / name} has none")
+    listed = [
+        (file, label, part is test)
+        for part in (train, test)
+        for label, name in enumerate(train)
+        for file in part.get(name, [])
+    ]
+    files, labels, is_test = zip(*listed)
+    cache, name = data_root(config), hashlib.sha256(str(root.absolute()).encode()).hexdigest()[:16]
+    with _locked(cache, f"folder-{name}", needed=False):
+        images, kept = decode(list(files), config.image_size, cache, None, config.skip_unreadable)
+    labels, is_test = numpy.array(labels, dtype=numpy.int64)[kept], numpy.array(is_test)[kept]
+    for part, there in {"train": ~is_test, "test": is_test if test else ~is_test}.items():
+        for label, name in enumerate(train):
+            if label not in labels[there]:
+                raise LirfError(f"folder must have images of each class, but of {root / part / name} none can be read")
+    return Source(images, labels, tuple(train), is_test if test else None)
+
+
+def _classes(part):
+    """Return each class's files by the name of its folder, both sorted; hidden files are nobody's image."""
+    folders = sorted(entry for entry in part.iterdir() if entry.is_dir()) if part.is_dir() else []
+    return {
+        entry.name: sorted(file for file in entry.iterdir() if file.is_file() and not file.name.startswith("."))
+        for entry in folders
+        if not entry.name.startswith(".")
+    }
+
+
+@contextlib.contextmanager
+def _locked(root, name, needed=True):
+    """Hold a lock, so that a second process waits until the first has the data set; a read-only folder needs none.
+
+    Where the root can't be made, a `LirfError` says so if it is needed; else there is no lock.
+    """
+    lock = None
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(root / f".{name}.lock")
+        lock.acquire()
+    except (OSError, NotImplementedError) as error:  # the latter where the file system knows no locks
+        if needed and not root.is_dir():
+            raise LirfError(f"data_root must be a folder that can be made, not {str(root)!r}: {error}") from error
+        lock = None
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+SOURCES = {"digits": digits, "cifar10": cifar10, "cifar100": cifar100, "cub200": cub200, "folder": folder}

@@ -1,0 +1,165 @@
+"""Claim cards: what the paper published, what the runs on disk say, and what may be concluded; nothing is typed in.
+
+`PUBLISHED` holds Tables 1 and 3 of Ye et al. 2022. Ours comes from the result files that ``python -m lirf_kit table``
+writes: the runs, and beside them what they are runs of.
+"""
+
+import ast
+import json
+from pathlib import Path
+
+import pandas
+
+from lirf_kit.config import LirfError, preset
+from lirf_kit.evidence.experiments import DEPOSIT_SHARE, METRICS, interval, summary
+from lirf_kit.evidence.metrics import PROTOCOLS
+
+_METHODS = ("independent", "original", "target", "recovered")
+_TABLE_1 = {
+    ("CIFAR-10", "Pre Acc"): (92.92, 93.77, 93.41, 94.56),
+    ("CIFAR-10", "Dep Acc"): (96.61, 94.60, 15.00, 97.92),
+    ("CIFAR-10", "F"): (None, 0.0, 79.60, None),
+    ("CIFAR-10", "H Mean"): (None, 0.0, 85.95, None),
+    ("CIFAR-10", "Avg Acc"): (94.02, 94.06, None, 95.57),
+    ("CUB-200-2011", "Pre Acc"): (48.15, 50.33, 51.64, 53.21),
+    ("CUB-200-2011", "Dep Acc"): (52.73, 48.60, 1.18, 55.89),
+    ("CUB-200-2011", "F"): (None, 0.0, 47.42, None),
+    ("CUB-200-2011", "H Mean"): (None, 0.0, 49.44, None),
+    ("CUB-200-2011", "Avg Acc"): (49.52, 49.81, None, 54.01),
+}
+_STUDENTS = ("of the original", "of the target without L_at", "of the target with L_at")
+_TABLE_3 = {
+    ("CNN", "logits"): ((85.38, 86.15), (85.97, 84.26), (85.70, 82.75)),
+    ("CNN", "attention"): ((85.27, 85.94), (86.01, 85.72), (85.54, 81.83)),
+    ("ResNet-18", "logits"): ((94.26, 95.73), (94.55, 92.70), (94.64, 91.49)),
+    ("ResNet-18", "attention"): ((94.09, 95.24), (94.15, 94.61), (93.85, 88.76)),
+}
+PUBLISHED = [
+    ("1", data, network, metric, value)
+    for (data, metric), values in _TABLE_1.items()
+    for network, value in zip(_METHODS, values)
+    if value is not None
+] + [
+    ("3", "CIFAR-10", f"{student} {teacher}, {how}", metric, value)
+    for (student, how), pairs in _TABLE_3.items()
+    for teacher, pair in zip(_STUDENTS, pairs)
+    for metric, value in zip(("Pre Acc", "Dep Acc"), pair)
+]  # table, data, network, metric, value in percent or points
+DATA = {"CIFAR-10": ("cifar10", 10), "CUB-200-2011": ("cub200", 200)}  # the kit's preset, and how many classes
+PROTOCOL = f"test part, {PROTOCOLS['all']}"
+TOLERANCE = 1.0  # points: how near a mean must come, where the interval of ours is narrower
+LOWER_IS_BETTER = {("target", "Dep Acc")}
+_NOT_RUN = dict.fromkeys(("ours", "verdict", "protocol", "n", "seeds", "data of ours", "hardware"), "–")
+_COLUMNS = {"seed", "deposit classes", "network", *METRICS}
+_ABOUT, _MACHINE = {"data", "protocol", "config", "machine"}, {"device", "cores"}
+
+
+def read_results(folder):
+    """Return each result file of a folder: its runs, and what they are runs of.
+
+    Parameters
+    ----------
+    folder : path
+        Where ``python -m lirf_kit table --seeds N --out FOLDER`` wrote.
+
+    Returns
+    -------
+    list of tuple
+        A DataFrame as of `results_over_seeds`, and a dict with the data's name, the config, the protocol and the
+        machine.
+
+    Raises
+    ------
+    LirfError
+        If there is no such folder, or if a result file is damaged or lacks the .json file beside it.
+    """
+    if not Path(folder).is_dir():
+        raise LirfError(f"folder must be one with result files, but there is no folder {str(folder)!r}")
+    return [_read(file) for file in sorted(Path(folder).glob("results-*-seeds.csv"))]
+
+
+def _read(file):
+    """Read a result file, and what stands beside it."""
+    beside = file.with_suffix(".json")
+    if not beside.exists():
+        raise LirfError(f"{file} must have {beside.name} beside it, which says what it holds: make both again")
+    try:
+        results = pandas.read_csv(file, converters={"deposit classes": ast.literal_eval})
+        about = json.loads(beside.read_text("utf-8"))
+        missing = _COLUMNS - set(results) | _ABOUT - set(about) | _MACHINE - set(about.get("machine", ()))
+        if missing or not len(results):
+            raise ValueError(f"no {', '.join(sorted(missing)) or 'runs'} in them")
+        return results.astype(dict.fromkeys(METRICS, float)), about
+    except (ValueError, SyntaxError, TypeError, AttributeError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise LirfError(f"{file} or {beside.name} is damaged, make both again: {reason}") from error
+
+
+def claim_cards(folder):
+    """Return one row a published value: the paper's, ours, and whether it is reproduced.
+
+    - *reproduced*: the paper's data, network and share of deposited classes, and our mean is at least as good, or the
+      published value lies in our 95 % interval or within a point of our mean.
+    - *not reproduced*: the same, and neither.
+    - *different protocol*: other data, another network, or another share of deposited classes.
+    - *not run here*: no run on disk.
+
+    Where several result files could stand for a row, one of the paper's protocol goes before others, and then the one
+    with the most seeds.
+
+    Parameters
+    ----------
+    folder : path
+        Of result files, as for `read_results`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A dash where there is nothing to say.
+    """
+    found, rows = read_results(folder), []
+    for table, data, network, metric, value in PUBLISHED:
+        rows.append({"table": table, "data": data, "network": network, "metric": metric, "published": value})
+        rows[-1] |= _NOT_RUN | {"verdict": "not run here"}
+        candidates = [pair for pair in found if table == "1" and _stands_for(pair, data, network)]
+        if not candidates:
+            continue
+        results, about = max(candidates, key=lambda pair: (_same_protocol(*pair, data), pair[0]["seed"].nunique()))
+        runs = results[results["network"] == network]
+        same = _same_protocol(results, about, data)
+        rows[-1] |= {
+            "ours": summary(results).loc[network, metric],
+            "verdict": _verdict(runs, network, metric, value) if same else "different protocol",
+            "protocol": PROTOCOLS["part"] if network == "independent" else about["protocol"],
+            "n": len(runs),
+            "seeds": runs["seed"].nunique(),
+            "data of ours": about["data"],
+            "hardware": f"{about['machine']['device']}, {about['machine']['cores']} cores",
+        }
+    return pandas.DataFrame(rows)
+
+
+def _stands_for(pair, data, network):
+    """Whether a result file has runs of a network on a paper's data set, or on a copy of it that names it."""
+    results, about = pair
+    return f"{about['data']} ".startswith(f"{data} ") and network in set(results["network"])
+
+
+def _same_protocol(results, about, data):
+    """Whether a result file is of the paper's data and network (its recipe's numbers were never published)."""
+    name, num_classes = DATA[data]
+    paper = preset(name).stages("network")
+    return (
+        about["data"] == data
+        and about["protocol"] == PROTOCOL
+        and {knob: about["config"].get(knob) for knob in paper} == paper
+        and {len(classes) for classes in results["deposit classes"]} == {round(DEPOSIT_SHARE * num_classes)}
+    )
+
+
+def _verdict(runs, network, metric, value):
+    """Say whether runs reproduce a published value."""
+    mean, reach = interval(runs, metric)
+    better = mean <= value if (network, metric) in LOWER_IS_BETTER else mean >= value
+    near = abs(mean - value) <= max(TOLERANCE, reach)  # a reach of NaN, from a single seed, leaves the tolerance
+    return "reproduced" if better or near else "not reproduced"

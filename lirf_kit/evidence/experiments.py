@@ -1,0 +1,380 @@
+"""The whole path over seeds, deposit sets and knobs: in parallel processes, each finished run kept.
+
+A run is one deposit set of one seed. It stands on the original of its seed, which is trained first and loaded by the
+runs; what a run found is kept on disk, so that a grid that was stopped goes on with the runs that are missing.
+"""
+
+import math
+import numbers
+import os
+import warnings
+from collections.abc import Iterable
+
+import joblib
+import numpy
+import pandas
+import scipy.stats
+
+from lirf_kit.artifacts import fingerprint, load_run, save_run
+from lirf_kit.config import LirfError, check_choice
+from lirf_kit.data.images import load_dataset
+from lirf_kit.data.partition import check_deposit_classes, split_by_class
+from lirf_kit.devices import progress_bar, resolve_device
+from lirf_kit.evidence.metrics import results_table
+from lirf_kit.evidence.references import REFERENCES, reference_networks
+from lirf_kit.method.caching import load_or_deposit, load_or_train
+from lirf_kit.method.pruning import count_parameters
+from lirf_kit.method.withdrawing import withdraw
+
+DEPOSIT_SHARE = 0.3  # of the classes, as in the paper's tables
+GRID_KNOBS = {"seed": "seeds", "deposit_classes": "deposit_sets"}  # and the argument that sets each
+METRICS = ("Pre Acc", "Dep Acc", "Avg Acc", "F", "H Mean", "L_at")
+DIFFERENCES = {"ΔPre": "Pre Acc", "ΔDep": "Dep Acc", "ΔAvg": "Avg Acc"}  # to the original of the same run
+
+
+def random_deposit_sets(num_classes, count, seed):
+    """Draw different sets of deposit classes, three classes of ten (the paper's share).
+
+    Parameters
+    ----------
+    num_classes : int
+        K.
+    count : int
+        How many sets.
+    seed : int
+
+    Returns
+    -------
+    list of tuple of int
+    """
+    size = max(1, round(DEPOSIT_SHARE * num_classes))
+    if not 1 <= count <= math.comb(num_classes, size):
+        raise LirfError(f"deposit_sets must be from 1 to {math.comb(num_classes, size)}, not {count}")
+    generator = numpy.random.default_rng(seed)
+    drawn = {}
+    while len(drawn) < count:
+        classes = generator.choice(num_classes, size, replace=False)
+        drawn[tuple(sorted(int(number) for number in classes))] = None
+    return list(drawn)
+
+
+def results_over_seeds(config, seeds, deposit_sets=5, on="test", among="all", references=REFERENCES, jobs=None):
+    """Repeat the whole path: for each seed one original, and a deposit and withdrawal of each of its deposit sets.
+
+    Runs that are on disk are loaded. The others are computed in parallel by joblib, whose ``parallel_config`` chooses
+    another backend, such as a Dask or Ray cluster. A run that fails is named in a warning and left out.
+
+    Parameters
+    ----------
+    config : Config
+    seeds : int or sequence of int
+        The seeds, or how many, counted on from the config's own.
+    deposit_sets : int or sequence of sequences of int
+        The sets of classes that each seed deposits, one at a time, always from the original; or how many, drawn at
+        random for each seed.
+    on : {"test", "validation"}
+        Which part of the data is read.
+    among : {"all", "part"}
+        Which classes the arg max runs over, as for `accuracy`.
+    references : sequence of str
+        Which of `REFERENCES` to compute beside the original; "retrained" costs a training for each run, "independent"
+        two.
+    jobs : int, optional
+        How many processes; else one a core on the CPU, and one on a GPU.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a network and run: seed, deposit classes, network, the columns of `results_table`, and the module's
+        share of the lower blocks' parameters.
+
+    Raises
+    ------
+    LirfError
+        If a seed or deposit set is named twice or can't be, or if every run failed.
+    """
+    check_choice("on", on, ("test", "validation"))
+    check_choice("among", among, ("all", "part"))
+    for name in references:
+        check_choice("references", name, REFERENCES)
+    runs = [(config.replace(seed=seed), classes) for seed, classes in _grid(config, seeds, deposit_sets)]
+    workers = _workers(config, len(runs), jobs)
+    originals = {turned.seed: (turned,) for turned, _ in runs}
+    failed = dict(zip(originals, _in_parallel(_keep_original, originals.values(), workers, "originals")))
+    found = [(*run, on, among, tuple(references)) for run in runs if failed[run[0].seed] is None]
+    outcomes = _in_parallel(_run, found, workers, "seeds × deposit sets")
+    rows = [row for outcome in outcomes if isinstance(outcome, list) for row in outcome]
+    reasons = [f"seed {seed}: {reason}" for seed, reason in failed.items() if reason is not None]
+    reasons += [
+        f"seed {turned.seed}, deposit classes {classes}: {outcome}"
+        for (turned, classes, *_), outcome in zip(found, outcomes)
+        if isinstance(outcome, str)
+    ]
+    if not rows:
+        raise LirfError(f"every run failed; {reasons[0]}")
+    if reasons:
+        warnings.warn(f"{len(reasons)} failed and are left out; {'; '.join(reasons)}", stacklevel=2)
+    return pandas.DataFrame(rows)
+
+
+def _grid(config, seeds, deposit_sets):
+    """Return each run's seed and deposit classes, checked before anything is computed."""
+    for name, given in {"seeds": seeds, "deposit_sets": deposit_sets}.items():
+        if not isinstance(given, (numbers.Integral, Iterable)):
+            raise LirfError(f"{name} must be a whole number or a list, not {given!r}")
+    if isinstance(seeds, numbers.Integral):
+        if seeds < 1:
+            raise LirfError(f"seeds must be at least 1, not {seeds}")
+        seeds = range(config.seed, config.seed + seeds)
+    seeds = [config.replace(seed=seed).seed for seed in seeds]
+    num_classes = len(load_dataset(config).class_names)
+    if isinstance(deposit_sets, numbers.Integral):
+        sets = {seed: random_deposit_sets(num_classes, deposit_sets, seed) for seed in seeds}
+    else:
+        named = [check_deposit_classes(classes, num_classes) for classes in deposit_sets]
+        sets = dict.fromkeys(seeds, named)
+    for name, values in {"seeds": seeds, "deposit_sets": next(iter(sets.values()), [])}.items():
+        if not values:
+            raise LirfError(f"{name} must name at least one, not none")
+        twice = [value for value in values if values.count(value) > 1]
+        if twice:
+            raise LirfError(f"{name} must name each one once, not {twice[0]} twice")
+    return [(seed, classes) for seed in seeds for classes in sets[seed]]
+
+
+def _workers(config, runs, jobs):
+    """Return how many processes to use."""
+    if jobs is None:
+        return min(runs, joblib.cpu_count()) if resolve_device(config.device).type == "cpu" else 1
+    if not isinstance(jobs, int) or jobs < 1:
+        raise LirfError(f"jobs must be a whole number at least 1, not {jobs!r}")
+    return jobs
+
+
+def _in_parallel(function, calls, workers, title):
+    """Return what a function returns for each call, or a sentence if it failed, with a progress bar.
+
+    What the backend itself raises, as when a worker process was killed, stands for each call that is still open.
+    """
+    calls = list(calls)
+    environment = {name: value for name, value in os.environ.items() if name.startswith(("LIRF_KIT", "TQDM"))}
+    jobs = (joblib.delayed(_guarded)(environment, function, call, place) for place, call in enumerate(calls))
+    backend, _ = joblib.parallel.get_active_backend()
+    return_as = "generator_unordered" if getattr(backend, "supports_return_generator", False) else "list"
+    found, reason = {}, "it was not run"
+    with progress_bar(total=len(calls), desc=title, unit="run") as progress:
+        try:
+            for place, outcome in joblib.Parallel(workers, return_as=return_as, batch_size=1)(jobs):
+                found[place] = outcome
+                progress.update()
+        except Exception as error:
+            reason = _sentence(error)
+    return [found.get(place, reason) for place in range(len(calls))]
+
+
+def _guarded(environment, function, arguments, place):
+    """Call a function in the environment of the caller (a worker may be older), and return the call's place before.
+
+    If it fails, a sentence stands for what it would have returned.
+    """
+    os.environ.update(environment)
+    try:
+        return place, function(*arguments)
+    except Exception as error:
+        return place, _sentence(error)
+
+
+def _sentence(error):
+    """Say on one line what failed."""
+    return f"{type(error).__name__}: {error}".strip().partition("\n")[0]
+
+
+def _keep_original(config):
+    """Train a seed's original, or see that it is there."""
+    if load_or_train(load_dataset(config), config).checkpoint is not None:
+        raise KeyboardInterrupt  # no run on a half-trained network
+
+
+def _run(config, deposit_classes, on, among, references):
+    """Return one run's rows: loaded if they were found before, else computed and kept."""
+    data = load_dataset(config)
+    made_from = {
+        "config": config.stages("seed", "network", "optimiser", "training", "deposit"),
+        "data": fingerprint(data.images, data.labels, data.train_indices, data.validation_indices, data.test_indices),
+        "deposit_classes": list(deposit_classes),
+        "asked": [on, among, list(references)],
+    }
+    found = load_run("result", made_from)
+    if found is not None:
+        return [row | {"deposit classes": deposit_classes} for row in found[1]["rows"]]
+    rows = _measure(data, config, deposit_classes, on, among, references)
+    save_run("result", made_from, {}, {"rows": rows})
+    return rows
+
+
+def _measure(data, config, deposit_classes, on, among, references):
+    """Walk the path once, and return a row for each network."""
+    parts = split_by_class(data, deposit_classes)
+    original = load_or_train(data, config)
+    target, deposit_module = load_or_deposit(original, parts.deposit_set, config)
+    networks = {"original": original, "target": target, "recovered": withdraw(target, deposit_module)}
+    networks |= reference_networks(original, data, parts, config, references)
+    table = results_table(networks, parts, on, among)
+    share = count_parameters(deposit_module) / count_parameters(target.lower)
+    run = {"seed": config.seed, "deposit classes": deposit_classes}
+    return [run | {"network": name} | dict(table.loc[name]) | {"module share": share} for name in networks]
+
+
+def sweep(config, variants, seeds, deposit_sets=5, on="validation", jobs=None):
+    """Repeat `results_over_seeds` for several settings of the knobs, without references that need a training.
+
+    A variant whose runs all fail is named in a warning and left out.
+
+    Parameters
+    ----------
+    config : Config
+    variants : dict of str to dict
+        Names, and the knobs that each turns: ``{"no pruning": {"keep": 1.0}}``.
+    seeds, deposit_sets, on, jobs
+        As for `results_over_seeds`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As of `results_over_seeds`, with a first column "variant".
+
+    Raises
+    ------
+    LirfError
+        If a knob can't be turned so, or is one that the grid itself turns, before anything runs; or if every variant
+        failed.
+    """
+    if not variants:
+        raise LirfError("variants must name at least one, not none")
+    turned = {name: _turned(config, name, changes) for name, changes in variants.items()}  # all valid, or none runs
+    results, reasons = [], []
+    for name, variant in turned.items():
+        try:
+            found = results_over_seeds(variant, seeds, deposit_sets, on, references=(), jobs=jobs)
+            results.append(found.assign(variant=name))
+        except LirfError as error:
+            reasons.append(f"{name}: {error}")
+    if not results:
+        raise LirfError(f"every variant failed; {reasons[0]}")
+    if reasons:
+        warnings.warn(f"{len(reasons)} failed and are left out; {'; '.join(reasons)}", stacklevel=2)
+    together = pandas.concat(results, ignore_index=True)
+    return together[["variant", *together.columns.drop("variant")]]
+
+
+def _turned(config, name, changes):
+    """Return a variant's config, unless it turns a knob of the grid: each run would turn that back."""
+    for knob, argument in GRID_KNOBS.items():
+        if knob in changes:
+            raise LirfError(f"variant {name!r} must not turn {knob}: {argument} sets it for each run")
+    return config.replace(**changes)
+
+
+def ablations(config):
+    """Return the variants of an ablation table: the config, each part of the method left out, each other cut.
+
+    The other two recoveries stand in it too, each with a weight of its own: the three losses have different units. So
+    does the other L_kp.
+
+    Parameters
+    ----------
+    config : Config
+
+    Returns
+    -------
+    dict of str to dict
+        As `sweep` takes them.
+    """
+    other = {"paper": "logits", "logits": "paper"}[config.preservation]
+    variants = {
+        "the whole method": {},
+        "without L_at": {"lambda_at": 0.0},
+        "without L_kp": {"lambda_kp": 0.0},
+        {"logits": "L_kp of logits", "paper": "L_kp of softmax"}[other]: {"preservation": other},
+        "without L_pt": {"lambda_pt": 0.0},
+        "without L_re": {"lambda_re": 0.0},
+        "L_re distilled": {"recovery": "distilled", "lambda_re": 0.1},
+        "L_re from labels": {"recovery": "paper", "lambda_re": 1.0},
+        "without pruning": {"keep": 1.0},
+    }
+    cuts = [stage for stage in range(1, len(config.widths) + 1) if stage != config.split_after]
+    return variants | {f"cut after stage {stage}": {"split_after": stage} for stage in cuts}
+
+
+def summary(results, interval=False):
+    """Return mean ± standard deviation over the runs of `results_over_seeds` or `sweep`.
+
+    Parameters
+    ----------
+    results : pandas.DataFrame
+    interval : bool
+        Instead of the standard deviation the 95 % confidence interval of the mean, by Student's t over the seeds'
+        means: runs of one seed share their original and are not independent. It needs two seeds.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a network (and variant): the metrics, the differences ΔPre, ΔDep and ΔAvg to the original of the same
+        run in points, and the number of runs n. A dash where a metric does not apply.
+    """
+    spread = _interval if interval else _deviation
+    results = with_differences(results)
+    by = ["variant", "network"] if "variant" in results else "network"
+    rows = {
+        name: {metric: spread(runs, metric) for metric in (*METRICS, *DIFFERENCES)} | {"n": len(runs)}
+        for name, runs in results.groupby(by, sort=False)
+    }
+    return pandas.DataFrame.from_dict(rows, orient="index")
+
+
+def interval(runs, metric):
+    """Return the mean of one network's runs and the reach of its 95 % confidence interval, by the seeds' means.
+
+    Parameters
+    ----------
+    runs : pandas.DataFrame
+        Rows of `results_over_seeds`, of one network.
+    metric : str
+
+    Returns
+    -------
+    mean, reach : float
+        The interval is mean ± reach; NaN for fewer than two seeds.
+    """
+    means = runs.dropna(subset=metric).groupby("seed")[metric].mean()
+    reach = scipy.stats.t.ppf(0.975, len(means) - 1) * means.sem() if len(means) > 1 else math.nan
+    return float(means.mean()), float(reach)
+
+
+def with_differences(results):
+    """Return results with the columns ΔPre, ΔDep and ΔAvg, each row's difference to the original of the same run."""
+    run = [column for column in ("variant", "seed", "deposit classes") if column in results]
+    original = results[results["network"] == "original"].set_index(run)
+    results = results.set_index(run)
+    for name, metric in DIFFERENCES.items():
+        results[name] = results[metric] - original[metric].reindex(results.index)
+    return results.reset_index()
+
+
+def _deviation(runs, metric):
+    values = runs[metric].dropna()
+    if not len(values):
+        return "–"
+    return _signed(values.mean(), metric) + (f" ± {values.std():.2f}" if len(values) > 1 else "")
+
+
+def _interval(runs, metric):
+    mean, reach = interval(runs, metric)
+    if math.isnan(reach):
+        return "–"
+    return "{} [{}, {}]".format(*(_signed(value, metric) for value in (mean, mean - reach, mean + reach)))
+
+
+def _signed(value, metric):
+    """Write a number, a difference with its sign."""
+    return f"{round(value, 2) + 0.0:{'+' if metric in DIFFERENCES else ''}.2f}"  # + 0.0: no minus before a zero

@@ -1,0 +1,60 @@
+"""The loss, opened: each term's value on one batch, and how hard it pulls at each block of target and module."""
+
+import pandas
+import torch
+
+from lirf_kit.config import LirfError
+from lirf_kit.method.depositing import deposit_terms
+
+WEIGHTS = {"preservation": "lambda_kp", "recovery": "lambda_re", "transfer": "lambda_pt"}
+
+
+def loss_switchboard(target, deposit_module, batch, reference, generator, config):
+    """Return each term of L_all on one batch: its value, its weight, and the length of its gradient in each block.
+
+    Parameters
+    ----------
+    target, deposit_module, batch, reference, generator, config
+        As for `deposit_terms`; nothing is changed.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a term that is switched on (λ above 0); removal is CE(T(x), y_r) alone, attention its −L_at. Columns:
+        value, weight, and for each block the L2 norm of weight times the term's gradient: "target stem", "target
+        stage 1", …, "module stem", …. A zero says that the term does not reach the block.
+
+    Raises
+    ------
+    LirfError
+        If the batch is empty.
+    """
+    if not len(batch):
+        raise LirfError("batch must hold at least one image, not none")
+    terms = deposit_terms(target, deposit_module, batch, reference, generator, config)
+    distance = terms.get("attention_distance")
+    pulls = {"removal": (terms["removal"] if distance is None else terms["removal"] + config.lambda_at * distance, 1.0)}
+    if distance is not None:
+        pulls["attention"] = (-distance, config.lambda_at)
+    pulls |= {name: (terms[name], getattr(config, knob)) for name, knob in WEIGHTS.items() if name in terms}
+    blocks = {**_blocks("target", target.lower), **_blocks("module", deposit_module.lower)}
+    rows = {
+        name: {"value": term.item(), "weight": weight}
+        | {block: weight * _gradient_norm(term, layer) for block, layer in blocks.items()}
+        for name, (term, weight) in pulls.items()
+    }
+    return pandas.DataFrame.from_dict(rows, orient="index")
+
+
+def _blocks(owner, lower):
+    """Return lower blocks by name; the first layer, the normalisation, has no weights."""
+    names = ["stem", *(f"stage {number}" for number in range(1, len(lower) - 1))]
+    return {f"{owner} {name}": layer for name, layer in zip(names, list(lower)[1:])}
+
+
+def _gradient_norm(term, layer):
+    """Return the L2 norm of a term's gradient in a layer's weights, 0 where it doesn't reach them."""
+    if not term.requires_grad:
+        return 0.0
+    found = torch.autograd.grad(term, list(layer.parameters()), retain_graph=True, allow_unused=True)
+    return float(sum(gradient.square().sum() for gradient in found if gradient is not None) ** 0.5)

@@ -1,0 +1,86 @@
+"""The path's costly steps, loaded where they were done before."""
+
+import shutil
+
+from lirf_kit.artifacts import fingerprint, load_run, run_folder, save_run
+from lirf_kit.devices import prepare
+from lirf_kit.method.depositing import deposit, start_deposit
+from lirf_kit.method.networks import build_network
+from lirf_kit.method.training import train_original
+
+
+def load_or_train(data, config):
+    """Return the original network: loaded if this config trained it on this data before, else trained and kept.
+
+    After an interrupt the network of the last finished epoch is returned, and the next call goes on from there.
+
+    Parameters
+    ----------
+    data : Dataset
+    config : Config
+        As for `train_original`.
+
+    Returns
+    -------
+    SplitNetwork
+        What `train_original` returns, weights and history alike.
+    """
+    made_from = {
+        "config": config.stages("seed", "network", "optimiser", "training"),
+        "data": fingerprint(data.images, data.labels, data.train_indices, data.validation_indices, data.test_indices),
+    }
+    found = load_run("original", made_from)
+    if found is None:
+        begun = load_run("unfinished", made_from)
+        network = train_original(data, config, begun and {"tensors": begun[0], "plain": begun[1]})
+        if network.checkpoint is not None:
+            save_run("unfinished", made_from, network.checkpoint["tensors"], network.checkpoint["plain"])
+            return network
+        save_run("original", made_from, network.layers.state_dict(), {"history": network.history})
+        shutil.rmtree(run_folder("unfinished", made_from), ignore_errors=True)
+        return network
+    weights, metrics = found
+    network = build_network(config, data.images.shape[1], len(data.class_names))
+    network.layers.load_state_dict(weights)
+    network.history = metrics["history"]
+    prepare(network)
+    return network.eval()
+
+
+def load_or_deposit(original, deposit_set, config):
+    """Return target and deposit module: loaded if this very deposit was made before, else made and kept.
+
+    Parameters
+    ----------
+    original : SplitNetwork
+    deposit_set : ImageData
+    config : Config
+        As for `deposit`.
+
+    Returns
+    -------
+    target : SplitNetwork
+    deposit_module : DepositModule
+        What `deposit` returns, weights and history alike.
+    """
+    target, deposit_module = start_deposit(original, deposit_set, config)
+    made_from = {
+        "config": config.stages("seed", "optimiser", "deposit"),
+        "data": fingerprint(deposit_set.images, deposit_set.labels),
+        "indices": fingerprint(deposit_set.indices),
+        "deposit_classes": deposit_set.deposit_classes and list(deposit_set.deposit_classes),
+        "original": fingerprint(*original.layers.state_dict().values()),
+    }
+    found = load_run("deposit", made_from)
+    if found is None:
+        target, deposit_module = deposit(original, deposit_set, config)
+        both = {"target": target.layers, "deposit_module": deposit_module}
+        weights = {f"{name}.{key}": value for name in both for key, value in both[name].state_dict().items()}
+        save_run("deposit", made_from, weights, {"history": target.history})
+        return target, deposit_module
+    weights, metrics = found
+    for name, module in {"target": target.layers, "deposit_module": deposit_module}.items():
+        own = {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}
+        module.load_state_dict(own)
+    target.history = metrics["history"]
+    return target, deposit_module

@@ -1,0 +1,184 @@
+"""The original network T_0, trained on everything.
+
+The images wait on the device as uint8 and are cropped and flipped there, whole batches at a time; on CUDA the forward
+pass runs in bfloat16, if the GPU has it. Training can be interrupted after any epoch, and go on later as if it had not
+been.
+"""
+
+import copy
+import math
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from lirf_kit.config import LirfError
+from lirf_kit.data.images import batches
+from lirf_kit.devices import (
+    all_finite,
+    autocast,
+    compiled,
+    cpu_threads,
+    memory_advice,
+    peak_memory,
+    prepare,
+    progress_bar,
+    reset_peak_memory,
+    seeded_generator,
+    synchronise,
+)
+from lirf_kit.method.networks import SplitNetwork, accuracy, build_network
+
+
+def train_original(data, config, resume=None):
+    """Train the original network on the training part.
+
+    Cross-entropy, SGD with Nesterov momentum, and a one-cycle schedule: the learning rate climbs to its peak, then
+    falls to nearly nothing (Smith & Topin 2019). An interrupt (the stop button, Ctrl-C) ends the training early: the
+    network is returned as it was after the last finished epoch, and a warning says so.
+
+    Parameters
+    ----------
+    data : Dataset
+    config : Config
+        Reads the knobs of the network, optimiser and training stages, the machine's, and the seed.
+    resume : dict, optional
+        The `checkpoint` of a network that was interrupted, to go on from there.
+
+    Returns
+    -------
+    SplitNetwork
+        In evaluation mode. Its `history` has an entry an epoch: epoch, loss, validation_accuracy (percent), seconds,
+        images_per_second (training steps alone) and peak_memory (MiB; on CUDA since the training began, on the CPU
+        of the whole process so far). Its `checkpoint` is None, or after an interrupt what `resume` takes.
+
+    Raises
+    ------
+    LirfError
+        If the loss stops being finite, or the device's memory is too small.
+    """
+    state = start_training(data, config)
+    network, finished = state.network, resume
+    if resume is not None:
+        _restore(state, resume)
+    progress = progress_bar(total=config.epochs, initial=len(network.history), desc="train the original", unit="epoch")
+    try:
+        with progress, cpu_threads(config), memory_advice(config):
+            while len(network.history) < config.epochs:
+                _train_epoch(state, data, config)
+                finished = _snapshot(state)
+                progress.set_postfix_str(
+                    "loss {loss:.3f}, validation {validation_accuracy:.1f} %".format(**network.history[-1])
+                )
+                progress.update()
+    except KeyboardInterrupt:
+        if finished is None:
+            raise
+        _restore(state, finished)
+        network.checkpoint = finished
+        warnings.warn(
+            f"interrupted: this network is that of epoch {len(network.history)} of {config.epochs}", stacklevel=2
+        )
+    return network.eval()
+
+
+@dataclass
+class TrainingState:
+    """What an epoch of training changes."""
+
+    network: SplitNetwork
+    optimiser: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    generator: torch.Generator
+    forward: Callable  # the network, perhaps compiled
+
+
+def start_training(data, config):
+    """Return the state before the first epoch; from here on CUDA's peak of memory is counted."""
+    reset_peak_memory(data.labels.device)
+    network = build_network(config, data.images.shape[1], len(data.class_names))
+    network.lower[0].fit(data.train.images)
+    prepare(network)
+    steps = config.epochs * -(-len(data.train) // config.batch_size)
+    return TrainingState(
+        network,
+        *one_cycle(network.parameters(), config.learning_rate, steps, config.momentum, config.weight_decay),
+        seeded_generator(config.seed, network.device),
+        compiled(network, config),
+    )
+
+
+def _train_epoch(state, data, config):
+    """Take the training part once, and write an entry of the history."""
+    network, device = state.network.train(), state.network.device
+    start, total = time.perf_counter(), 0.0
+    for images, labels in batches(data.train, config.batch_size, state.generator, config.crop_padding, config.flip):
+        total += train_step(state, images, labels, config) * len(labels)
+    synchronise(device)
+    trained = time.perf_counter()
+    entry = {"epoch": len(network.history) + 1, "loss": float(total) / len(data.train)}
+    if not math.isfinite(entry["loss"]) or not all_finite(network):
+        raise LirfError(
+            f"the training loss stopped being finite in epoch {entry['epoch']}: lower learning_rate, now "
+            f"{config.learning_rate}"
+        )
+    entry["validation_accuracy"] = accuracy(network, data.validation)
+    entry["seconds"] = time.perf_counter() - start
+    entry["images_per_second"] = len(data.train) / (trained - start)
+    entry["peak_memory"] = peak_memory(device)
+    network.history.append(entry)
+
+
+def train_step(state, images, labels, config):
+    """Learn from one batch of uint8 images (N, C, H, W); return the loss, cross-entropy with label smoothing."""
+    # the last, smaller batch would be compiled anew
+    forward = state.forward if len(labels) == config.batch_size else state.network
+    with autocast(config, labels.device):
+        logits = forward(images)  # (N, K)
+    loss = functional.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
+    state.optimiser.zero_grad()
+    loss.backward()
+    state.optimiser.step()
+    state.schedule.step()
+    return loss.detach()
+
+
+def _snapshot(state):
+    """Copy a state: tensors by name, and plain values."""
+    momenta = state.optimiser.state_dict()["state"]
+    tensors = {f"network.{name}": value for name, value in state.network.layers.state_dict().items()}
+    tensors |= {f"momentum.{place}": held["momentum_buffer"] for place, held in momenta.items()}
+    tensors["generator"] = state.generator.get_state()
+    plain = {
+        "history": state.network.history,
+        "schedule": state.schedule.state_dict(),
+        "groups": state.optimiser.state_dict()["param_groups"],
+    }
+    return {"tensors": {name: value.clone() for name, value in tensors.items()}, "plain": copy.deepcopy(plain)}
+
+
+def _restore(state, snapshot):
+    """Put a state back to its copy."""
+    tensors, plain = snapshot["tensors"], copy.deepcopy(snapshot["plain"])
+    layers = state.network.layers
+    layers.load_state_dict({name: tensors[f"network.{name}"] for name in layers.state_dict()})
+    momenta = {name: tensor for name, tensor in tensors.items() if name.startswith("momentum.")}
+    held = {int(name.split(".")[1]): {"momentum_buffer": tensor.clone()} for name, tensor in momenta.items()}
+    state.optimiser.load_state_dict({"state": held, "param_groups": plain["groups"]})
+    state.schedule.load_state_dict(plain["schedule"])
+    state.generator.set_state(tensors["generator"].cpu())
+    state.network.history = plain["history"]
+
+
+def one_cycle(parameters, learning_rate, steps, momentum, weight_decay):
+    """Return SGD with Nesterov momentum and its one-cycle schedule over so many steps."""
+    optimiser = torch.optim.SGD(
+        parameters, learning_rate, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, learning_rate, total_steps=steps + 1, pct_start=0.25, cycle_momentum=False
+    )
+    return optimiser, schedule

@@ -1,0 +1,215 @@
+"""Tables as pictures: settings side by side, curves over a knob, each class's round trip, who is taken for whom."""
+
+import numpy
+import pandas
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from lirf_kit.config import LirfError, check_choice
+from lirf_kit.evidence.experiments import DIFFERENCES, METRICS, with_differences
+from lirf_kit.pictures.figures import COOL, DPI, INK, MARKERS, PALE, WARM
+
+UNITS = dict.fromkeys(METRICS, "%") | {"F": "points", "L_at": "from 0 to 2"}
+MOST_NAMED = 12  # so many classes fit a legend or an axis
+
+
+def plot_variants(results, shown=(("target", "Dep Acc"), ("target", "ΔPre"), ("recovered", "ΔAvg"))):
+    """Draw the settings of a sweep side by side: each run a small dot, their mean a large one; the first in orange.
+
+    Parameters
+    ----------
+    results : pandas.DataFrame
+        Of `sweep`.
+    shown : sequence of tuple of str
+        A network and a metric for each panel.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    LirfError
+        If there is nothing to draw.
+    """
+    if not len(shown):
+        raise LirfError("shown must name at least one network and metric, not none")
+    for network, metric in shown:
+        _check_runs(results, network, [metric])
+    results = with_differences(results)
+    variants = list(results["variant"].unique())
+    height = 0.42 * len(variants) + 1.1
+    figure = Figure(figsize=(3.3 * len(shown) + 1.6, height), layout="constrained", dpi=DPI)
+    for axes, (network, metric) in zip(figure.subplots(1, len(shown), sharey=True, squeeze=False)[0], shown):
+        rows = results[results["network"] == network]
+        for place, variant in enumerate(variants):
+            values = rows.loc[rows["variant"] == variant, metric]
+            colour = WARM[0] if place == 0 else COOL[0]
+            axes.plot(values.mean(), place, "D", color=colour, markersize=9, markeredgecolor=INK)
+            axes.plot(values, [place] * len(values), "o", color=INK, markersize=4, alpha=0.4, markeredgewidth=0)
+        if metric.startswith("Δ"):
+            axes.axvline(0, color=PALE, zorder=0)
+        axes.set_title(f"{network}: {metric}", fontsize=14, color=INK)
+        axes.set_xlabel(UNITS.get(metric, "points to the original"), fontsize=13)
+        axes.set_yticks(range(len(variants)), variants, fontsize=13)
+        axes.grid(axis="y", color=PALE, linewidth=0.5)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(axis="x", labelsize=12)
+        axes.tick_params(axis="y", length=0)
+    axes.invert_yaxis()
+    return figure
+
+
+def plot_curve(results, knob, metrics=("ΔPre", "ΔDep", "ΔAvg"), network="recovered"):
+    """Draw metrics over a knob: the mean of the runs as a line, their standard deviation as a band.
+
+    Parameters
+    ----------
+    results : pandas.DataFrame
+        Of `sweep` with variants named by the knob's values, as ``python -m lirf_kit sweep`` writes them.
+    knob : str
+        Written below the axis.
+    metrics : sequence of str
+        One line each.
+    network : str
+        Whose metrics.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    LirfError
+        If there is nothing to draw, or if the variants aren't numbers.
+    """
+    if not len(metrics):
+        raise LirfError("metrics must name at least one, not none")
+    _check_runs(results, network, metrics)
+    runs = with_differences(results)
+    values = pandas.to_numeric(runs["variant"], errors="coerce")
+    if values.isna().any():
+        raise LirfError(f"results must have numbers for variants, not {runs.loc[values.isna(), 'variant'].iloc[0]!r}")
+    groups = runs.assign(value=values)[runs["network"] == network].groupby("value")
+    figure = Figure(figsize=(7, 3.8), layout="constrained", dpi=DPI)
+    axes = figure.subplots()
+    if metrics[0].startswith("Δ"):
+        axes.axhline(0, color=PALE, zorder=0)
+    for metric, colour, marker in zip(metrics, (COOL[2], WARM[0], COOL[0], WARM[2]), "osD^"):
+        mean, spread = groups[metric].mean(), groups[metric].std().fillna(0)
+        axes.plot(mean.index, mean, marker=marker, color=colour, label=metric, markersize=7, linewidth=2)
+        axes.fill_between(mean.index, mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
+    axes.set_xlabel(knob, fontsize=13)
+    axes.set_ylabel("points to the original" if metrics[0].startswith("Δ") else UNITS.get(metrics[0], ""), fontsize=13)
+    axes.set_title(f"{network.capitalize()}: mean ± standard deviation of the runs", fontsize=14, color=INK)
+    axes.legend(frameon=False, fontsize=13)
+    axes.tick_params(labelsize=12)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def plot_round_trip(accuracies, deposit_classes=()):
+    """Draw each class's accuracy in one network after the other: down and up again for what was deposited.
+
+    Parameters
+    ----------
+    accuracies : pandas.DataFrame
+        Of `class_accuracies`; the columns from left to right are the journey.
+    deposit_classes : iterable of int
+        Drawn in warm colours, each with a marker of its own and a little beside the others, so that none hides another.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    LirfError
+        If there is nothing to draw.
+    """
+    if accuracies.empty:
+        raise LirfError("accuracies must have at least one class and one network, not none")
+    figure = Figure(figsize=(1.9 * len(accuracies.columns) + 1.5, 4.4), layout="constrained", dpi=DPI)
+    axes, deposited = figure.subplots(), [int(number) for number in deposit_classes]
+    stations, lines = numpy.arange(len(accuracies.columns)), {}
+    for place, number in enumerate(deposited):
+        aside = 0.24 * ((place + 0.5) / len(deposited) - 0.5)
+        (lines[accuracies.index[number]],) = axes.plot(
+            stations + aside, accuracies.iloc[number], color=WARM[place % len(WARM)], linewidth=2, zorder=3,
+            marker=MARKERS[place % len(MARKERS)], markersize=10, markeredgecolor=INK,
+        )  # fmt: skip
+    if len(deposited) > MOST_NAMED:
+        lines = dict(list(lines.items())[:MOST_NAMED])
+        lines[f"… {len(deposited) - MOST_NAMED} more"] = Line2D([], [], linestyle="")
+    for number in set(range(len(accuracies))) - set(deposited):
+        (lines["the preserved classes"],) = axes.plot(
+            stations, accuracies.iloc[number], color=COOL[0], marker="o", markersize=5, alpha=0.6
+        )
+    axes.set_xticks(stations, accuracies.columns, fontsize=14)
+    axes.set_ylabel("accuracy in %", fontsize=14)
+    axes.set_ylim(-4, 104)
+    axes.tick_params(axis="y", labelsize=12)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(lines.values(), lines, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=13)
+    return figure
+
+
+def plot_confusions(confusions, figure=None):
+    """Draw confusion matrices side by side, each row in percent of its class's images.
+
+    Up to twelve classes, the percentages stand in the cells, rounded, and the axes name the classes. The colours are
+    stretched at the low end, so that a few wrong answers can be seen.
+
+    Parameters
+    ----------
+    confusions : dict of str to pandas.DataFrame
+        Of `confusion`, by the networks' names.
+    figure : matplotlib.figure.Figure or SubFigure, optional
+        To draw in; else a new one.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    LirfError
+        If there is nothing to draw.
+    """
+    if not confusions:
+        raise LirfError("confusions must hold at least one network's, not none")
+    names = list(next(iter(confusions.values())).index)
+    named, upright = len(names) <= MOST_NAMED, max(len(str(name)) for name in names) <= 2
+    size = (4 * len(confusions) + 0.9, 4.4 if upright else 5.3)
+    figure = figure or Figure(figsize=size, layout="constrained", dpi=DPI)
+    panels = figure.subplots(1, len(confusions), sharey=True, squeeze=False)[0]
+    for axes, (title, counts) in zip(panels, confusions.items()):
+        shares = 100 * counts.to_numpy() / numpy.maximum(counts.to_numpy().sum(axis=1, keepdims=True), 1)
+        image = axes.imshow(shares, norm=PowerNorm(0.5, 0, 100), cmap="Blues")
+        axes.set_title(title.capitalize(), fontsize=15, color=INK)
+        axes.set_xlabel("answer", fontsize=14)
+        axes.tick_params(labelsize=12)
+        if not named:
+            continue
+        axes.set_xticks(range(len(names)), names, rotation=0 if upright else 90)
+        axes.set_yticks(range(len(names)), names)
+        for row, column in numpy.argwhere(shares >= 0.5):
+            share = shares[row, column]
+            axes.text(column, row, f"{share:.0f}", ha="center", va="center", color="white" if share > 30 else INK)
+    panels[0].set_ylabel("true class", fontsize=14)
+    bar = figure.colorbar(image, ax=panels, ticks=[0, 5, 25, 50, 100], shrink=0.8)
+    bar.set_label("% of the class", size=13)
+    bar.ax.tick_params(labelsize=12)
+    return figure
+
+
+def _check_runs(results, network, metrics):
+    """Raise a `LirfError` unless a sweep's results hold runs of a network with some metrics."""
+    if not len(results):
+        raise LirfError("results must have at least one run, not none")
+    if "variant" not in results:
+        raise LirfError("results must have the column variant, as sweep gives it")
+    check_choice("network", network, list(results["network"].unique()))
+    for metric in metrics:
+        check_choice("metric", metric, (*METRICS, *DIFFERENCES))

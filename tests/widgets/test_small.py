@@ -1,0 +1,387 @@
+"""The small widgets without a browser: what they compute, what they draw, and how they take a turned knob."""
+
+import builtins
+import importlib
+import io
+import subprocess
+import sys
+
+import numpy
+import pytest
+import torch
+from PIL import Image
+
+import lirf_kit as lk
+from lirf_kit.widgets import small_views
+from lirf_kit.widgets.pieces import mime_bundle
+
+TOY = torch.tensor([5.0, 3.0, 1.0, 2.0, 0.0])
+VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+@pytest.fixture(scope="module")
+def places(tiny_parts):
+    """Made-up embeddings of the validation part: three panels with points in different places."""
+    draw = numpy.random.default_rng(0)
+    return {name: draw.normal(size=(len(tiny_parts.validation), 2)) for name in ("original", "target", "recovered")}
+
+
+@pytest.fixture(scope="module")
+def trio(tiny_original, tiny_deposited):
+    return {"original": tiny_original, "target": tiny_deposited[0], "recovered": lk.withdraw(*tiny_deposited)}
+
+
+@pytest.fixture(scope="module")
+def panels(places, tiny_parts):
+    return small_views.RingedPanels(places, tiny_parts.validation)
+
+
+@pytest.fixture
+def tracker(places, tiny_parts, trio):
+    return lk.PointTracker(places, tiny_parts.validation, trio)
+
+
+def pixels(png):
+    """A PNG's pixels, (height, width, 3)."""
+    return numpy.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+
+
+# what they compute
+
+
+@pytest.mark.parametrize("chosen", [(0, 1, 2), (7,), (3, 8), tuple(range(1, 10))])
+def test_what_is_counted_is_what_the_split_deposits(data, chosen):
+    counts, parts = lk.part_counts(data, chosen), lk.split_by_class(data, chosen)
+    pairs = {"train": ("deposit_set", "preservation_set")}
+    pairs |= {name: (f"deposit_{name}", f"preservation_{name}") for name in ("validation", "test")}
+    assert counts.T.to_dict("list") == {
+        name: [len(getattr(parts, part)) for part in pair] for name, pair in pairs.items()
+    }
+
+
+def test_the_digits_counts_by_hand(data):
+    # notebook 01 counts them: 105 + 108 + 105 of 1068, 3 · 19 of 189, 54 + 55 + 53 of 540
+    assert lk.part_counts(data, (0, 1, 2)).to_numpy().tolist() == [[318, 750], [57, 132], [162, 378]]
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_the_cut_s_table_is_what_a_deposit_starts_with(tiny_original, tiny_parts, tiny, after):
+    images = tiny_parts.deposit_set.images
+    table = lk.cut_table(tiny_original, images[:1], after, tiny.keep)
+    target, module = lk.start_deposit(tiny_original, tiny_parts.deposit_set, tiny.replace(split_after=after))
+    for state, wanted in (("learns", True), ("frozen", False)):
+        counted = sum(weights.numel() for weights in target.parameters() if weights.requires_grad is wanted)
+        assert table["parameters"][table["target"] == state].sum() == counted
+    assert table["module"].sum() == lk.count_parameters(module)
+    assert table.loc[f"stage {after}", "shape"] == tuple(target.lower(images[:1]).shape[1:])
+    assert table.loc["classifier", "shape"] == (10,) and table.loc["pooling", "shape"] == (8,)
+    assert (table["module"][table["target"] == "frozen"] == 0).all()
+
+
+def test_the_cut_s_table_leaves_the_network_as_it_was(tiny_original, tiny_data):
+    before = {name: tensor.clone() for name, tensor in tiny_original.state_dict().items()}
+    tiny_original.train()
+    lk.cut_table(tiny_original, tiny_data.images[:1], 1, 0.5)
+    after = tiny_original.state_dict()
+    assert tiny_original.training and list(after) == list(before)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    tiny_original.eval()
+
+
+def test_there_is_no_cut_after_a_stage_that_isn_t_there(tiny_original, tiny_data):
+    with pytest.raises(lk.LirfError, match="split_after must be 1 or 2, not 3"):
+        lk.cut_table(tiny_original, tiny_data.images[:1], 3, 0.5)
+
+
+def test_the_softened_toy_by_hand():
+    # g leaves (1, 2, 0): e, e², 1 of 11.107; ḡ leaves (5, 3), which is (2, 0): e², 1 of 8.389
+    table = lk.softened(TOY, (0, 1), 1.0)
+    assert table["g"].tolist() == pytest.approx([numpy.nan] * 2 + [0.245, 0.665, 0.090], abs=5e-4, nan_ok=True)
+    assert table["ḡ"].tolist() == pytest.approx([0.881, 0.119] + [numpy.nan] * 3, abs=5e-4, nan_ok=True)
+    assert table.sum().tolist() == pytest.approx([1, 1, 1])
+    assert lk.softened(TOY, (0, 1), 2.0)["ḡ"][0] == pytest.approx(0.731, abs=5e-4)
+    assert lk.softened(TOY, (3,), 1.0)["ḡ"].tolist() == pytest.approx([numpy.nan] * 3 + [1, numpy.nan], nan_ok=True)
+
+
+def test_the_distillation_of_the_toy_by_hand():
+    students = small_views.toy_students(TOY, (0, 1))
+    # teacher (2, 0), student (0, 0): notebook 03 works out 0.328 and 0.444; the limit is half the variance of (5, 3)
+    for temperature, wanted in ((1.0, 0.328), (2.0, 0.444), (1000.0, 0.5)):
+        assert lk.distillations(students["knows nothing"], TOY, (0, 1), temperature)["ḡ"] == pytest.approx(
+            wanted, abs=5e-4
+        )
+    forgot = lk.distillations(students["has forgotten"], TOY, (0, 1), 1.0)
+    assert forgot["g"] == 0 and forgot["all"] > 1 and students["has forgotten"].tolist() == [-9, -9, 1, 2, 0]
+    assert lk.distillations(students["is the original"], TOY, (0, 1), 4.0) == {"all": 0, "g": 0, "ḡ": 0}
+
+
+def test_the_distillations_are_the_kit_s_losses():
+    student, teacher = torch.randn(2, 6, generator=torch.Generator().manual_seed(0)).double()
+    found, pair = lk.distillations(student, teacher, (1, 4), 3.0), (student[None], teacher[None])
+    assert found["all"] == pytest.approx(float(lk.distilled_recovery_loss(*pair, 3.0)))
+    assert found["g"] == pytest.approx(float(lk.preservation_loss(*pair, (1, 4), 3.0)))
+    assert found["ḡ"] == pytest.approx(float(lk.partial_transfer_loss(*pair, (1, 4), 3.0)))
+
+
+def test_a_point_s_table_by_hand(tiny_parts):
+    part = tiny_parts.validation
+    zeros, ones = ((part.labels == number).nonzero().flatten().tolist()[:3] for number in (0, 1))
+    part = part.select(torch.tensor([*zeros, *ones]), part.deposit_classes)  # labels 0 0 0 1 1 1
+    line = numpy.array([[0.0, 0], [1, 0], [9, 0], [2, 0], [3, 0], [10, 0]])
+    shares = numpy.full((6, 10), 0.05)
+    shares[0, 7] = 0.55
+    table = lk.point_table({"panel": line}, part, {"panel": shares}, 0, neighbours=3)
+    # beside the point at 0 stand those at 1, 2 and 3: a zero and two ones
+    assert table.to_dict("index") == {"panel": {"answer": "7", "probability": pytest.approx(55), "neighbours": 1}}
+
+
+# what they draw
+
+
+def test_only_the_rings_differ_from_picture_to_picture(panels):
+    first, second = pixels(panels.png(3)), pixels(panels.png(40))
+    height, width, _ = first.shape
+    near = numpy.zeros((height, width), bool)
+    for panel in range(3):
+        for place in (3, 40):
+            across, down = panels.spot(panel, place)
+            rows, columns = numpy.ogrid[:height, :width]
+            around = (rows - down * height) ** 2 + (columns - across * width) ** 2 < 22**2
+            assert (first != second).any(axis=2)[around].any(), (panel, place)
+            near |= around
+    assert not (first != second).any(axis=2)[~near].any()
+
+
+def test_a_click_on_a_point_finds_its_image_in_every_panel(panels):
+    for panel in range(3):
+        for place in (0, 17, 91):
+            assert panels.nearest(*panels.spot(panel, place)) == place
+    with pytest.raises(lk.LirfError, match="no panel was clicked"):
+        panels.nearest(0.5, 0.999)
+
+
+def test_the_bars_are_as_high_as_the_softmax_and_the_lines_as_the_student_s(monkeypatch):
+    drawn, keep = [], small_views.Backdrop.png
+    monkeypatch.setattr(small_views.Backdrop, "png", lambda self, moving: drawn.append(moving) or keep(self, moving))
+    bars = small_views.SoftenedBars("abcde", (0, 1))
+    teacher, student = lk.softened(TOY, (0, 1), 2.0), lk.softened(0 * TOY, (0, 1), 2.0)
+    first = bars.png(teacher, student, {"all": 1.0, "g": 2.0, "ḡ": 3.0})
+    heights = [artist.get_height() for artist in drawn[0] if hasattr(artist, "get_height")]
+    assert heights == pytest.approx(teacher.T.stack().dropna().tolist())
+    digits = [artist for artist in drawn[0] if hasattr(artist, "get_text") and "KD" not in artist.get_text()]
+    assert [float(text.get_text()) for text in digits] == pytest.approx(heights, abs=5e-4)
+    assert all(text.get_position()[1] > height for text, height in zip(digits, heights))
+    lines = [artist.get_ydata()[0] for artist in drawn[0] if hasattr(artist, "get_ydata")]
+    assert lines == pytest.approx([1 / 5] * 5 + [1 / 3] * 3 + [1 / 2] * 2)
+    said = [artist.get_text() for artist in drawn[0] if hasattr(artist, "get_text")]
+    assert [text for text in said if "KD" in text] == ["KD = 1.000", "KD = 2.000", "KD = 3.000"]
+    second = bars.png(lk.softened(TOY, (0, 1), 64.0), student, {"all": 1.0, "g": 2.0, "ḡ": 3.0})
+    assert first != second and pixels(first).shape == pixels(second).shape
+    assert bars.png(teacher, student, {"all": 1.0, "g": 2.0, "ḡ": 3.0}) == first  # nothing is left of the one between
+
+
+def test_letters_in_the_figures_are_large_enough(panels):
+    bars = small_views.SoftenedBars("abcde", (0, 1))
+    for figure in (panels.figure, bars.figure):
+        texts = [text for text in figure.findobj(lambda artist: hasattr(artist, "get_fontsize")) if text.get_text()]
+        assert texts and min(text.get_fontsize() for text in texts) >= 12
+
+
+# the class picker
+
+
+def test_a_click_changes_what_is_deposited(tiny_data):
+    picker = lk.ClassPicker(tiny_data)
+    assert picker.deposit_classes == (0, 1, 2)
+    picker.buttons[2].value = False
+    picker.buttons[8].value = True
+    assert picker.deposit_classes == (0, 1, 8) and picker.buttons[8].description == "✓ 8"
+    counts = lk.part_counts(tiny_data, (0, 1, 8))
+    assert f"deposits {counts['deposited'].sum():,} of 1,797 images" in picker.message.value
+    for number in counts.to_numpy().flatten():
+        assert f"<td>{number:,}</td>" in picker.counts.value
+    assert len(lk.split_by_class(tiny_data, picker.deposit_classes).deposit_set) == counts.loc["train", "deposited"]
+
+
+def test_a_click_on_a_picture_turns_its_class(tiny_data):
+    picker = lk.ClassPicker(tiny_data)
+    picker.pictures[5].clicked = (0.5, 0.5, 1)
+    assert picker.deposit_classes == (0, 1, 2, 5)
+    picker.pictures[5].clicked = (0.5, 0.5, 2)
+    assert picker.deposit_classes == (0, 1, 2)
+    assert picker.pictures[5].alt == "a training image of class 5"
+
+
+def test_no_class_and_all_classes_are_said_and_a_click_mends_it(tiny_data):
+    picker = lk.ClassPicker(tiny_data, (4,))
+    picker.buttons[4].value = False
+    assert "must name at least one class, not none" in picker.message.value and 'role="alert"' in picker.message.value
+    assert "–" in picker.counts.value and picker.deposit_classes == ()
+    assert "text/plain" in picker._repr_mimebundle_()
+    for button in picker.buttons:
+        button.value = True
+    assert "not name all 10" in picker.message.value
+    picker.buttons[0].value = False
+    assert 'role="status"' in picker.message.value and "–" not in picker.counts.value
+    with pytest.raises(lk.LirfError, match="class numbers from 0 to 9, not 12"):
+        lk.ClassPicker(tiny_data, (12,))
+
+
+# the two sliders of notebook 03
+
+
+def test_the_cut_moves_with_its_slider(tiny_original, tiny_data, tiny):
+    slider = lk.CutSlider(tiny_original, tiny_data.images, tiny)
+    assert slider.slider.value == tiny.split_after == slider.slider.max
+    for after in (1, 2):
+        slider.slider.value = after
+        table = lk.cut_table(tiny_original, tiny_data.images[:1], after, tiny.keep)
+        learns = table["parameters"][table["target"] == "learns"].sum()
+        assert f"<b>{learns:,}</b> weights of the target learn" in slider.message.value
+        assert f"the module has <b>{table['module'].sum():,}</b>" in slider.message.value
+        assert slider.blocks.value.count('class="cut"') == 2  # in either row
+        assert slider.blocks.value.count('class="frozen"') == (table["target"] == "frozen").sum()
+
+
+def test_a_module_too_small_is_said_and_another_cut_mends_it(tiny_original, tiny_data, tiny):
+    least = lk.cut_table(tiny_original, tiny_data.images[:1], 2, 0.3)["module"].sum()
+    assert least
+    slider = lk.CutSlider(tiny_original, tiny_data.images, tiny.replace(keep=0.3))
+    slider.slider.value = 1
+    assert "keep must leave each block a channel" in slider.message.value
+    slider.slider.value = 2
+    assert 'role="status"' in slider.message.value
+
+
+def test_the_temperature_and_the_student_change_the_losses():
+    slider = lk.TemperatureSlider()
+    assert "L_pt = 0.328 over ḡ" in slider.message.value
+    first = slider.picture.png
+    slider.slider.value = 2.0
+    assert "τ = 2" in slider.message.value and "L_pt = 0.444 over ḡ" in slider.message.value
+    assert slider.picture.png != first and "L_pt = 0.444" in slider.picture.alt
+    slider.student.value = "has forgotten"
+    assert "L_kp = 0.000 over g" in slider.message.value
+    slider.buttons[1].value = False
+    assert "L_pt = 0.000 over ḡ" in slider.message.value and slider.terms["ḡ"] == 0
+    student = small_views.toy_students(TOY.double(), (0,))["has forgotten"]
+    pair = [lk.softened(logits, (0,), 2.0) for logits in (TOY.double(), student)]
+    assert slider.picture.png == small_views.SoftenedBars("01234", (0,)).png(*pair, slider.terms)
+    assert pixels(slider.picture.png).shape == pixels(first).shape
+
+
+def test_the_temperature_of_real_logits():
+    slider = lk.TemperatureSlider(TOY.requires_grad_(), (4,), temperature=5.0, names="abcde")
+    assert slider.slider.value == 5.0
+    assert [button.description for button in slider.buttons] == ["a", "b", "c", "d", "✓ e"]
+    slider.buttons[4].value = False
+    assert "at least one class" in slider.message.value
+    slider.buttons[0].value = True
+    assert "τ = 5" in slider.message.value
+
+
+# the point tracker
+
+
+def test_a_click_is_drawn_once(tracker, panels, monkeypatch, tiny_parts):
+    shown, show = [], tracker.show
+    monkeypatch.setattr(tracker, "show", lambda place: shown.append(place) or show(place))
+    place = (tiny_parts.validation.labels != tracker.label.value).nonzero()[5].item()  # another class, not its first
+    tracker.picture.clicked = (*panels.spot(2, place), 1)
+    assert shown == [place]
+
+
+def test_a_click_rings_a_point_and_says_what_the_networks_answer(tracker, panels, tiny_parts, trio):
+    part, place = tiny_parts.validation, 25
+    tracker.picture.clicked = (*panels.spot(1, place), 1)
+    assert tracker.place == place and tracker.picture.png == panels.png(place)
+    label = int(part.labels[place])
+    assert tracker.label.value == label
+    same = (part.labels == label).nonzero().flatten().tolist()
+    assert same[tracker.number.value] == place and tracker.number.max == len(same) - 1
+    for name, network in trio.items():
+        answer = lk.predict(network, part.images[place : place + 1]).argmax().item()
+        assert f"{name} says {answer}" in tracker.message.value and tracker.table.loc[name, "answer"] == str(answer)
+        assert f"{name} says {answer}" in tracker.picture.alt
+    shown, image = pixels(tracker.image.png), part.images[place, 0].numpy()
+    assert (shown[::15, ::15, 0] == image).all()
+
+
+def test_class_and_number_ring_the_same_points_as_clicks(tracker, tiny_parts):
+    tracker.label.value = 6
+    same = (tiny_parts.validation.labels == 6).nonzero().flatten().tolist()
+    assert tracker.place == same[0] and tracker.number.value == 0
+    tracker.number.value = 3
+    assert tracker.place == same[3] and "image 3 of class 6" in tracker.message.value
+
+
+def test_a_click_beside_the_panels_is_said_and_the_ring_stays(tracker):
+    before = tracker.picture.png
+    tracker.picture.clicked = (0.5, 0.999, 1)
+    assert "no panel was clicked" in tracker.message.value and tracker.picture.png == before
+
+
+def test_an_unexpected_error_is_shown_with_its_traceback(tracker, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("<boom>")
+
+    monkeypatch.setattr(tracker, "show", broken)
+    tracker.label.value = 3
+    assert "RuntimeError: &lt;boom&gt;" in tracker.message.value and "Traceback" in tracker.message.value
+
+
+def test_embeddings_of_other_networks_or_images_are_refused(places, tiny_parts, trio):
+    with pytest.raises(lk.LirfError, match="'target' doesn't fit"):
+        lk.PointTracker(places, tiny_parts.validation, {"original": trio["original"]})
+    with pytest.raises(lk.LirfError, match="'original' doesn't fit"):
+        lk.PointTracker(places, tiny_parts.deposit_set, trio)
+    with pytest.raises(lk.LirfError, match="place must be from 0 to"):
+        lk.PointTracker(places, tiny_parts.validation, trio, place=len(tiny_parts.validation))
+
+
+# with and without a front end
+
+
+def test_each_widget_is_a_panel_and_where_it_can_t_be_a_text(tracker, tiny_data, tiny_original, tiny, monkeypatch):
+    made = [
+        lk.ClassPicker(tiny_data),
+        lk.CutSlider(tiny_original, tiny_data.images, tiny),
+        lk.TemperatureSlider(),
+        tracker,
+    ]
+    for widget in made:
+        live = widget._repr_mimebundle_(include=None, exclude=None)
+        assert VIEW in live and "run this cell in JupyterLab" in live["text/plain"]
+    monkeypatch.setenv("LIRF_KIT_STATIC", "1")
+    for widget in made:
+        kept = widget._repr_mimebundle_(include=None, exclude=None)
+        assert set(kept) == {"text/plain", "text/html"} and "<table" in kept["text/html"]
+        assert str(widget.table.index[0]) in kept["text/plain"]
+    assert mime_bundle(tracker.panel, "a text") == {"text/plain": "a text"}
+
+
+def test_the_package_is_imported_without_ipywidgets():
+    asked = "import sys, lirf_kit; print({'ipywidgets', 'anywidget'} & set(sys.modules))"
+    said = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, timeout=60)
+    assert said.stdout.strip() == "set()", said.stderr
+
+
+@pytest.mark.parametrize("name", ["ipywidgets", "anywidget"])
+def test_without_its_libraries_a_widget_says_how_to_install_them(monkeypatch, name, tiny_data):
+    real = builtins.__import__
+
+    def missing(wanted, *arguments, **keywords):
+        if wanted == name:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return real(wanted, *arguments, **keywords)
+
+    for module in [module for module in sys.modules if module.startswith("lirf_kit.widgets.")]:
+        monkeypatch.setattr(lk.widgets, module.rpartition(".")[2], sys.modules[module])  # the import below replaces it
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setattr(builtins, "__import__", missing)
+    alone = importlib.import_module("lirf_kit.widgets.small")
+    makers = [lambda: alone.ClassPicker(tiny_data), alone.TemperatureSlider]
+    makers += [lambda: alone.CutSlider(None, None, None), lambda: alone.PointTracker({}, None, {})]
+    for make in makers:
+        with pytest.raises(lk.LirfError, match=f"needs {name}, .*python -m pip install ipywidgets anywidget"):
+            make()
