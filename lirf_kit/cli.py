@@ -2,7 +2,6 @@
 
 import argparse
 import ast
-import dataclasses
 import importlib.metadata
 import importlib.util
 import json
@@ -23,6 +22,7 @@ PACKAGES = (
     "pandas",
     "pillow",
     "platformdirs",
+    "pydantic",
     "safetensors",
     "scikit-learn",
     "scipy",
@@ -199,9 +199,7 @@ def _write_results(results, path, config, options, protocol):
             config.dataset, config.dataset
         ),
         "protocol": protocol,
-        "config": {
-            name: value for name, value in dataclasses.asdict(config).items() if name not in ("folder", "data_root")
-        },
+        "config": config.model_dump(exclude={"folder", "data_root"}),
         "seeds": sorted(set(results["seed"].tolist())),
         "machine": machine(lk.resolve_device(config.device)),
     }

@@ -1,167 +1,166 @@
-"""Every knob of the kit: its default, what it may be, and what it does, in one frozen dataclass.
+"""Every knob of the kit: its default, what it may be, and what it does, in one frozen pydantic model.
 
-Every knob belongs to a stage of the path. What was computed at one stage stays valid while only a later stage's knob
-turns; `experiments` relies on that to find earlier runs again.
+Every knob belongs to a stage of the path. If you change a knob, whatever earlier stages computed is still valid;
+`experiments` relies on that to find earlier runs again.
 """
 
-import dataclasses
 import difflib
-import math
-import numbers
-from dataclasses import dataclass, field
+from functools import partial
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 
 class LirfError(ValueError):
     """Wrong input, or a run that cannot go on: one sentence that says what to change."""
 
 
-def _knob(default, stage, help, *, minimum=None, above=None, maximum=None, below=None, choices=None, symbol=None):
-    """Return a dataclass field that carries its own allowed range (see `_check`)."""
-    metadata = {"stage": stage, "help": help, "minimum": minimum, "above": above, "maximum": maximum, "below": below}
-    return field(default=default, metadata=metadata | {"choices": choices, "symbol": symbol})
+# pydantic's `Field`, for the knobs of each stage; `title` is the knob's symbol in the paper
+_data, _seed, _network, _training, _optimiser, _partition, _deposit, _picture, _machine = (
+    partial(Field, json_schema_extra={"stage": stage})
+    for stage in ("data", "seed", "network", "training", "optimiser", "partition", "deposit", "picture", "machine")
+)
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(BaseModel, frozen=True, strict=True, extra="forbid", allow_inf_nan=False):
     """Every knob, validated when it is set; `knobs` lists them with their meaning.
 
-    A config never changes: ``config.replace(lambda_at=0.5)`` returns a new one.
+    A config never changes: ``config.replace(lambda_at=0.5)`` returns a new one. It is printed as the knobs that differ
+    from their defaults. NumPy's numbers become Python's; lists, ranges and arrays become tuples.
 
     Raises
     ------
     LirfError
-        If a value has the wrong type or lies outside its range; the sentence names the knob, what is allowed and
-        what was given.
+        If a knob doesn't exist, or if a value has the wrong type or lies outside its range. The sentence names the
+        knob, what is allowed and what was given; several mistakes are separated by semicolons. Pydantic's own
+        `model_validate` and `model_validate_json` raise its `ValidationError` with the same sentence inside.
     """
 
     # data
-    dataset: str = _knob(
-        "digits", "data", "which images", choices=("digits", "cifar10", "cifar100", "cub200", "folder")
+    dataset: Literal["digits", "cifar10", "cifar100", "cub200", "folder"] = _data("digits", description="which images")
+    folder: str = _data(
+        "", description="of your own images, for dataset='folder': train/<class>/*, perhaps test/<class>/*"
     )
-    folder: str = _knob("", "data", "of your own images, for dataset='folder': train/<class>/*, perhaps test/<class>/*")
-    image_size: int = _knob(32, "data", "height and width of the images of cub200 and folder", minimum=4)
-    crop_to_box: bool = _knob(False, "data", "crop the birds of cub200 to their bounding boxes")
-    skip_unreadable: bool = _knob(False, "data", "leave out files that are no images, instead of stopping")
-    test_fraction: float = _knob(0.3, "data", "part held out for the final table", above=0, below=1)
-    validation_fraction: float = _knob(0.15, "data", "part of the rest that choices are made on", above=0, below=1)
-    seed: int = _knob(
-        0, "seed", "of the validation split, the weights, the batches and t-SNE", minimum=0, maximum=2**32 - 1
-    )
+    image_size: int = _data(32, ge=4, description="height and width of the images of cub200 and folder")
+    crop_to_box: bool = _data(False, description="crop the birds of cub200 to their bounding boxes")
+    skip_unreadable: bool = _data(False, description="leave out files that aren't images, instead of stopping")
+    test_fraction: float = _data(0.3, gt=0, lt=1, description="part held out for the final table")
+    validation_fraction: float = _data(0.15, gt=0, lt=1, description="part of the rest that choices are made on")
+    seed: int = _seed(0, ge=0, le=2**32 - 1, description="of the validation split, the weights, the batches and t-SNE")
     # network
-    widths: tuple[int, ...] = _knob((16, 32, 64), "network", "channels of each stage", minimum=1)
-    blocks_per_stage: int = _knob(1, "network", "residual blocks in each stage", minimum=1)
+    widths: tuple[Annotated[int, Field(ge=1)], ...] = _network(
+        (16, 32, 64), min_length=1, description="channels of each stage"
+    )
+    blocks_per_stage: int = _network(1, ge=1, description="residual blocks in each stage")
+    stem_stride: int = _network(
+        1, ge=1, le=2, description="stride of the first convolution; 2 makes features half as high and wide and "
+        "training about four times as fast",
+    )  # fmt: skip
     # training
-    epochs: int = _knob(30, "training", "passes over the training part", minimum=1)
-    batch_size: int = _knob(64, "training", "images in a training step", minimum=2)
-    learning_rate: float = _knob(0.1, "training", "peak of the one-cycle schedule", above=0)
-    momentum: float = _knob(0.9, "optimiser", "of SGD, with Nesterov's look-ahead", minimum=0, below=1)
-    weight_decay: float = _knob(5e-4, "optimiser", "L2 penalty of SGD", minimum=0)
-    label_smoothing: float = _knob(0.1, "training", "share of the label spread over all classes", minimum=0, below=1)
-    crop_padding: int = _knob(1, "training", "pixels that a random crop may shift an image by", minimum=0)
-    flip: bool = _knob(False, "training", "mirror half of the images, left to right")
+    epochs: int = _training(30, ge=1, description="passes over the training part")
+    batch_size: int = _training(64, ge=2, description="images in a training step")
+    learning_rate: float = _training(0.1, gt=0, description="peak of the one-cycle schedule")
+    momentum: float = _optimiser(0.9, ge=0, lt=1, description="of SGD, with Nesterov's look-ahead")
+    weight_decay: float = _optimiser(5e-4, ge=0, description="L2 penalty of SGD")
+    label_smoothing: float = _training(0.1, ge=0, lt=1, description="share of the label spread over all classes")
+    crop_padding: int = _training(1, ge=0, description="pixels that a random crop may shift an image by")
+    flip: bool = _training(False, description="mirror half of the images, left to right")
     # deposit
-    deposit_classes: tuple[int, ...] = _knob((0, 1, 2), "partition", "classes to forget, by number", minimum=0)
-    split_after: int = _knob(3, "deposit", "the last stage of the lower blocks", minimum=1, symbol="n")
-    keep: float = _knob(
-        0.5, "deposit", "share of the lower blocks' parameters that the deposit module keeps", above=0, maximum=1
+    deposit_classes: tuple[Annotated[int, Field(ge=0)], ...] = _partition(
+        (0, 1, 2), min_length=1, description="classes to forget, by number"
     )
-    deposit_epochs: int = _knob(16, "deposit", "passes over the deposit set", minimum=1)
-    deposit_batch_size: int = _knob(64, "deposit", "images in a deposit step", minimum=1)
-    deposit_learning_rate: float = _knob(0.01, "deposit", "peak of the deposit's one-cycle schedule", above=0)
-    max_gradient_norm: float = _knob(1.0, "deposit", "longer gradients are scaled down to this length", above=0)
-    temperature: float = _knob(4.0, "deposit", "softens the logits before they are distilled", above=0, symbol="τ")
-    lambda_at: float = _knob(0.3, "deposit", "weight of the attention distance, maximised", minimum=0, symbol="λ_at")
-    lambda_kp: float = _knob(20.0, "deposit", "weight of knowledge preservation", minimum=0, symbol="λ_kp")
-    lambda_re: float = _knob(100.0, "deposit", "weight of recovery", minimum=0, symbol="λ_re")
-    lambda_pt: float = _knob(1.0, "deposit", "weight of partial transfer", minimum=0, symbol="λ_pt")
-    relabel: str = _knob(
-        "best_preserved",
-        "deposit",
-        "the wrong label of a deposit sample: any wrong class, redrawn each step (the paper's), or the preserved "
-        "class that the original finds most likely",
-        choices=("random", "best_preserved"),
-        symbol="y_r",
+    split_after: int = _deposit(3, ge=1, title="n", description="the last stage of the lower blocks")
+    keep: float = _deposit(
+        0.5, gt=0, le=1, description="share of the lower blocks' parameters that the deposit module keeps"
     )
-    recovery: str = _knob(
-        "features",
-        "deposit",
-        "what makes withdrawal work: the recovered network learns the true labels (the paper's) or the original's "
-        "logits (distilled), or the deposit module learns the original's features",
-        choices=("paper", "distilled", "features"),
-        symbol="L_re",
-    )
-    preservation: str = _knob(
-        "paper",
-        "deposit",
-        "what is kept of the preserved classes on deposit samples: their softmax (the paper's), or their logits, and "
-        "then removal moves the deposit logits alone",
-        choices=("paper", "logits"),
-        symbol="L_kp",
-    )
-    batch_statistics: str = _knob(
-        "frozen",
-        "deposit",
-        "whether BatchNorm keeps the original's running statistics or follows the deposit set's",
-        choices=("frozen", "updated"),
+    deposit_epochs: int = _deposit(16, ge=1, description="passes over the deposit set")
+    deposit_batch_size: int = _deposit(64, ge=1, description="images in a deposit step")
+    deposit_learning_rate: float = _deposit(0.01, gt=0, description="peak of the deposit's one-cycle schedule")
+    max_gradient_norm: float = _deposit(1.0, gt=0, description="longer gradients are scaled down to this length")
+    temperature: float = _deposit(4.0, gt=0, title="τ", description="softens the logits before they are distilled")
+    lambda_at: float = _deposit(0.3, ge=0, title="λ_at", description="weight of the attention distance, maximised")
+    lambda_kp: float = _deposit(20.0, ge=0, title="λ_kp", description="weight of knowledge preservation")
+    lambda_re: float = _deposit(100.0, ge=0, title="λ_re", description="weight of recovery")
+    lambda_pt: float = _deposit(1.0, ge=0, title="λ_pt", description="weight of partial transfer")
+    relabel: Literal["random", "best_preserved"] = _deposit(
+        "best_preserved", title="y_r", description="the wrong label of a deposit sample: any wrong class, redrawn each "
+        "step (the paper's), or the preserved class that the original finds most likely",
+    )  # fmt: skip
+    recovery: Literal["paper", "distilled", "features"] = _deposit(
+        "features", title="L_re",
+        description="what makes withdrawal work: the recovered network learns the true labels (the paper's) or the "
+        "original's logits (distilled), or the deposit module learns the original's features",
+    )  # fmt: skip
+    preservation: Literal["paper", "logits"] = _deposit(
+        "paper", title="L_kp", description="what is kept of the preserved classes on deposit samples: their softmax "
+        "(the paper's), or their logits, and then removal moves the deposit logits alone",
+    )  # fmt: skip
+    batch_statistics: Literal["frozen", "updated"] = _deposit(
+        "frozen", description="whether BatchNorm keeps the original's running statistics or follows the deposit set's"
     )
     # picture
-    perplexity: float = _knob(30.0, "picture", "neighbours that t-SNE lets each point feel", above=1)
-    tsne_engine: str = _knob(
-        "auto",
-        "picture",
-        "who computes t-SNE: scikit-learn, or TorchDR (the extra lirf-kit[gpu]); auto: TorchDR if it is there, on CUDA",
-        choices=("auto", "sklearn", "torchdr"),
-    )
+    perplexity: float = _picture(30.0, gt=1, description="neighbours that t-SNE lets each point feel")
+    tsne_engine: Literal["auto", "sklearn", "torchdr"] = _picture(
+        "auto", description="what computes t-SNE: scikit-learn, or TorchDR (the extra lirf-kit[gpu]); auto: TorchDR if "
+        "it is installed, on CUDA",
+    )  # fmt: skip
     # machine
-    data_root: str = _knob(
-        "", "machine", "folder of downloads and decoded images; else LIRF_KIT_DATA or a cache folder"
+    data_root: str = _machine(
+        "", description="folder of downloads and decoded images; else LIRF_KIT_DATA or a cache folder"
     )
-    images_on: str = _knob(
-        "auto",
-        "machine",
-        "where the images live: on the device, or on the host and streamed; auto decides from free memory",
-        choices=("auto", "device", "host"),
+    images_on: Literal["auto", "device", "host"] = _machine(
+        "auto", description="where the images are: on the device, or streamed from the host; auto: as memory allows"
     )
-    precision: str = _knob(
-        "auto",
-        "optimiser",
-        "of the forward passes in training; auto: bfloat16 on a GPU that has it; weights and losses stay float32",
-        choices=("auto", "float32", "bfloat16"),
+    precision: Literal["auto", "float32", "bfloat16"] = _optimiser(
+        "auto", description="of the forward passes in training; auto: bfloat16 on a GPU that has it; weights and "
+        "losses stay float32",
+    )  # fmt: skip
+    compile: bool = _optimiser(False, description="compile the training step, if there is a C++ compiler")
+    threads: int = _optimiser(
+        1, ge=0, description="of the CPU in training and deposit; 0: PyTorch decides; small networks need only one"
     )
-    compile: bool = _knob(False, "optimiser", "compile the training step, where a C++ compiler is there")
-    threads: int = _knob(
-        1,
-        "optimiser",
-        "of the CPU in training and deposit; 0 leaves it to PyTorch; a second one gains little on small networks",
-        minimum=0,
-    )
-    device: str = _knob("auto", "machine", "where tensors live", choices=("auto", "cpu", "cuda", "mps"))
+    device: Literal["auto", "cpu", "cuda", "mps"] = _machine("auto", description="where tensors live")
 
-    def __post_init__(self):
-        for knob in dataclasses.fields(self):
-            value = _plain(getattr(self, knob.name), type(knob.default))
-            object.__setattr__(self, knob.name, value)
-            _check(knob, value)
+    def __init__(self, **values):
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            sentences = [_sentence(mistake, values) for mistake in error.errors()]
+            raise LirfError("; ".join(dict.fromkeys(sentences))) from None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _from_numpy(cls, value):
+        """Turn NumPy's numbers and arrays into Python's, and lists and ranges into tuples."""
+        value = value.tolist() if hasattr(value, "tolist") else value
+        return tuple(map(cls._from_numpy, value)) if isinstance(value, (tuple, list, range)) else value
+
+    @model_validator(mode="after")
+    def _split_inside_the_network(self):
         stages = len(self.widths)
         if self.split_after > stages:
             allowed = _join(range(1, stages + 1))
             raise LirfError(f"split_after must be {allowed}, not {self.split_after}: widths has {stages} stages")
+        return self
+
+    def __setattr__(self, name, value):
+        raise LirfError(f"a config never changes: config.replace({name}={value!r}) returns a new one")
+
+    def __repr_args__(self):
+        return self.model_dump(exclude_defaults=True).items()
+
+    __str__ = BaseModel.__repr__
 
     def replace(self, **changes):
         """Return a copy with some knobs turned; an unknown knob raises `LirfError`."""
-        names = [knob.name for knob in dataclasses.fields(self)]
-        for name in changes:
-            if name not in names:
-                near = difflib.get_close_matches(name, names, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else f"; the fields are {', '.join(names)}"
-                raise LirfError(f"Config has no field {name!r}{hint}")
-        return dataclasses.replace(self, **changes)
+        return Config(**vars(self) | changes)
+
+    __replace__ = replace  # for copy.replace, where pydantic's own doesn't validate
 
     def stages(self, *stages):
         """Return the knobs of some stages as a dict of plain values, ready for JSON."""
-        chosen = [knob.name for knob in dataclasses.fields(self) if knob.metadata["stage"] in stages]
-        values = {name: getattr(self, name) for name in chosen}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        chosen = {name for name, knob in Config.model_fields.items() if knob.json_schema_extra["stage"] in stages}
+        return self.model_dump(mode="json", include=chosen)
 
 
 def knobs(config):
@@ -174,18 +173,12 @@ def knobs(config):
     """
     import pandas
 
+    schema = Config.model_json_schema()["properties"]
     rows = [
-        {
-            "knob": knob.name,
-            "value": getattr(config, knob.name),
-            "symbol": knob.metadata["symbol"] or "",
-            "stage": knob.metadata["stage"],
-            "allowed": _allowed(knob),
-            "meaning": knob.metadata["help"],
-        }
-        for knob in dataclasses.fields(config)
+        (name, value, knob.title or "", knob.json_schema_extra["stage"], _in_words(schema[name]), knob.description)
+        for (name, value), knob in zip(config, Config.model_fields.values())
     ]
-    return pandas.DataFrame(rows).set_index("knob")
+    return pandas.DataFrame(rows, columns=["knob", "value", "symbol", "stage", "allowed", "meaning"]).set_index("knob")
 
 
 def check_choice(name, value, choices):
@@ -194,53 +187,31 @@ def check_choice(name, value, choices):
         raise LirfError(f"{name} must be {_join(choices)}, not {value!r}")
 
 
-_KINDS = {int: "a whole number", float: "a number", bool: "True or False", str: "a text", tuple: "whole numbers"}
+def _sentence(mistake, values):
+    """Put one of the mistakes that pydantic found in some values into words."""
+    if mistake["type"] == "value_error":
+        return str(mistake["ctx"]["error"])
+    name, schema = mistake["loc"][0], Config.model_json_schema()["properties"]
+    if name in schema:
+        return f"{name} must be {_in_words(schema[name])}, not {Config._from_numpy(values[name])!r}"
+    near = difflib.get_close_matches(name, schema, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"the fields are {', '.join(schema)}"
+    return f"Config has no field {name!r}; {hint}"
 
 
-def _plain(value, kind):
-    """Turn lists into tuples, and NumPy's numbers into Python's, where the knob's kind is that."""
-    if kind is tuple and isinstance(value, (list, range)):
-        return tuple(_plain(number, int) for number in value)
-    number = {int: numbers.Integral, float: numbers.Real}.get(kind)
-    if number is not None and isinstance(value, number) and not isinstance(value, bool):
-        return kind(value)
-    return value
+_KINDS = dict(
+    integer="a whole number", number="a number", boolean="True or False", string="a text", array="whole numbers"
+)
+_LIMITS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
 
 
-def _check(knob, value):
-    """Raise a `LirfError` unless `value` has the type of the knob's default and lies in its range."""
-    kind = type(knob.default)
-    if knob.metadata["choices"]:
-        return check_choice(knob.name, value, knob.metadata["choices"])
-    members = value if kind is tuple else (value,)
-    if kind is tuple:
-        fits = isinstance(value, tuple) and len(value) > 0 and all(type(number) is int for number in value)
-    elif kind is float:
-        fits = type(value) is float and math.isfinite(value)
-    else:
-        fits = type(value) is kind
-    if not fits or any(_outside(knob.metadata, number) for number in members):
-        raise LirfError(f"{knob.name} must be {_allowed(knob)}, not {value!r}")
-
-
-def _outside(limits, number):
-    """Whether a number breaks one of a knob's limits (a limit of None is none)."""
-    return (
-        (limits["minimum"] is not None and number < limits["minimum"])
-        or (limits["above"] is not None and number <= limits["above"])
-        or (limits["maximum"] is not None and number > limits["maximum"])
-        or (limits["below"] is not None and number >= limits["below"])
-    )
-
-
-def _allowed(knob):
-    """Say in words what a knob may be."""
-    limits = knob.metadata
-    if limits["choices"]:
-        return _join(limits["choices"])
-    words = {"minimum": "at least", "above": "above", "maximum": "at most", "below": "below"}
-    said = [f"{word} {limits[limit]}" for limit, word in words.items() if limits[limit] is not None]
-    return " ".join([_KINDS[type(knob.default)], " and ".join(said)]).strip()
+def _in_words(knob):
+    """Say what a knob may be, from its JSON schema."""
+    if "enum" in knob:
+        return _join(knob["enum"])
+    limits = knob.get("items", knob)
+    said = " and ".join(f"{word} {limits[limit]}" for limit, word in _LIMITS.items() if limit in limits)
+    return f"{_KINDS[knob['type']]} {said}".strip()
 
 
 def _join(choices):

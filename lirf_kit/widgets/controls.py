@@ -1,7 +1,7 @@
 """The explorer's controls: what is deposited, and the knobs, each with the paper's symbol and what it does."""
 
 import contextlib
-import dataclasses
+from typing import get_args
 
 from lirf_kit.config import Config, LirfError
 from lirf_kit.widgets.exploring import EXPLORED, recipes, turned
@@ -38,20 +38,20 @@ TITLES = {
     "recovery": "L_re recovery",
 }
 FRACTIONS = (0.05, 0.1, 0.2, 0.3, 0.5)
-KNOBS = {knob.name: knob for knob in dataclasses.fields(Config)}
+KNOBS = Config.model_fields
 
 
 def tooltip(name):
     """Return what a knob does, with its symbol in the paper."""
-    symbol, said = KNOBS[name].metadata["symbol"], KNOBS[name].metadata["help"]
+    symbol, said = KNOBS[name].title, KNOBS[name].description
     return f"{symbol}: {said} ({name})" if symbol else f"{said} ({name})"
 
 
 def options(config, name):
     """Return what a control offers: pairs of a text and a value, the config's own value among them."""
     own = getattr(config, name)
-    if KNOBS[name].metadata["choices"]:
-        return [(choice.replace("_", " "), choice) for choice in KNOBS[name].metadata["choices"]]
+    if choices := get_args(KNOBS[name].annotation):
+        return [(choice.replace("_", " "), choice) for choice in choices]
     values = range(1, len(config.widths) + 1) if name == "split_after" else STEPS[name]
     return [("off" if value == 1e9 else f"{value:g}", value) for value in sorted({*values, own})]
 
@@ -110,7 +110,7 @@ class Controls:
         self.show(config)
 
     def _control(self, name):
-        kind = ipywidgets.Dropdown if KNOBS[name].metadata["choices"] else ipywidgets.SelectionSlider
+        kind = ipywidgets.Dropdown if get_args(KNOBS[name].annotation) else ipywidgets.SelectionSlider
         return kind(
             options=options(self.config, name), value=getattr(self.config, name), description=TITLES[name],
             tooltip=tooltip(name),

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 
 import pandas
@@ -40,7 +39,7 @@ def write(tmp_path):
         about = {
             "data": data,
             "protocol": "test part, all classes",
-            "config": dataclasses.asdict(lk.preset(preset)),
+            "config": lk.preset(preset).model_dump(),
             "seeds": list(range(seeds)),
             "machine": {"device": "a fast card", "cores": 16},
         }
