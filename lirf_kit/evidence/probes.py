@@ -1,7 +1,30 @@
-"""What can be read off features: nearest neighbours."""
+"""What can be read off features: nearest neighbours, a linear probe, a small multilayer perceptron.
 
-from sklearn.model_selection import cross_val_score
+A probe is a classifier trained on frozen features (Alain & Bengio 2017). It shows what a network still knows, whatever
+its own classifier answers. A network that never saw the deposit classes sets the standard: its features tell them
+apart too, only less well.
+"""
+
+import warnings
+
+import numpy
+import pandas
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, balanced_accuracy_score
+from sklearn.model_selection import GridSearchCV, StratifiedShuffleSplit, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from lirf_kit.config import LirfError, check_choice
+from lirf_kit.evidence.readings import AGAINST, ALL, ONLY, TASKS, tidy
+
+STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)  # C of the logistic regression; the best on a split of the training features
+MOST_STEPS = 1000  # of a probe's solver
+FEWEST = 4  # training images of a class, of which a quarter chooses C
+PROBES = ("linear", "MLP", "kNN")
 
 
 def neighbour_accuracy(points, labels, neighbours=10):
@@ -22,3 +45,148 @@ def neighbour_accuracy(points, labels, neighbours=10):
         Between 0 and 1.
     """
     return float(cross_val_score(KNeighborsClassifier(neighbours), points, labels.cpu().numpy(), cv=5).mean())
+
+
+def probe_table(readings, config, probes=PROBES, tasks=TASKS, stages="all", neighbours=10):
+    """Ask probes of every network's features what they know of the deposit classes.
+
+    - *all classes*: learns all classes; accuracy on the deposit images.
+    - *deposit classes only*: learns the deposit classes; accuracy on the deposit images.
+    - *deposit against preserved*: learns which of the two; balanced accuracy on all images, so that chance is 50.
+
+    The linear probe and the MLP see features scaled to mean 0 and standard deviation 1; kNN sees them unscaled, like
+    t-SNE.
+
+    Parameters
+    ----------
+    readings : Readings
+        Of `read_features`.
+    config : Config
+        Reads the seed.
+    probes : sequence of str
+        Of ``"linear"`` (after each stage), ``"MLP"`` and ``"kNN"`` (after the last lower block): linear features can
+        be guarded against linear probes alone (Belrose et al. 2023).
+    tasks : sequence of str
+        As above.
+    stages : {"all", "last"}
+        Where the linear probe reads.
+    neighbours : int
+        How many vote in kNN.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Tidy, in percent; the note of a probe that did not converge says so, and so does a warning.
+
+    Raises
+    ------
+    LirfError
+        If the deposit classes are to be told apart and there is only one, or if there are fewer training images than
+        neighbours.
+    """
+    check_choice("stages", stages, ("all", "last"))
+    for probe in probes:
+        check_choice("probes", probe, PROBES)
+    check_tasks(tasks, readings.train, neighbours if "kNN" in probes else 0)
+    last = len(next(iter(readings.features.values())))
+    rows = []
+    for probe in probes:
+        for stage in range(1, last + 1) if probe == "linear" and stages == "all" else [last]:
+            for task in tasks:
+                values, notes = {}, {}
+                for name, features in readings.features.items():
+                    values[name], notes[name] = _ask(probe, task, features[stage - 1], readings, config, neighbours)
+                    if notes[name]:
+                        warnings.warn(f"{probe} probe, stage {stage}, {task}, {name}: {notes[name]}", stacklevel=2)
+                test = f"{probe} probe, stage {stage}" if probe != "kNN" else f"kNN ({neighbours})"
+                rows.append(tidy(test, task, values, "%", "more can be read off the features", notes))
+    return pandas.concat(rows, ignore_index=True)
+
+
+def _ask(probe, task, features, readings, config, neighbours):
+    """Return a probe's score on one task in percent, and a note if the probe did not converge."""
+    train, evaluated = readings.train, readings.evaluated
+    learnt, labels = _task_part(task, features[0], train)
+    asked, truth = _task_part(ONLY if task == ALL else task, features[1], evaluated)
+    note = ""
+    if probe == "kNN":
+        fitted = KNeighborsClassifier(neighbours).fit(learnt, labels)
+    else:
+        fitted, note = (fit_linear if probe == "linear" else fit_mlp)(learnt, labels, config.seed)
+    return 100 * _share_right(truth, fitted.predict(asked), task), note
+
+
+def fit_linear(features, labels, seed, steps=None):
+    """Fit a scaler and a logistic regression, its strength chosen on a quarter of the features held out for that.
+
+    Parameters
+    ----------
+    features : numpy.ndarray
+        (N, D), of training images.
+    labels : numpy.ndarray
+        (N,).
+    seed : int
+        Of the split that chooses C, by log-loss; afterwards all features are learnt from.
+    steps : int, optional
+        At most, of the solver; else `MOST_STEPS`.
+
+    Returns
+    -------
+    fitted : sklearn.pipeline.Pipeline
+    note : str
+        Empty if the solver converged.
+    """
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=steps or MOST_STEPS, class_weight="balanced"))
+    halves = StratifiedShuffleSplit(1, test_size=0.25, random_state=seed)
+    search = GridSearchCV(probe, {"logisticregression__C": STRENGTHS}, cv=halves, scoring="neg_log_loss")
+    return _fit(search, features, labels)
+
+
+def fit_mlp(features, labels, seed, steps=None):
+    """Fit a scaler and a perceptron with one hidden layer of 64; arguments and results as for `fit_linear`."""
+    learning = {"alpha": 1.0, "learning_rate_init": 0.01, "tol": 1e-3, "max_iter": steps or MOST_STEPS}
+    perceptron = MLPClassifier((64,), random_state=seed, **learning)
+    return _fit(make_pipeline(StandardScaler(), perceptron), features, labels)
+
+
+def _fit(probe, features, labels):
+    """Fit a probe and say whether it converged."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fitted = probe.fit(features, labels)
+    fitted = getattr(fitted, "best_estimator_", fitted)
+    failed = [warning for warning in caught if issubclass(warning.category, ConvergenceWarning)]
+    for warning in caught:
+        if warning not in failed:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    return fitted, f"did not converge in {fitted[-1].max_iter} steps" if failed else ""
+
+
+def _share_right(truth, given, task):
+    """Return the share of right answers; the mean of both sides' for *deposit against preserved*."""
+    return (balanced_accuracy_score if task == AGAINST else accuracy_score)(truth, given)
+
+
+def _task_part(task, features, part):
+    """Return the features and labels that a task is about."""
+    labels = part.labels.cpu().numpy()
+    deposited = numpy.isin(labels, part.deposit_classes)
+    if task == AGAINST:
+        return features, deposited
+    return (features[deposited], labels[deposited]) if task == ONLY else (features, labels)
+
+
+def check_tasks(tasks, train, neighbours=0):
+    """Raise a `LirfError` if a task can't be set with these training images and so many neighbours."""
+    counts = train.labels.bincount(minlength=train.num_classes).tolist()
+    if min(counts) < FEWEST:
+        scarce = train.class_names[counts.index(min(counts))]
+        raise LirfError(f"probes need {FEWEST} training images of each class, not {min(counts)}, as of {scarce!r}")
+    deposited = sum(counts[number] for number in train.deposit_classes)
+    for task in tasks:
+        check_choice("tasks", task, TASKS)
+        if task == ONLY and len(train.deposit_classes) == 1:
+            raise LirfError(f"tasks can't include {ONLY!r} where there is only one: it leaves nothing to tell apart")
+        learnt = deposited if task == ONLY else len(train)
+        if learnt < neighbours:
+            raise LirfError(f"neighbours must be at most {learnt}, the training images of {task!r}, not {neighbours}")
