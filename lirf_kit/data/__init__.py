@@ -1,5 +1,5 @@
-"""The data: images as one uint8 tensor on the device, and the rule of who may see which.
+"""The data: images as one uint8 tensor on the device, and which step gets to see which of them.
 
-It may use `config`, `devices` and `artifacts`, and nothing above it.
-Begin with `images.load_dataset`, then `partition.split_by_class`.
+Imports only `config`, `devices` and `artifacts`.
+Start with `images.load_dataset`, then read `partition.split_by_class`.
 """

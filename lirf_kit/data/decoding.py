@@ -1,7 +1,7 @@
-"""Image files, decoded once: one uint8 array, kept on disk and memory-mapped the next time.
+"""Decodes image files once, into one uint8 array that is kept on disk and memory-mapped from then on.
 
-Decoding uses all cores and shows its progress. What it made is written under another name and renamed when it is
-whole, so that a later start finds all of it or nothing.
+Decoding uses all cores and shows its progress. The array is written under a temporary name and renamed when it is
+complete, so that a later run finds either all of it or nothing.
 """
 
 import contextlib
@@ -21,16 +21,15 @@ import PIL.ImageOps
 from lirf_kit.config import LirfError
 from lirf_kit.devices import progress_bar
 
-CHUNK = 256  # files that a worker decodes at a time
-CODE = Path(__file__).read_bytes()  # what another version of this file made is not used
-UNUSABLE = (OSError, EOFError, ValueError, KeyError, TypeError)  # what a damaged array raises
+CHUNK = 256  # how many files a worker decodes at a time
+CODE = Path(__file__).read_bytes()  # arrays made by a different version of this file are not reused
+UNUSABLE = (OSError, EOFError, ValueError, KeyError, TypeError)  # what reading a damaged array raises
 
 
 def decode(files, image_size, cache, boxes=None, skip_unreadable=False):
-    """Decode image files into one array, or load what an earlier call made of the same files.
+    """Decode image files into one array, or load the array that an earlier call made from the same files.
 
-    Each image is cropped to its box, turned upright if its camera noted how, cropped to a square around its centre,
-    and scaled.
+    Each image is cropped to its box, turned upright if its EXIF data says how, cropped to a centred square, and scaled.
 
     Parameters
     ----------
@@ -38,23 +37,23 @@ def decode(files, image_size, cache, boxes=None, skip_unreadable=False):
     image_size : int
         Height and width of every image.
     cache : pathlib.Path
-        The folder to keep the array in. If it can't be written, a warning says so and the array is used all the same.
+        The folder to keep the array in. If it can't be written, a warning says so, and the array is returned anyway.
     boxes : list of tuple of float, optional
-        Left, top, width and height of what to keep of each image, in pixels as they are stored.
+        Left, top, width and height of the region to keep of each image, in pixels of the image as stored.
     skip_unreadable : bool
-        Leave out the files that can't be read, with a warning, instead of raising.
+        Leave out files that can't be read, with a warning, instead of raising.
 
     Returns
     -------
     images : numpy.ndarray
         uint8, (N, C, H, W): grey (C = 1) if every image is grey, else RGB.
     kept : numpy.ndarray
-        int64, (N,), which of the files the images are of.
+        int64, (N,), for each image the index of its file.
 
     Raises
     ------
     LirfError
-        If a file is no image that can be read; the sentence names it.
+        If a file can't be read as an image; the message names it.
     """
     key = _key(files, image_size, boxes, skip_unreadable)
     folder = cache / f"decoded-{key[:16]}"
@@ -62,12 +61,15 @@ def decode(files, image_size, cache, boxes=None, skip_unreadable=False):
     if found is None:
         found = _decode_all(files, image_size, boxes, skip_unreadable)
         _save(folder, key, *found)
-    _warn_of_left_out(files, found[1])
+    left_out = [str(files[place]) for place in numpy.setdiff1d(numpy.arange(len(files)), found[1])]
+    if left_out:
+        names = ", ".join(left_out[:3]) + (", …" if len(left_out) > 3 else "")
+        warnings.warn(f"{len(left_out)} of {len(files)} files can't be read and are left out: {names}", stacklevel=2)
     return found
 
 
 def _key(files, image_size, boxes, skip_unreadable):
-    """Return a hash of everything that the array depends on; a file stands for its name, size and time of change."""
+    """Return a hash of everything the array depends on; of each file that is its path, size and modification time."""
     digest = hashlib.sha256(CODE)
     digest.update(json.dumps([PIL.__version__, image_size, boxes, skip_unreadable]).encode())
     for file in files:
@@ -77,7 +79,7 @@ def _key(files, image_size, boxes, skip_unreadable):
 
 
 def _decode_all(files, image_size, boxes, skip_unreadable):
-    """Decode all files, many at a time on every core."""
+    """Decode all files in parallel, in chunks."""
     starts = range(0, len(files), CHUNK)
     boxes = boxes or [None] * len(files)
     chunks = (
@@ -101,19 +103,8 @@ def _decode_all(files, image_size, boxes, skip_unreadable):
     return (images[:, :1].copy() if grey else images), kept
 
 
-def _warn_of_left_out(files, kept):
-    """Warn of the files that aren't kept, naming the first three."""
-    left_out = [str(files[place]) for place in numpy.setdiff1d(numpy.arange(len(files)), kept)]
-    if left_out:
-        names = ", ".join(left_out[:3]) + (", …" if len(left_out) > 3 else "")
-        warnings.warn(
-            f"{len(left_out)} of {len(files)} files can't be read and are left out: {names}",
-            stacklevel=3,
-        )
-
-
 def _decode_chunk(files, boxes, image_size):
-    """Decode some files; return their pixels, for each a sentence if it can't be read, and whether all are grey."""
+    """Decode some files; return their pixels, an error message or None for each, and whether all images are grey."""
     pixels = numpy.zeros((len(files), 3, image_size, image_size), numpy.uint8)
     sentences, grey = [], True
     for place, (file, box) in enumerate(zip(files, boxes)):
@@ -123,14 +114,14 @@ def _decode_chunk(files, boxes, image_size):
             pixels[place] = _square(image.convert("RGB"), image_size)
             sentences.append(None)
         except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
-            sentences.append(f"{file} is no image that can be read ({error})")
+            sentences.append(f"{file} can't be read as an image ({error})")
     return pixels, sentences, grey
 
 
 def _open(file, box):
     """Read an image file, crop it to its box and turn it upright.
 
-    One with so many pixels that it may be an attack counts as unreadable.
+    A file with so many pixels that Pillow suspects an attack counts as unreadable.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
@@ -140,9 +131,9 @@ def _open(file, box):
             if box is not None:
                 left, top, width, height = box
                 image = image.crop((left, top, left + width, top + height))
-            with contextlib.suppress(Exception):  # damaged notes of a camera raise all sorts; the pixels are whole
+            with contextlib.suppress(Exception):  # damaged EXIF data can raise anything; the pixels are fine
                 PIL.ImageOps.exif_transpose(image, in_place=True)
-            if image.mode in ("I", "I;16"):  # 16 bits of grey, of which Pillow would keep the lowest 255 levels
+            if image.mode in ("I", "I;16"):  # 16-bit grey, which Pillow would clip at 255 instead of scaling it
                 image = image.point(lambda level: level * (1 / 257) + 0.5)
         except PIL.Image.DecompressionBombWarning as warning:
             raise ValueError(warning) from None
@@ -150,7 +141,7 @@ def _open(file, box):
 
 
 def _square(image, image_size):
-    """Crop the largest square around the centre and scale it: uint8, (3, H, W)."""
+    """Crop the largest centred square and scale it: uint8, (3, H, W)."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     square = (left, top, left + side, top + side)
@@ -159,7 +150,7 @@ def _square(image, image_size):
 
 
 def _load(folder, key):
-    """Return what is kept in a folder, the images memory-mapped; None if it isn't there or not what it should be."""
+    """Return a folder's images, memory-mapped, and indices; None if they are missing, damaged or of other files."""
     if not folder.exists():
         return None
     try:
@@ -170,17 +161,17 @@ def _load(folder, key):
 
 
 def _read(folder, key):
-    """Return what is kept in a folder, or raise one of `UNUSABLE`."""
+    """Return a folder's images and indices, or raise one of `UNUSABLE`."""
     note = json.loads((folder / "note.json").read_bytes())
     images = numpy.load(folder / "images.npy", mmap_mode="c")
     kept = numpy.load(folder / "kept.npy")
     if note["key"] != key or len(images) != len(kept):
-        raise ValueError("it is of other files")
+        raise ValueError("it was made from other files")
     return images, kept
 
 
 def _save(folder, key, images, kept):
-    """Keep an array, or warn that it can't be kept."""
+    """Write an array to its folder, or warn that this isn't possible."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".writing-") as beside:
@@ -194,9 +185,9 @@ def _save(folder, key, images, kept):
     except OSError as error:
         with contextlib.suppress(*UNUSABLE):
             _read(folder, key)
-            return  # another process has kept the same
+            return  # another process has written the same array
         warnings.warn(
-            f"the decoded images are not kept in {folder} and will be decoded again: {error}; data_root or "
-            "LIRF_KIT_DATA names another folder",
+            f"the decoded images can't be kept in {folder} and will be decoded again: {error}; choose another folder "
+            "with data_root or LIRF_KIT_DATA",
             stacklevel=3,
         )

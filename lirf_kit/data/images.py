@@ -1,6 +1,6 @@
-"""Images as one uint8 tensor on the device; batches are shuffled, cropped and flipped there, whole batches at a time.
+"""Images as one uint8 tensor on the device, where they are shuffled, cropped and flipped a whole batch at a time.
 
-There is no per-image Python: a batch of random crops and flips is one gather from the padded batch. The pixels stay
+No Python runs per image: all random crops and flips of a batch are one gather from the padded batch. The pixels stay
 uint8 until a network normalises them (see `networks`).
 """
 
@@ -15,25 +15,25 @@ from lirf_kit.config import LirfError
 from lirf_kit.data.sources import SOURCES
 from lirf_kit.devices import memory_advice, place_images, resolve_device
 
-TEST_SPLIT_SEED = 0  # the test part is the same whatever the seed
+TEST_SPLIT_SEED = 0  # the test part is the same for every seed
 
 
 @dataclass(frozen=True)
 class ImageData:
-    """Some images with their labels.
+    """Images with their labels.
 
     Attributes
     ----------
     images : torch.Tensor
-        uint8, (N, C, H, W); on the device, or on the host where the device is too small for them.
+        uint8, (N, C, H, W); on the device, or on the host if the device is too small for them.
     labels : torch.Tensor
-        int64, (N,), the class's number; on the device.
+        int64, (N,), class numbers; on the device.
     indices : torch.Tensor
-        int64, (N,), where each image stands in the whole data set.
+        int64, (N,), the position of each image in the whole data set.
     class_names : tuple of str
-        The name of every class of the data set, by number.
+        The names of all classes of the data set, by number.
     deposit_classes : tuple of int, optional
-        The classes whose knowledge is deposited, where the data was split by class; else None.
+        The classes whose knowledge is deposited, if the data was split by class; otherwise None.
     """
 
     images: torch.Tensor
@@ -52,11 +52,11 @@ class ImageData:
 
     @property
     def num_classes(self):
-        """How many classes the whole data set has (not how many occur here)."""
+        """The number of classes of the whole data set, which may be more than occur here."""
         return len(self.class_names)
 
     def select(self, chosen, deposit_classes=None):
-        """Return the chosen images (a boolean mask or positions) as data of their own."""
+        """Return the chosen images (a boolean mask or positions) as an `ImageData` of their own."""
         there = chosen.to(self.images.device) if isinstance(chosen, torch.Tensor) else chosen
         return ImageData(
             self.images[there], self.labels[chosen], self.indices[chosen], self.class_names, deposit_classes
@@ -65,14 +65,14 @@ class ImageData:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A whole data set on the device, cut into train, validation and test parts.
+    """A whole data set on the device, divided into train, validation and test parts.
 
     Attributes
     ----------
     everything : ImageData
         All N images.
     train_indices, validation_indices, test_indices : torch.Tensor
-        int64, which images are in which part; disjoint.
+        int64, the positions of the images in each part; disjoint.
     """
 
     everything: ImageData
@@ -95,36 +95,36 @@ class Dataset:
 
     @property
     def class_names(self):
-        """The name of every class, by number."""
+        """The names of all classes, by number."""
         return self.everything.class_names
 
     @cached_property
     def train(self):
-        """The part that a network learns from."""
+        """The part that networks are trained on."""
         return self.everything.select(self.train_indices)
 
     @cached_property
     def validation(self):
-        """The part that choices are made on."""
+        """The part that settings are chosen on."""
         return self.everything.select(self.validation_indices)
 
     @cached_property
     def test(self):
-        """The part that the final table reads once."""
+        """The part that is read once, for the final table."""
         return self.everything.select(self.test_indices)
 
 
 def load_dataset(config):
     """Load the config's data set onto its device.
 
-    The parts are stratified: every class has the same share of each. The validation part follows the seed, the test
-    part does not.
+    The parts are stratified: every class has the same share of each. The validation part depends on the seed, the
+    test part does not.
 
     Parameters
     ----------
     config : Config
-        Reads the knobs of the data stage, the seed, `data_root` and `device`. `test_fraction` only counts where the
-        data set has no official test part.
+        Reads the knobs of the data stage, the seed, `data_root` and `device`. `test_fraction` is only used if the data
+        set has no official test part.
 
     Returns
     -------
@@ -150,7 +150,7 @@ def load_dataset(config):
 
 
 def _stratified_split(places, labels, fraction, seed):
-    """Cut off a fraction with every class in its proportion; both parts keep the order of the data set."""
+    """Split off a fraction, with every class in proportion; both parts keep the order of the data set."""
     try:
         kept, cut = train_test_split(places, test_size=fraction, random_state=seed, stratify=labels[places])
     except ValueError as error:
@@ -159,7 +159,7 @@ def _stratified_split(places, labels, fraction, seed):
 
 
 def batches(data, batch_size, generator, crop_padding=0, flip=False):
-    """Yield the data in a new random order, batch by batch, augmented on its device.
+    """Yield the data batch by batch in a new random order, augmented on its device.
 
     Parameters
     ----------
@@ -167,11 +167,11 @@ def batches(data, batch_size, generator, crop_padding=0, flip=False):
     batch_size : int
         The last batch may be smaller.
     generator : torch.Generator
-        Draws the order, the crops and the flips; on the data's device.
+        On the data's device; draws the order, the crops and the flips.
     crop_padding : int
-        A crop of the image's own size is cut at random from the image padded by so many black pixels.
+        Pad each image with this many black pixels on every side, and cut a random crop of the original size from it.
     flip : bool
-        Mirror each image left to right with probability ½.
+        Mirror each image left to right with a probability of ½.
 
     Yields
     ------
@@ -181,7 +181,7 @@ def batches(data, batch_size, generator, crop_padding=0, flip=False):
         int64, (B,).
     """
     order = torch.randperm(len(data), generator=generator, device=data.labels.device)
-    there = order.to(data.images.device)  # once, since a copy from the GPU waits for all that it still has to do
+    there = order.to(data.images.device)  # once, because a copy from the GPU waits for all its pending work
     for chosen, places in zip(order.split(batch_size), there.split(batch_size)):
         images = data.images.index_select(0, places)
         if images.device != chosen.device:  # streamed from the host
@@ -190,7 +190,7 @@ def batches(data, batch_size, generator, crop_padding=0, flip=False):
 
 
 def augment(images, generator, crop_padding=0, flip=False):
-    """Shift each image by a random crop and mirror it at random, all images at once.
+    """Crop each image at random and mirror it at random, all images at once.
 
     Parameters
     ----------
@@ -202,7 +202,7 @@ def augment(images, generator, crop_padding=0, flip=False):
     Returns
     -------
     torch.Tensor
-        Same shape and type.
+        Of the same shape and type.
     """
     if not crop_padding and not flip:
         return images

@@ -1,4 +1,4 @@
-"""Which samples are deposited: by class, or sample by sample, always by labels and masks, never by file order."""
+"""Which samples are deposited, by class or one by one; chosen by labels and masks, never by file order."""
 
 import operator
 from dataclasses import dataclass
@@ -13,17 +13,18 @@ from lirf_kit.data.images import ImageData
 
 @dataclass(frozen=True)
 class Partition:
-    """A data set, cut into what is deposited and what is preserved.
+    """A data set divided into what is deposited and what is preserved.
+
+    A split by samples divides only the training part: it deposits nothing of the validation and test parts.
 
     Attributes
     ----------
     deposit_set, preservation_set : ImageData
-        Of the training part: D_r and D̄_r.
+        The deposited and the preserved images of the training part, D_r and D̄_r.
     deposit_validation, preservation_validation, validation : ImageData
-        Of the validation part, and all of it. A split by samples leaves the validation and test parts whole: their
-        deposit part is empty.
+        The same of the validation part, and all of it.
     deposit_test, preservation_test, test : ImageData
-        Of the test part, and all of it.
+        The same of the test part, and all of it.
     """
 
     deposit_set: ImageData
@@ -43,7 +44,7 @@ def split_by_class(data, deposit_classes):
     ----------
     data : Dataset
     deposit_classes : iterable of int
-        The classes to deposit, by number: at least one, not all, none twice.
+        The numbers of the classes to deposit: at least one, not all of them, and none twice.
 
     Returns
     -------
@@ -52,7 +53,7 @@ def split_by_class(data, deposit_classes):
     Raises
     ------
     LirfError
-        If a class isn't there or stands twice, or if nothing would be deposited or preserved.
+        If a class doesn't exist or is named twice, or if nothing would be deposited or nothing preserved.
     """
     chosen = check_deposit_classes(deposit_classes, len(data.class_names))
     table = torch.zeros(len(data.class_names), dtype=torch.bool, device=data.labels.device)
@@ -61,7 +62,7 @@ def split_by_class(data, deposit_classes):
 
 
 def check_deposit_classes(deposit_classes, num_classes):
-    """Return the deposit classes as a sorted tuple, or raise a `LirfError` that says what is wrong with them."""
+    """Return the deposit classes as a sorted tuple, or raise a `LirfError` if `split_by_class` can't use them."""
     try:
         chosen = sorted(operator.index(number) for number in deposit_classes)
     except TypeError:
@@ -80,17 +81,17 @@ def check_deposit_classes(deposit_classes, num_classes):
 
 
 def split_by_sample(data, fraction=None, indices=None, seed=0):
-    """Deposit some samples of the training part, whatever their class.
+    """Deposit some samples of the training part, regardless of their class.
 
     Parameters
     ----------
     data : Dataset
     fraction : float, optional
-        The share of the training part to deposit, in (0, 1), drawn at random with every class in its proportion.
+        The share of the training part to deposit, in (0, 1), drawn at random with every class in proportion.
     indices : sequence of int, optional
-        Instead of `fraction`: the places in the data set of the samples to deposit (see `ImageData.indices`).
+        Instead of `fraction`, the positions in the data set of the samples to deposit (see `ImageData.indices`).
     seed : int
-        Of the draw.
+        Seeds the random draw.
 
     Returns
     -------
@@ -103,7 +104,7 @@ def split_by_sample(data, fraction=None, indices=None, seed=0):
         outside the training part.
     """
     if (fraction is None) == (indices is None):
-        raise LirfError("split_by_sample takes either fraction or indices, one of the two")
+        raise LirfError("split_by_sample takes either fraction or indices, and needs one of them")
     train = data.train_indices.cpu().numpy()
     if fraction is not None:
         indices = _draw(train, data.labels.cpu().numpy()[train], fraction, seed)
@@ -114,7 +115,7 @@ def split_by_sample(data, fraction=None, indices=None, seed=0):
         raise LirfError("indices must name each sample once")
     outside = indices[~numpy.isin(indices, train)]
     if len(outside):
-        raise LirfError(f"indices must be places of training samples, not {outside[0]}")
+        raise LirfError(f"indices must be positions of training samples, not {outside[0]}")
     if len(indices) == len(train):
         raise LirfError("indices must leave at least one training sample preserved, not name all")
     deposited = torch.zeros(len(data.labels), dtype=torch.bool, device=data.labels.device)
@@ -137,7 +138,7 @@ def _draw(train, labels, fraction, seed):
 
 
 def _partition(data, deposited, deposit_classes, whole_evaluation):
-    """Cut each part by one mask over the whole data set."""
+    """Divide each part by one mask over the whole data set."""
 
     def part(indices, mask=None):
         chosen = indices if mask is None else indices[mask[indices]]

@@ -1,4 +1,4 @@
-"""The data sets by name: each gives its images, labels and class names, and its official test part if it has one."""
+"""The data sets by name: each returns its images, labels and class names, and its official test part if it has one."""
 
 import contextlib
 import hashlib
@@ -22,22 +22,28 @@ from lirf_kit.data.decoding import decode
 CUB_URL = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz"
 CUB_MD5 = "97eceeb196236b17998738112f37df78"
 CUB_FILES = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt", "bounding_boxes.txt")
-BROKEN = (OSError, RuntimeError, EOFError, tarfile.TarError, http.client.HTTPException)  # downloads and archives
+BROKEN = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    tarfile.TarError,
+    http.client.HTTPException,
+)  # what downloads and archives raise
 
 
 @dataclass(frozen=True)
 class Source:
-    """Everything that a data set holds.
+    """A whole data set, as it comes.
 
     Attributes
     ----------
     images : numpy.ndarray
-        uint8, (N, C, H, W), perhaps memory-mapped.
+        uint8, (N, C, H, W), possibly memory-mapped.
     labels : numpy.ndarray
         int64, (N,).
     class_names : tuple of str
     is_test : numpy.ndarray, optional
-        bool, (N,), the official test part; None where a part has to be held out.
+        bool, (N,), the official test part; None if there is none and a part has to be held out.
     """
 
     images: numpy.ndarray
@@ -47,13 +53,13 @@ class Source:
 
 
 def data_root(config):
-    """Return the folder of downloads and decoded images: the config's, ``$LIRF_KIT_DATA``, or one in the cache."""
+    """Return the folder for downloads and decoded images: `data_root`, ``$LIRF_KIT_DATA``, or one in the cache."""
     named = config.data_root or os.environ.get("LIRF_KIT_DATA")
     return Path(named).expanduser() if named else platformdirs.user_cache_path("lirf_kit") / "data"
 
 
 def digits(config):
-    """Return scikit-learn's handwritten digits: 1,797 grey images of 8×8, 16 steps of grey spread over 0 to 255."""
+    """Return scikit-learn's handwritten digits: 1,797 grey images of 8×8, their levels 0 to 16 scaled to 0 to 255."""
     digits = load_digits()
     images = (digits.images * (255 / 16)).round().astype(numpy.uint8)[:, None]  # (N, 1, 8, 8)
     return Source(images, digits.target.astype(numpy.int64), tuple(str(name) for name in digits.target_names))
@@ -65,24 +71,18 @@ def cifar10(config):
 
 
 def cifar100(config):
-    """Return CIFAR-100: as CIFAR-10, in 100 classes."""
+    """Return CIFAR-100: like CIFAR-10, but in 100 classes."""
     return _cifar(torchvision.datasets.CIFAR100, config)
 
 
 def _cifar(dataset, config):
-    """Return a CIFAR by torchvision, which downloads it on first use and checks every file's checksum."""
+    """Return a CIFAR from torchvision, which downloads it on first use and verifies every file's checksum."""
     root = data_root(config)
     names = root / dataset.base_folder / dataset.meta["filename"]
-    with _locked(root, dataset.__name__):
-        try:
-            if not check_integrity(names, dataset.meta["md5"]):  # torchvision extracts anew for any file but this one
-                download_and_extract_archive(dataset.url, root, filename=dataset.filename, md5=dataset.tgz_md5)
-            parts = [dataset(root, train=train, download=True) for train in (True, False)]
-        except BROKEN as error:
-            raise LirfError(
-                f"{dataset.__name__} can't be had: {error}; the next call begins again. Without a network, put "
-                f"{dataset.filename} from {dataset.url} into {root}"
-            ) from error
+    with _locked(root, dataset.__name__), _advice(dataset.__name__, dataset.filename, dataset.url, root):
+        if not check_integrity(names, dataset.meta["md5"]):  # torchvision restores any damaged file except this one
+            download_and_extract_archive(dataset.url, root, filename=dataset.filename, md5=dataset.tgz_md5)
+        parts = [dataset(root, train=train, download=True) for train in (True, False)]
     images = numpy.concatenate([part.data for part in parts]).transpose(0, 3, 1, 2)
     labels = numpy.concatenate([part.targets for part in parts]).astype(numpy.int64)
     is_test = numpy.arange(len(labels)) >= len(parts[0])
@@ -90,7 +90,7 @@ def _cifar(dataset, config):
 
 
 def cub200(config):
-    """Return CUB-200-2011: 11,788 photographs of 200 kinds of birds with their official split (Wah et al. 2011)."""
+    """Return CUB-200-2011: 11,788 photographs of 200 bird species, with their official split (Wah et al. 2011)."""
     root = data_root(config)
     with _locked(root, "CUB_200_2011"):
         folder = _cub_folder(root)
@@ -98,7 +98,7 @@ def cub200(config):
         files = [folder / "images" / name for name in names]
         missing = next((file for file in files if not file.exists()), None)
         if missing is not None:
-            raise LirfError(f"CUB-200-2011 must have every image of its index, but {missing} isn't there")
+            raise LirfError(f"CUB-200-2011 must have every image listed in its index, but {missing} is missing")
         images, kept = decode(
             files, config.image_size, root, boxes if config.crop_to_box else None, config.skip_unreadable
         )
@@ -106,27 +106,34 @@ def cub200(config):
 
 
 def _cub_folder(root):
-    """Return the extracted archive, downloaded and extracted if need be."""
+    """Return the folder of the extracted archive; download and extract it first if necessary."""
     folder = root / "CUB_200_2011"
     if folder.exists():
         return folder
     archive = root / "CUB_200_2011.tgz"
-    try:
-        download_url(CUB_URL, root, archive.name, CUB_MD5)  # keeps a file whose checksum is right, replaces another
+    with _advice("CUB-200-2011", archive.name, CUB_URL, root):
+        download_url(CUB_URL, root, archive.name, CUB_MD5)  # keeps a file whose checksum is right, replaces any other
         with tempfile.TemporaryDirectory(dir=root, prefix=".extracting-") as beside:
             with tarfile.open(archive) as tar:
                 _extract(tar, beside)
             os.rename(Path(beside, "CUB_200_2011"), folder)
-    except BROKEN as error:
-        raise LirfError(
-            f"CUB-200-2011 can't be had: {error}; the next call begins again. Without a network, put {archive.name} "
-            f"from {CUB_URL} into {root}"
-        ) from error
     return folder
 
 
+@contextlib.contextmanager
+def _advice(name, file, url, root):
+    """Turn what a broken download or archive raises into a `LirfError` that says how to get the data set."""
+    try:
+        yield
+    except BROKEN as error:
+        raise LirfError(
+            f"{name} can't be downloaded or unpacked: {error}; the next call starts over. Without a network, put "
+            f"{file} from {url} into {root}"
+        ) from error
+
+
 def _extract(tar, folder):
-    """Extract an archive, refusing whatever would be written outside the folder."""
+    """Extract an archive, refusing members that would be written outside the folder."""
     if hasattr(tarfile, "data_filter"):
         tar.extractall(folder, filter="data")
     else:  # Python 3.11.0 to 3.11.3
@@ -134,16 +141,18 @@ def _extract(tar, folder):
 
 
 def _checked(tar):
-    """Yield an archive's members while they are plain files and folders whose paths stay inside."""
+    """Yield an archive's members; raise at the first that isn't a file or folder, or whose path leads outside."""
     for member in tar:
-        path = PureWindowsPath(member.name)  # splits at both kinds of slash, and knows drives
+        path = PureWindowsPath(member.name)  # splits at both kinds of slash and recognises drives
         if path.anchor or ".." in path.parts or not (member.isfile() or member.isdir()):
-            raise tarfile.TarError(f"{member.name!r} is no plain file or folder, or lies outside the archive's folder")
+            raise tarfile.TarError(
+                f"{member.name!r} is not a plain file or folder, or lies outside the archive's folder"
+            )
         yield member
 
 
 def _cub_index(folder):
-    """Read the official index: image names, labels from 0, test part, boxes and class names, in the images' order."""
+    """Read the official index: image names, labels from 0, test part, boxes (all in one order) and class names."""
     try:
         lines = {name: (folder / name).read_text().split("\n") for name in CUB_FILES}
         rows = {name: dict(line.split(" ", 1) for line in lines[name] if line) for name in CUB_FILES}
@@ -154,11 +163,11 @@ def _cub_index(folder):
         raise LirfError(f"the index of CUB-200-2011 in {folder} can't be read: {error}") from error
     for name in ("image_class_labels.txt", "train_test_split.txt", "bounding_boxes.txt"):
         if rows[name].keys() != names.keys():
-            raise LirfError(f"{folder / name} must have one line for each image of images.txt, and no other")
+            raise LirfError(f"{folder / name} must have one line for each image in images.txt, and no others")
     for number, name in names.items():
         if classes.get(labels[number]) != name.split("/")[0]:
             raise LirfError(
-                f"image {number} of CUB-200-2011 must be of the class of its folder, not of {labels[number]}"
+                f"image {number} of CUB-200-2011 must have the class of its folder, not class {labels[number]}"
             )
     place = {number: place for place, number in enumerate(classes)}
     return (
@@ -175,9 +184,9 @@ def _box(left, top, width, height):
 
 
 def folder(config):
-    """Return your own images: ``train/<class>/*`` and perhaps ``test/<class>/*`` in the config's `folder`."""
+    """Return your own images: ``train/<class>/*`` and optionally ``test/<class>/*`` in the config's `folder`."""
     if not config.folder:
-        raise LirfError("folder must be set for dataset='folder': it names the folder of train/<class>/<image>")
+        raise LirfError("folder must be set for dataset='folder': it is the folder that holds train/<class>/<image>")
     root = Path(config.folder).expanduser()
     train = _classes(root / "train")
     if len(train) < 2:
@@ -185,7 +194,7 @@ def folder(config):
     test = _classes(root / "test")
     if test and test.keys() != train.keys():
         name = sorted(test.keys() ^ train.keys())[0]
-        raise LirfError(f"folder must have the same classes in train and test, but {name!r} is in one of them only")
+        raise LirfError(f"folder must have the same classes in train and test, but {name!r} is in only one of them")
     for part, classes in {"train": train, "test": test}.items():
         for name, files in classes.items():
             if not files:
@@ -204,12 +213,12 @@ def folder(config):
     for part, there in {"train": ~is_test, "test": is_test if test else ~is_test}.items():
         for label, name in enumerate(train):
             if label not in labels[there]:
-                raise LirfError(f"folder must have images of each class, but of {root / part / name} none can be read")
+                raise LirfError(f"folder must have images of each class, but none in {root / part / name} can be read")
     return Source(images, labels, tuple(train), is_test if test else None)
 
 
 def _classes(part):
-    """Return each class's files by the name of its folder, both sorted; hidden files are nobody's image."""
+    """Return the files of each class folder by its name, all sorted; hidden files and folders are ignored."""
     folders = sorted(entry for entry in part.iterdir() if entry.is_dir()) if part.is_dir() else []
     return {
         entry.name: sorted(file for file in entry.iterdir() if file.is_file() and not file.name.startswith("."))
@@ -220,24 +229,19 @@ def _classes(part):
 
 @contextlib.contextmanager
 def _locked(root, name, needed=True):
-    """Hold a lock, so that a second process waits until the first has the data set; a read-only folder needs none.
+    """Create the folder `root` and hold a lock in it, so that a second process waits until the first has the data set.
 
-    Where the root can't be made, a `LirfError` says so if it is needed; else there is no lock.
+    Without a lock it goes on where a folder is read-only or the file system has no locks. Where `root` can't be
+    created it raises a `LirfError`, unless the folder isn't needed.
     """
-    lock = None
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(root / f".{name}.lock")
-        lock.acquire()
-    except (OSError, NotImplementedError) as error:  # the latter where the file system knows no locks
-        if needed and not root.is_dir():
-            raise LirfError(f"data_root must be a folder that can be made, not {str(root)!r}: {error}") from error
-        lock = None
-    try:
+    with contextlib.ExitStack() as held:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            held.enter_context(filelock.FileLock(root / f".{name}.lock"))
+        except (OSError, NotImplementedError) as error:  # the latter where the file system has no locks
+            if needed and not root.is_dir():
+                raise LirfError(f"data_root must be a folder that can be made, not {str(root)!r}: {error}") from error
         yield
-    finally:
-        if lock is not None:
-            lock.release()
 
 
 SOURCES = {"digits": digits, "cifar10": cifar10, "cifar100": cifar100, "cub200": cub200, "folder": folder}

@@ -236,8 +236,8 @@ WRONG_FOLDERS = {
         "images of each class, but .*cat has none",
     ),
     "one class": (lambda own: (own / "train" / "dog").rename(own / "dog"), "at least two classes, .*, not 1"),
-    "a class missing in test": (lambda own: (own / "test" / "dog").rename(own / "dog"), "'dog' is in one of them only"),
-    "a class only in test": (lambda own: (own / "test" / "eel").mkdir(), "'eel' is in one of them only"),
+    "a class missing in test": (lambda own: (own / "test" / "dog").rename(own / "dog"), "'dog' is in only one of them"),
+    "a class only in test": (lambda own: (own / "test" / "eel").mkdir(), "'eel' is in only one of them"),
     "an empty class": (lambda own: [path.unlink() for path in (own / "test" / "dog").iterdir()], "test/dog has none"),
 }
 
@@ -285,7 +285,7 @@ def test_a_file_that_cannot_be_read_is_named_or_left_out_if_asked_for(own, sourc
         monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 200)
     file = own / "train" / "cat" / "5.png"
     spoil(file)
-    with pytest.raises(lk.LirfError, match=rf"^{file} is no image that can be read \(.*skip_unreadable=True"):
+    with pytest.raises(lk.LirfError, match=rf"^{file} can't be read as an image \(.*skip_unreadable=True"):
         source()
     with pytest.warns(UserWarning, match=f"^1 of 18 files can't be read and are left out: {file}$"):
         found = source(skip_unreadable=True)
@@ -300,7 +300,7 @@ def test_a_class_of_which_nothing_can_be_read_is_named_also_when_such_files_are_
     for file in (own / "test" / "dog").iterdir():
         file.write_text("no image")
     with pytest.raises(
-        lk.LirfError, match="^folder must have images of each class, but of .*test/dog none can be read"
+        lk.LirfError, match="^folder must have images of each class, but none in .*test/dog can be read"
     ):
         source(skip_unreadable=True)
 
@@ -496,7 +496,9 @@ def test_a_disk_that_is_full_or_read_only_costs_the_cache_and_not_the_images(
 ):
     with monkeypatch.context() as full:
         full.setattr(moment, breaks(number, sentence))
-        with pytest.warns(UserWarning, match=f"are not kept in .*{sentence}; data_root or LIRF_KIT_DATA names another"):
+        with pytest.warns(
+            UserWarning, match=f"can't be kept in .*{sentence}; choose another folder with data_root or LIRF_KIT_DATA"
+        ):
             assert_are(source().images, range(18))
     assert not kept_in(tmp_path / "data")
     recwarn.clear()
@@ -508,7 +510,7 @@ def test_a_disk_that_is_full_or_read_only_costs_the_cache_and_not_the_images(
 
 def test_a_cache_that_is_no_folder_costs_the_cache_and_not_the_images(source, tmp_path):
     (tmp_path / "taken").write_text("keep me")
-    with pytest.warns(UserWarning, match="are not kept in"):
+    with pytest.warns(UserWarning, match="can't be kept in"):
         assert_are(source(data_root=str(tmp_path / "taken")).images, range(18))
     assert (tmp_path / "taken").read_text() == "keep me"
 
@@ -539,7 +541,7 @@ def test_many_files_are_decoded_in_order_by_several_processes(tmp_path):
     assert kept.tolist() == list(range(count))
     for number in (300, 400):
         files[number].write_text("no image")
-    with pytest.raises(lk.LirfError, match="300.png is no image"):
+    with pytest.raises(lk.LirfError, match="300.png can't be read as an image"):
         decode(files, 4, tmp_path / "cache")
     with pytest.warns(UserWarning, match=f"^2 of {count} files"):
         images, kept = decode(files, 4, tmp_path / "cache", skip_unreadable=True)

@@ -118,8 +118,8 @@ def test_wrong_indices_are_refused(data):
         ([], "at least one whole number"),
         ([0.5], "at least one whole number"),
         ([train[0], train[0]], "indices must name each sample once"),
-        ([tested], f"indices must be places of training samples, not {tested}"),
-        ([-1], "indices must be places of training samples, not -1"),
+        ([tested], f"indices must be positions of training samples, not {tested}"),
+        ([-1], "indices must be positions of training samples, not -1"),
         (train, "indices must leave at least one training sample preserved"),
     ]:
         with pytest.raises(lk.LirfError, match=sentence):

@@ -119,7 +119,9 @@ def test_cifar_comes_with_its_pixels_labels_names_and_official_test_part(cifar, 
 
 def refused_then_had(config, web, address, archive):
     """A call must end in a sentence; the next, with the right archive, must work; return its data."""
-    with pytest.raises(lk.LirfError, match="can't be had: .*; the next call begins again. Without a network, put "):
+    with pytest.raises(
+        lk.LirfError, match="can't be downloaded or unpacked: .*; the next call starts over. Without a network, put "
+    ):
         SOURCES[config.dataset](config)
     web[address] = (archive,)
     return SOURCES[config.dataset](config)
@@ -142,7 +144,7 @@ def test_a_bad_archive_is_refused_in_a_sentence_and_never_used(cifar, web, monke
     with monkeypatch.context() as spoilt:
         if checksum == "checksum of its own" and spoil is not BAD_ARCHIVES["other bytes"]:
             spoilt.setattr(dataset, "tgz_md5", md5(bad))
-        with pytest.raises(lk.LirfError, match="can't be had"):
+        with pytest.raises(lk.LirfError, match="can't be downloaded or unpacked"):
             SOURCES[config.dataset](config)
     web[dataset.url] = (archive,)
     assert numpy.array_equal(SOURCES[config.dataset](config).images.reshape(-1, 3072), pixels)
@@ -289,9 +291,9 @@ def edited(name, old, new):
 SPOILT = {
     "label of another class": (
         edited("image_class_labels.txt", b"\n4 1\n", b"\n4 2\n"),
-        "image 4 of CUB-200-2011 must be of the class of its folder, not of 2",
+        "image 4 of CUB-200-2011 must have the class of its folder, not class 2",
     ),
-    "label of no class": (edited("image_class_labels.txt", b"\n4 1\n", b"\n4 9\n"), "image 4 .* not of 9"),
+    "label of no class": (edited("image_class_labels.txt", b"\n4 1\n", b"\n4 9\n"), "image 4 .* not class 9"),
     "line missing": (
         edited("train_test_split.txt", b"12 1\n", b""),
         "train_test_split.txt must have one line for each",
@@ -361,7 +363,7 @@ def test_an_old_python_refuses_links_and_devices(tmp_path, monkeypatch, kind):
     (tmp_path / "here").mkdir()
     with (
         tarfile.open(tmp_path / "archive.tar") as tar,
-        pytest.raises(tarfile.TarError, match="CUB_200_2011/images' is no plain file"),
+        pytest.raises(tarfile.TarError, match="CUB_200_2011/images' is not a plain file"),
     ):
         datasets._extract(tar, tmp_path / "here")
     assert not list((tmp_path / "here").iterdir())
@@ -390,7 +392,7 @@ def test_an_archive_that_would_write_elsewhere_is_refused_and_leaves_nothing(
     with monkeypatch.context() as evil:
         evil.setitem(web, datasets.CUB_URL, (archive,))
         evil.setattr(datasets, "CUB_MD5", md5(archive))
-        with pytest.raises(lk.LirfError, match="CUB-200-2011 can't be had: .*outside"):
+        with pytest.raises(lk.LirfError, match="CUB-200-2011 can't be downloaded or unpacked: .*outside"):
             SOURCES["cub200"](config)
     assert sorted(path.name for path in root.iterdir() if path.suffix != ".lock") == ["CUB_200_2011.tgz"]
     assert not list(root.parent.rglob("evil"))
