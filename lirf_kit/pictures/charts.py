@@ -1,4 +1,4 @@
-"""Tables as pictures: settings side by side, curves over a knob, each class's round trip, who is taken for whom."""
+"""Tables as pictures: variants side by side, curves over a knob, the round trip of each class, confusion matrices."""
 
 import numpy
 import pandas
@@ -8,21 +8,23 @@ from matplotlib.lines import Line2D
 
 from lirf_kit.config import LirfError, check_choice
 from lirf_kit.evidence.experiments import DIFFERENCES, METRICS, with_differences
-from lirf_kit.pictures.figures import COOL, DPI, INK, MARKERS, PALE, WARM
+from lirf_kit.pictures.figures import COOL, DPI, INK, MARKERS, MOST_NAMED, PALE, WARM
 
 UNITS = dict.fromkeys(METRICS, "%") | {"F": "points", "L_at": "from 0 to 2"}
-MOST_NAMED = 12  # so many classes fit a legend or an axis
+UNITS |= dict.fromkeys(DIFFERENCES, "points relative to the original")
 
 
 def plot_variants(results, shown=(("target", "Dep Acc"), ("target", "ΔPre"), ("recovered", "ΔAvg"))):
-    """Draw the settings of a sweep side by side: each run a small dot, their mean a large one; the first in orange.
+    """Draw the variants of a sweep side by side.
+
+    Each run is a small dot, the mean of the runs a diamond; that of the first variant is orange.
 
     Parameters
     ----------
     results : pandas.DataFrame
-        Of `sweep`.
+        As returned by `sweep`.
     shown : sequence of tuple of str
-        A network and a metric for each panel.
+        The network and the metric of each panel.
 
     Returns
     -------
@@ -31,7 +33,7 @@ def plot_variants(results, shown=(("target", "Dep Acc"), ("target", "ΔPre"), ("
     Raises
     ------
     LirfError
-        If there is nothing to draw.
+        If `results` or `shown` is empty, or if there is no such network or metric.
     """
     if not len(shown):
         raise LirfError("shown must name at least one network and metric, not none")
@@ -51,7 +53,7 @@ def plot_variants(results, shown=(("target", "Dep Acc"), ("target", "ΔPre"), ("
         if metric.startswith("Δ"):
             axes.axvline(0, color=PALE, zorder=0)
         axes.set_title(f"{network}: {metric}", fontsize=14, color=INK)
-        axes.set_xlabel(UNITS.get(metric, "points to the original"), fontsize=13)
+        axes.set_xlabel(UNITS[metric], fontsize=13)
         axes.set_yticks(range(len(variants)), variants, fontsize=13)
         axes.grid(axis="y", color=PALE, linewidth=0.5)
         axes.spines[["top", "right", "left"]].set_visible(False)
@@ -62,18 +64,18 @@ def plot_variants(results, shown=(("target", "Dep Acc"), ("target", "ΔPre"), ("
 
 
 def plot_curve(results, knob, metrics=("ΔPre", "ΔDep", "ΔAvg"), network="recovered"):
-    """Draw metrics over a knob: the mean of the runs as a line, their standard deviation as a band.
+    """Draw metrics over the values of a knob: the mean of the runs as a line, their standard deviation as a band.
 
     Parameters
     ----------
     results : pandas.DataFrame
-        Of `sweep` with variants named by the knob's values, as ``python -m lirf_kit sweep`` writes them.
+        As returned by `sweep`, with the knob's values as variants, or as written by ``python -m lirf_kit sweep``.
     knob : str
-        Written below the axis.
+        The label of the horizontal axis.
     metrics : sequence of str
         One line each.
     network : str
-        Whose metrics.
+        The network whose metrics are drawn.
 
     Returns
     -------
@@ -82,7 +84,7 @@ def plot_curve(results, knob, metrics=("ΔPre", "ΔDep", "ΔAvg"), network="reco
     Raises
     ------
     LirfError
-        If there is nothing to draw, or if the variants aren't numbers.
+        If `results` or `metrics` is empty, if there is no such network or metric, or if a variant isn't a number.
     """
     if not len(metrics):
         raise LirfError("metrics must name at least one, not none")
@@ -90,7 +92,7 @@ def plot_curve(results, knob, metrics=("ΔPre", "ΔDep", "ΔAvg"), network="reco
     runs = with_differences(results)
     values = pandas.to_numeric(runs["variant"], errors="coerce")
     if values.isna().any():
-        raise LirfError(f"results must have numbers for variants, not {runs.loc[values.isna(), 'variant'].iloc[0]!r}")
+        raise LirfError(f"results must have numbers as variants, not {runs.loc[values.isna(), 'variant'].iloc[0]!r}")
     groups = runs.assign(value=values)[runs["network"] == network].groupby("value")
     figure = Figure(figsize=(7, 3.8), layout="constrained", dpi=DPI)
     axes = figure.subplots()
@@ -101,7 +103,7 @@ def plot_curve(results, knob, metrics=("ΔPre", "ΔDep", "ΔAvg"), network="reco
         axes.plot(mean.index, mean, marker=marker, color=colour, label=metric, markersize=7, linewidth=2)
         axes.fill_between(mean.index, mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
     axes.set_xlabel(knob, fontsize=13)
-    axes.set_ylabel("points to the original" if metrics[0].startswith("Δ") else UNITS.get(metrics[0], ""), fontsize=13)
+    axes.set_ylabel(UNITS[metrics[0]], fontsize=13)
     axes.set_title(f"{network.capitalize()}: mean ± standard deviation of the runs", fontsize=14, color=INK)
     axes.legend(frameon=False, fontsize=13)
     axes.tick_params(labelsize=12)
@@ -110,14 +112,14 @@ def plot_curve(results, knob, metrics=("ΔPre", "ΔDep", "ΔAvg"), network="reco
 
 
 def plot_round_trip(accuracies, deposit_classes=()):
-    """Draw each class's accuracy in one network after the other: down and up again for what was deposited.
+    """Draw each class's accuracy from network to network: for a deposit class it falls and then rises again.
 
     Parameters
     ----------
     accuracies : pandas.DataFrame
-        Of `class_accuracies`; the columns from left to right are the journey.
+        As returned by `class_accuracies`; its columns are drawn from left to right.
     deposit_classes : iterable of int
-        Drawn in warm colours, each with a marker of its own and a little beside the others, so that none hides another.
+        Drawn in warm colours, each with its own marker, and slightly apart so that they don't hide one another.
 
     Returns
     -------
@@ -126,7 +128,7 @@ def plot_round_trip(accuracies, deposit_classes=()):
     Raises
     ------
     LirfError
-        If there is nothing to draw.
+        If `accuracies` is empty.
     """
     if accuracies.empty:
         raise LirfError("accuracies must have at least one class and one network, not none")
@@ -158,15 +160,15 @@ def plot_round_trip(accuracies, deposit_classes=()):
 def plot_confusions(confusions, figure=None):
     """Draw confusion matrices side by side, each row in percent of its class's images.
 
-    Up to twelve classes, the percentages stand in the cells, rounded, and the axes name the classes. The colours are
-    stretched at the low end, so that a few wrong answers can be seen.
+    With up to twelve classes, the cells show the rounded percentages and the axes name the classes. The colour scale is
+    stretched at the low end, so that even a few wrong answers are visible.
 
     Parameters
     ----------
     confusions : dict of str to pandas.DataFrame
-        Of `confusion`, by the networks' names.
+        As returned by `confusion`, by the networks' names.
     figure : matplotlib.figure.Figure or SubFigure, optional
-        To draw in; else a new one.
+        Where to draw; by default in a new figure.
 
     Returns
     -------
@@ -175,10 +177,10 @@ def plot_confusions(confusions, figure=None):
     Raises
     ------
     LirfError
-        If there is nothing to draw.
+        If there is no matrix.
     """
     if not confusions:
-        raise LirfError("confusions must hold at least one network's, not none")
+        raise LirfError("confusions must hold at least one matrix, not none")
     names = list(next(iter(confusions.values())).index)
     named, upright = len(names) <= MOST_NAMED, max(len(str(name)) for name in names) <= 2
     size = (4 * len(confusions) + 0.9, 4.4 if upright else 5.3)
@@ -205,11 +207,11 @@ def plot_confusions(confusions, figure=None):
 
 
 def _check_runs(results, network, metrics):
-    """Raise a `LirfError` unless a sweep's results hold runs of a network with some metrics."""
+    """Raise a `LirfError` unless a sweep's results have runs of a network, and the metrics exist."""
     if not len(results):
         raise LirfError("results must have at least one run, not none")
     if "variant" not in results:
-        raise LirfError("results must have the column variant, as sweep gives it")
+        raise LirfError("results must have a column 'variant', as those of sweep do")
     check_choice("network", network, list(results["network"].unique()))
     for metric in metrics:
         check_choice("metric", metric, (*METRICS, *DIFFERENCES))

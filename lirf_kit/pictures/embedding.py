@@ -1,4 +1,4 @@
-"""Where t-SNE puts networks' features in the plane."""
+"""Networks' features embedded in the plane by t-SNE."""
 
 import importlib.util
 
@@ -11,7 +11,7 @@ from lirf_kit.config import LirfError
 from lirf_kit.devices import resolve_device
 from lirf_kit.method.networks import extract_features
 
-PARALLEL_FROM = 2000  # images; with fewer, starting a process costs more than it saves
+PARALLEL_FROM = 2000  # images; with fewer, starting processes takes longer than it saves
 
 
 def embed_tsne(features, config, start=None):
@@ -24,9 +24,9 @@ def embed_tsne(features, config, start=None):
     config : Config
         Reads `perplexity`, `tsne_engine`, `device` and `seed`.
     start : numpy.ndarray, optional
-        (N, 2), an earlier embedding of the same images. The points set out from there, as they are: shrunk to a dot
-        first, the islands of the two pictures came to lie in other places. Without it they start from the principal
-        components.
+        (N, 2), an earlier embedding of the same images, which the points start from. It isn't scaled down first:
+        when it was, the islands ended up in different places in the two pictures. Without it, the points start from
+        the principal components.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def embed_tsne(features, config, start=None):
     Raises
     ------
     LirfError
-        If there are not more points than `perplexity`, or if `start` is of other images.
+        If `perplexity` isn't below the number of points, or if `start` has the wrong shape.
     """
     if len(features) <= config.perplexity:
         raise LirfError(f"perplexity must be below the number of images, {len(features)}, not {config.perplexity}")
@@ -49,46 +49,46 @@ def embed_tsne(features, config, start=None):
 
     device = "cuda" if _on_cuda(config) else "cpu"
     given = {"init": init}
-    if start is not None:  # TorchDR scales what it is given, by the spread of the first coordinate
+    if start is not None:  # undoes TorchDR's scaling, which divides by the first coordinate's spread
         given = {"init": torch.from_numpy(init), "init_scaling": float(init[:, 0].std())}
     engine = torchdr.TSNE(perplexity=config.perplexity, **given, random_state=config.seed, device=device)
     return engine.fit_transform(torch.from_numpy(features)).detach().cpu().numpy()
 
 
 def _engine(config):
-    """Return who computes t-SNE, or raise a `LirfError` if it isn't installed."""
-    there = importlib.util.find_spec("torchdr") is not None
+    """Return which library computes t-SNE, or raise a `LirfError` if it isn't installed."""
+    installed = importlib.util.find_spec("torchdr") is not None
     if config.tsne_engine == "auto":
-        return "torchdr" if there and _on_cuda(config) else "sklearn"
-    if config.tsne_engine == "torchdr" and not there:
+        return "torchdr" if installed and _on_cuda(config) else "sklearn"
+    if config.tsne_engine == "torchdr" and not installed:
         raise LirfError("tsne_engine='torchdr' needs TorchDR: pip install 'lirf-kit[gpu]', or choose 'sklearn'")
     return config.tsne_engine
 
 
 def _on_cuda(config):
-    """Whether the config's device is a GPU of CUDA."""
+    """Return whether the config's device is a CUDA GPU."""
     return resolve_device(config.device).type == "cuda"
 
 
 def embed_networks(networks, part, config, layer="features"):
-    """Embed what several networks make of the same images; the first network's picture is where the others start.
+    """Embed several networks' features of the same images; the other embeddings start from the first network's.
 
-    With many images scikit-learn works on the others at the same time, each in a process of its own.
+    With many images, scikit-learn computes these others in parallel, each in its own process.
 
     Parameters
     ----------
     networks : dict of str to nn.Module
-        Names and networks, the original first.
+        The networks by name, the original first.
     part : ImageData
     config : Config
         Reads `perplexity`, `tsne_engine`, `device` and `seed`.
     layer : {"features", "logits"}
-        As for `extract_features`.
+        Which outputs to embed, as for `extract_features`.
 
     Returns
     -------
     dict of str to numpy.ndarray
-        (N, 2) for each name.
+        The (N, 2) embedding for each name.
     """
     first, *others = [extract_features(network, part, layer) for network in networks.values()]
     start = embed_tsne(first, config)

@@ -1,7 +1,8 @@
-"""Every picture of the kit, in colours that colour-blind readers can tell apart.
+"""The kit's main figures, in colours that colour-blind readers can tell apart.
 
-Preserved classes are dots in cool colours with their name written on the island; deposit classes have warm colours,
-each a marker of its own, and a dark edge, so that they can be followed from panel to panel even where they dissolve.
+Preserved classes are dots in cool colours, with the class name written on the island. Deposit classes have warm
+colours, a dark edge and a different marker each, so that the eye can follow them from panel to panel even where their
+islands dissolve.
 """
 
 import os
@@ -22,7 +23,8 @@ COOL = (
 WARM = ("#D55E00", "#E69F00", "#CC79A7")
 MARKERS = ("^", "s", "D", "P", "X", "v", "*")
 INK, PALE = "#222222", "#BBBBBB"
-MACHINE = ("seconds", "images_per_second", "peak_memory")  # in a history
+MACHINE = ("seconds", "images_per_second", "peak_memory")  # the history's numbers about the machine
+MOST_NAMED = 12  # the most classes that fit a legend or an axis
 DPI = 110
 FORMATS = ("png", "svg", "pdf")
 
@@ -37,9 +39,9 @@ def plot_tsne(embeddings, part, table=None, figure=None):
     part : ImageData
         The N images; its deposit classes are marked.
     table : pandas.DataFrame, optional
-        A `results_table` with a row for each panel, to write Pre and Dep Acc beneath its name.
+        A `results_table` with a row for each panel; Pre and Dep Acc are written below the panel.
     figure : matplotlib.figure.Figure or SubFigure, optional
-        To draw in; else a new one.
+        Where to draw; by default in a new figure.
 
     Returns
     -------
@@ -67,7 +69,7 @@ def plot_tsne(embeddings, part, table=None, figure=None):
 
 
 def class_styles(part):
-    """Return how each class is drawn, as arguments of ``scatter``: preserved classes first, so that they lie below."""
+    """Return each class's style as arguments of ``scatter``; preserved classes come first, to be drawn underneath."""
     deposited = part.deposit_classes or ()
     preserved = [number for number in range(part.num_classes) if number not in deposited]
     styles = {
@@ -81,7 +83,7 @@ def class_styles(part):
 
 
 def _write_name(axes, points, name):
-    """Write a class's name above the middle of its points."""
+    """Write a class's name above its points, centred at their median."""
     halo = [patheffects.withStroke(linewidth=3, foreground="white")]
     place = (numpy.median(points[:, 0]), numpy.quantile(points[:, 1], 0.9))
     axes.annotate(
@@ -90,15 +92,16 @@ def _write_name(axes, points, name):
 
 
 def _deposit_legend(figure, part, styles):
-    """Explain the deposit classes' markers below the panels."""
+    """Add a legend of the deposit classes' markers below the panels."""
     handles = [
         Line2D(
             [], [], linestyle="", marker=styles[number]["marker"], color=styles[number]["color"], markersize=8,
             markeredgecolor=INK, markeredgewidth=0.5, label=part.class_names[number],
         )
-        for number in part.deposit_classes[:12]
+        for number in part.deposit_classes[:MOST_NAMED]
     ]  # fmt: skip
-    title = "deposit classes" + (f", the first 12 of {len(part.deposit_classes)}" if len(handles) > 12 else "")
+    count = len(part.deposit_classes)
+    title = "deposit classes" + (f", the first {MOST_NAMED} of {count}" if count > MOST_NAMED else "")
     figure.legend(
         handles=handles, title=title, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=12,
         title_fontsize=12,
@@ -106,14 +109,14 @@ def _deposit_legend(figure, part, styles):
 
 
 def plot_samples(part, each=8):
-    """Draw the first images of each class, one class a row; the deposit classes are marked.
+    """Draw the first images of each class, one row per class, with the deposit classes marked.
 
     Parameters
     ----------
     part : ImageData
         Grey or RGB images.
     each : int
-        Images of a class.
+        The number of images per class.
 
     Returns
     -------
@@ -138,17 +141,22 @@ def plot_samples(part, each=8):
 
 
 def plot_history(history, title=""):
-    """Draw each number of a network's history over the epochs, one panel a number.
+    """Draw each number in a network's history over the epochs, one panel per number.
 
     Parameters
     ----------
     history : list of dict
-        `SplitNetwork.history`; its "epoch" is the horizontal axis, what it says of the machine is left out.
+        `SplitNetwork.history`. Its "epoch" is the horizontal axis; speed and memory are left out.
     title : str
 
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    LirfError
+        If the history has no epoch.
     """
     if not history:
         raise LirfError("history must have at least one finished epoch, not none")
@@ -171,32 +179,32 @@ def plot_history(history, title=""):
 
 
 def save_figure(figure, folder, name):
-    """Write a figure as PNG, SVG and PDF, without dates, so that the same figure gives the same files.
+    """Write a figure as PNG, SVG and PDF, without dates, so that equal figures give equal files.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
     folder : path
-        Made if it isn't there.
+        Created if it doesn't exist.
     name : str
-        The files' name, without ending.
+        The files' name, without the ending.
 
     Returns
     -------
     list of pathlib.Path
-        The three files; each is written beside and renamed, so that none is ever half there.
+        The three files. They are written to a temporary folder and then moved, so no file is ever left incomplete.
 
     Raises
     ------
     LirfError
-        If the folder can't be written.
+        If the folder can't be written to.
     """
     settings = {"svg.hashsalt": name, "svg.fonttype": "none"}
     undated = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
     folder = writable_folder(folder)
     paths = [folder / f"{name}.{ending}" for ending in FORMATS]
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # the layout is made once: it would move a little with each drawing
+    figure.set_layout_engine("none")  # lay out only once: it would shift a little with each drawing
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as beside, matplotlib.rc_context(settings):
             for ending, path in zip(FORMATS, paths):
@@ -209,7 +217,7 @@ def save_figure(figure, folder, name):
 
 
 def writable_folder(folder):
-    """Return a folder, made if need be, or raise a `LirfError` at once if no file can be written there."""
+    """Return a folder, created if necessary, or raise a `LirfError` if no file can be written to it."""
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)

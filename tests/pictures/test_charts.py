@@ -83,7 +83,11 @@ def test_a_chart_is_written_large_and_nothing_of_it_is_cut_off(chart):
 def test_variants_have_a_panel_a_metric_and_a_row_a_variant(ablation):
     panels = lk.plot_variants(ablation).axes
     assert [axes.get_title() for axes in panels] == ["target: Dep Acc", "target: ΔPre", "recovered: ΔAvg"]
-    assert [axes.get_xlabel() for axes in panels] == ["%", "points to the original", "points to the original"]
+    assert [axes.get_xlabel() for axes in panels] == [
+        "%",
+        "points relative to the original",
+        "points relative to the original",
+    ]
     assert [label.get_text() for label in panels[0].get_yticklabels()] == ["the whole method", "without L_kp"]
     assert panels[0].get_ylim()[0] > panels[0].get_ylim()[1]  # the first variant stands on top
 
@@ -106,7 +110,7 @@ def test_variants_draw_differences_to_the_original_of_the_same_run(ablation):
 
 def test_a_curve_has_a_line_a_metric_in_the_order_of_the_knob(keeps):
     (axes,) = lk.plot_curve(keeps, "keep", ("ΔPre", "ΔDep")).axes
-    assert axes.get_xlabel() == "keep" and axes.get_ylabel() == "points to the original"
+    assert axes.get_xlabel() == "keep" and axes.get_ylabel() == "points relative to the original"
     lines = {line.get_label(): line for line in axes.lines if line.get_marker() not in ("", "None")}
     assert list(lines) == ["ΔPre", "ΔDep"]
     assert lines["ΔPre"].get_xdata().tolist() == [0.25, 0.5, 1.0]
@@ -204,7 +208,7 @@ def test_nothing_to_draw_is_refused(ablation, keeps, accuracies):
             lambda: lk.plot_round_trip(accuracies[:0]),
             lambda: lk.plot_round_trip(accuracies[[]]),
         ],
-        "^confusions must hold at least one network's, not none": [lambda: lk.plot_confusions({})],
+        "^confusions must hold at least one matrix, not none": [lambda: lk.plot_confusions({})],
     }
     for sentence, attempts in sentences.items():
         for attempt in attempts:
@@ -217,7 +221,7 @@ def test_what_the_results_do_not_have_is_named(ablation, keeps):
         lk.plot_curve(keeps, "keep", network="retrained")
     with pytest.raises(lk.LirfError, match="^metric must be Pre Acc, .* or ΔAvg, not 'ΔF'"):
         lk.plot_variants(ablation, [("target", "ΔF")])
-    with pytest.raises(lk.LirfError, match="^results must have numbers for variants, not 'the whole method'"):
+    with pytest.raises(lk.LirfError, match="^results must have numbers as variants, not 'the whole method'"):
         lk.plot_curve(ablation, "keep")
-    with pytest.raises(lk.LirfError, match="^results must have the column variant, as sweep gives it"):
+    with pytest.raises(lk.LirfError, match="^results must have a column 'variant', as those of sweep do"):
         lk.plot_variants(ablation.drop(columns="variant"))
