@@ -1,7 +1,7 @@
-"""How fast the kit is on this machine, and against what: every ratio comes from one run, medians after a warm-up.
+"""How fast the kit is on this machine, and compared with what: medians after a warm-up, each ratio within one run.
 
-The input path is measured against the usual one, torchvision's transforms in a DataLoader over image files; a training
-step against the machine's own matrix product; a deposit step against a training step on the same batch.
+The input path is compared with the usual one, torchvision's transforms in a DataLoader over image files; a training
+step with the machine's own matrix product; a deposit step with a training step on a batch of the same size.
 """
 
 import itertools
@@ -43,27 +43,27 @@ WARM_UP, REPEATS = 2, 7
 
 
 def bench(config=None):
-    """Measure the input path, a training step and a deposit step, on pictures made for it.
+    """Measure the input path, a training step and a deposit step on generated pictures.
 
-    The input path always crops from four pixels of padding and mirrors. Where the config asks for `compile`, the
-    training step is compiled; a deposit step never is.
+    The input path always pads by four pixels, crops and mirrors. If the config asks for `compile`, the training step
+    is compiled; the deposit step never is.
 
     Parameters
     ----------
     config : Config, optional
-        Whose network and steps, precision, threads and device; else the preset ``cifar10-small``. Of its data only
-        `image_size` and the fractions count: the pictures are noise of ten classes.
+        Sets the network, the steps, the precision, the threads and the device; by default the preset ``cifar10-small``.
+        Of its data only `image_size` and the fractions count: the pictures are noise in ten classes.
 
     Returns
     -------
     dict
-        Plain values. `machine`, `kit` (its version), `seed`, `precision`, `threads`, `config`; `input_path`:
+        Plain values: `machine`, `kit` (its version), `seed`, `precision`, `threads`, `config`; `input_path`:
         images_per_second, dataloader_images_per_second and their ratio; `training_step`: images_per_second, seconds,
-        flops_per_image (of the forward and the backward pass, as PyTorch counts them: convolutions and matrix
-        products, a multiplication and an addition are two), matmul_peak (FLOP/s), peak_share (the step's FLOP/s as a
-        share of that), compile_seconds (how much longer the first call took, if compiled); `deposit_step`:
-        images_per_second, seconds, and their ratio to a training step's; `peak_memory` (MiB; on the CPU of the whole
-        process so far).
+        flops_per_image (forward and backward pass as PyTorch counts them: only convolutions and matrix products, with
+        two FLOPs for a multiplication and an addition), matmul_peak (FLOP/s), peak_share (the step's FLOP/s as a share
+        of that), compile_seconds (how much longer the first call took, if compiled); `deposit_step`: images_per_second,
+        seconds, and their ratio to the training step's; `peak_memory` (MiB; on the CPU that of the whole process so
+        far).
 
     Raises
     ------
@@ -77,28 +77,25 @@ def bench(config=None):
         _make_pictures(Path(folder), config)
         turned = config.replace(dataset="folder", folder=folder, data_root=folder)
         data = load_dataset(turned)
-        _check_batch_size(data, config)
+        largest = len(split_by_class(data, config.deposit_classes).deposit_set)
+        if config.batch_size > largest:
+            raise LirfError(
+                f"batch_size must be at most {largest}, the size of the deposit set, not {config.batch_size}"
+            )
         results = _about(config, device, "seed", "network", "optimiser", "training", "partition", "deposit")
         results["input_path"] = _input_path(data, turned, Path(folder))
         results["training_step"] = _training_step(data, turned)
-        peak = peak_memory(device)  # the deposit step starts a training too, which forgets it
+        peak = peak_memory(device)  # the deposit step starts a training too, which resets the peak
         results["deposit_step"] = _deposit_step(data, turned, results["training_step"])
         results["peak_memory"] = max(peak, peak_memory(device))
     return results
 
 
-def _check_batch_size(data, config):
-    """Raise a `LirfError` if a deposit step can't be as large as a training step."""
-    largest = len(split_by_class(data, config.deposit_classes).deposit_set)
-    if config.batch_size > largest:
-        raise LirfError(f"batch_size must be at most {largest}, the images of the deposit set, not {config.batch_size}")
-
-
 def _about(config, device, *stages):
-    """Return what a measurement is of: the machine, the kit, and the knobs of some stages."""
+    """Return what was measured: the machine, the kit's version, and the knobs of some stages."""
     with cpu_threads(config):
         threads = torch.get_num_threads()
-    knobs = {name: value for name, value in config.stages(*stages).items() if name != "folder"}  # nobody else has it
+    knobs = {name: value for name, value in config.stages(*stages).items() if name != "folder"}  # others lack it
     return {
         "machine": machine(device),
         "kit": __version__,
@@ -110,7 +107,7 @@ def _about(config, device, *stages):
 
 
 def bench_preset(config):
-    """Run a preset's whole path once and return the seconds of each step, and the history of the training.
+    """Run a preset's whole path once, and return the seconds each step took and the history of the training.
 
     Parameters
     ----------
@@ -137,7 +134,7 @@ def bench_preset(config):
 
     original = timed("train", train_original, data, config)
     if original.checkpoint is not None:
-        raise KeyboardInterrupt  # half a training is no measurement
+        raise KeyboardInterrupt  # half a training is not a measurement
     target, deposit_module = timed("deposit", deposit, original, parts.deposit_set, config)
     recovered = timed("withdraw", withdraw, target, deposit_module)
     features = timed("features", extract_features, recovered, parts.test)
@@ -151,7 +148,7 @@ def bench_preset(config):
 
 
 def machine(device):
-    """Return the hardware and the versions that a measurement is of."""
+    """Return the hardware and the versions that a measurement was made with."""
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "cores": joblib.cpu_count(),
@@ -162,7 +159,7 @@ def machine(device):
 
 
 def _processor():
-    """Return the CPU's model name where the system tells it, else its kind."""
+    """Return the CPU's model name if the system reveals it, otherwise its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
@@ -172,7 +169,7 @@ def _processor():
 
 
 def _make_pictures(folder, config):
-    """Write JPEG files of noise that the usual loaders accept: train/<class>/<number>.jpg."""
+    """Write JPEG files of noise in the usual layout, train/<class>/<number>.jpg."""
     generator = numpy.random.default_rng(config.seed)
     shape = (config.image_size, config.image_size, 3)
     for number in range(PICTURES):
@@ -182,7 +179,7 @@ def _make_pictures(folder, config):
 
 
 def _input_path(data, config, folder):
-    """Compare shuffled, cropped, flipped, normalised batches: the kit's, and a DataLoader's from the files."""
+    """Compare the speed of shuffled, cropped, flipped, normalised batches: the kit's, and a DataLoader's from files."""
     device = data.labels.device
     normalise, generator = Normalise(3).to(device), seeded_generator(config.seed, device)
 
@@ -212,9 +209,9 @@ def _input_path(data, config, folder):
 
 
 def _training_step(data, config):
-    """Time a training step on one batch, and compare its FLOPs with a matrix product's."""
+    """Time a training step on one batch, and compare its FLOP/s with those of a matrix product."""
     device = data.labels.device
-    state = start_training(data, config.replace(epochs=1000))  # a schedule longer than the measurement
+    state = start_training(data, config.replace(epochs=1000))  # so that the schedule outlasts the measurement
     images, labels = next(batches(data.train, config.batch_size, seeded_generator(config.seed, device)))
     eager = start_training(data, config.replace(compile=False))
     with FlopCounterMode(display=False) as counter:
@@ -240,7 +237,7 @@ def _training_step(data, config):
 
 
 def _matmul_peak(config, device):
-    """Return the FLOP/s of a large matrix product in the precision of the training step."""
+    """Return the FLOP/s of a large matrix product in the training step's precision."""
     dtype = _dtype(config, device)
     size = 8192 if device.type == "cuda" else 2048
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
@@ -248,13 +245,13 @@ def _matmul_peak(config, device):
 
 
 def _dtype(config, device):
-    """Return the type that a training step computes in."""
+    """Return the number type that a training step computes in."""
     with autocast(config, device):
         return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else torch.float32
 
 
 def _deposit_step(data, config, training_step):
-    """Time a deposit step on a batch as large as the training step's."""
+    """Time a deposit step on a batch of the same size as the training step's."""
     device = data.labels.device
     turned = config.replace(deposit_batch_size=config.batch_size, deposit_epochs=1000)
     deposit_set = split_by_class(data, config.deposit_classes).deposit_set
@@ -262,7 +259,7 @@ def _deposit_step(data, config, training_step):
     target, deposit_module = start_deposit(original, deposit_set, turned)
     steps = deposit_steps(original, target, deposit_module, deposit_set, turned)
     whole, rest = divmod(len(deposit_set), config.batch_size)
-    full = itertools.cycle([True] * whole + [False] * (rest > 0))  # the last batch may be smaller
+    full = itertools.cycle([True] * whole + [False] * (rest > 0))  # an epoch's last batch may be smaller
     durations = []
     while len(durations) < WARM_UP + REPEATS:
         start = time.perf_counter()
@@ -276,7 +273,7 @@ def _deposit_step(data, config, training_step):
 
 
 def _median(function, device):
-    """Return the median seconds of several calls, after some that warm up."""
+    """Return the median time of several calls in seconds, after some warm-up calls."""
     durations = []
     for _ in range(WARM_UP + REPEATS):
         synchronise(device)

@@ -78,7 +78,7 @@ def test_the_seconds_of_compiling_are_those_that_the_first_call_takes_longer(sma
 
 def test_a_batch_larger_than_the_deposit_set_is_refused(small):
     # 200 pictures, without the test and validation parts, three classes of ten: 200 · 0.9 · 0.85 · 0.3 = 45.9
-    sentence = "^batch_size must be at most 4[5-8], the images of the deposit set, not 50$"
+    sentence = "^batch_size must be at most 4[5-8], the size of the deposit set, not 50$"
     with pytest.raises(lk.LirfError, match=sentence):
         bench.bench(lk.preset("cifar10-small").replace(batch_size=50))
 

@@ -1,7 +1,7 @@
-"""Claim cards: what the paper published, what the runs on disk say, and what may be concluded; nothing is typed in.
+"""Claim cards: what the paper published, what our runs on disk say, and what follows from the two.
 
-`PUBLISHED` holds Tables 1 and 3 of Ye et al. 2022. Ours comes from the result files that ``python -m lirf_kit table``
-writes: the runs, and beside them what they are runs of.
+`PUBLISHED` holds Tables 1 and 3 of Ye et al. 2022. None of our numbers is typed in: they come from the result files
+that ``python -m lirf_kit table`` writes, each with a .json file beside it that says how the runs were made.
 """
 
 import ast
@@ -45,28 +45,29 @@ PUBLISHED = [
     for teacher, pair in zip(_STUDENTS, pairs)
     for metric, value in zip(("Pre Acc", "Dep Acc"), pair)
 ]  # table, data, network, metric, value in percent or points
-DATA = {"CIFAR-10": ("cifar10", 10), "CUB-200-2011": ("cub200", 200)}  # the kit's preset, and how many classes
+DATA = {"CIFAR-10": ("cifar10", 10), "CUB-200-2011": ("cub200", 200)}  # the kit's preset and the number of classes
 PROTOCOL = f"test part, {PROTOCOLS['all']}"
-TOLERANCE = 1.0  # points: how near a mean must come, where the interval of ours is narrower
+TOLERANCE = 1.0  # points: how close our mean must come, unless our interval is wider
 LOWER_IS_BETTER = {("target", "Dep Acc")}
 _NOT_RUN = dict.fromkeys(("ours", "verdict", "protocol", "n", "seeds", "data of ours", "hardware"), "–")
+_NOT_RUN |= {"verdict": "not run here"}
 _COLUMNS = {"seed", "deposit classes", "network", *METRICS}
 _ABOUT, _MACHINE = {"data", "protocol", "config", "machine"}, {"device", "cores"}
 
 
 def read_results(folder):
-    """Return each result file of a folder: its runs, and what they are runs of.
+    """Return the contents of each result file in a folder: its runs, and how they were made.
 
     Parameters
     ----------
     folder : path
-        Where ``python -m lirf_kit table --seeds N --out FOLDER`` wrote.
+        The folder that ``python -m lirf_kit table --seeds N --out FOLDER`` wrote to.
 
     Returns
     -------
     list of tuple
-        A DataFrame as of `results_over_seeds`, and a dict with the data's name, the config, the protocol and the
-        machine.
+        A DataFrame as returned by `results_over_seeds`, and a dict with the data's name, the config, the protocol and
+        the machine.
 
     Raises
     ------
@@ -74,21 +75,21 @@ def read_results(folder):
         If there is no such folder, or if a result file is damaged or lacks the .json file beside it.
     """
     if not Path(folder).is_dir():
-        raise LirfError(f"folder must be one with result files, but there is no folder {str(folder)!r}")
+        raise LirfError(f"folder must hold result files, but there is no folder {str(folder)!r}")
     return [_read(file) for file in sorted(Path(folder).glob("results-*-seeds.csv"))]
 
 
 def _read(file):
-    """Read a result file, and what stands beside it."""
+    """Read a result file and the .json file beside it."""
     beside = file.with_suffix(".json")
     if not beside.exists():
-        raise LirfError(f"{file} must have {beside.name} beside it, which says what it holds: make both again")
+        raise LirfError(f"{file} must have {beside.name} beside it, which says how it was made: make both again")
     try:
         results = pandas.read_csv(file, converters={"deposit classes": ast.literal_eval})
         about = json.loads(beside.read_text("utf-8"))
         missing = _COLUMNS - set(results) | _ABOUT - set(about) | _MACHINE - set(about.get("machine", ()))
         if missing or not len(results):
-            raise ValueError(f"no {', '.join(sorted(missing)) or 'runs'} in them")
+            raise ValueError(f"{', '.join(sorted(missing)) or 'runs'} missing")
         return results.astype(dict.fromkeys(METRICS, float)), about
     except (ValueError, SyntaxError, TypeError, AttributeError, OSError) as error:
         reason = " ".join(str(error).split())
@@ -96,38 +97,37 @@ def _read(file):
 
 
 def claim_cards(folder):
-    """Return one row a published value: the paper's, ours, and whether it is reproduced.
+    """Return one row per published value: the paper's value, ours, and whether ours reproduces it.
 
-    - *reproduced*: the paper's data, network and share of deposited classes, and our mean is at least as good, or the
-      published value lies in our 95 % interval or within a point of our mean.
-    - *not reproduced*: the same, and neither.
-    - *different protocol*: other data, another network, or another share of deposited classes.
-    - *not run here*: no run on disk.
+    - *reproduced*: our runs use the paper's data, network and share of deposited classes, and our mean is at least as
+      good, or the published value is in our 95 % interval or within one point of our mean.
+    - *not reproduced*: our runs use the same, but neither holds.
+    - *different protocol*: our runs use different data, a different network or a different share of classes.
+    - *not run here*: there are no such runs on disk.
 
-    Where several result files could stand for a row, one of the paper's protocol goes before others, and then the one
-    with the most seeds.
+    If several result files match a row, those with the paper's protocol come first, then the one with the most seeds.
 
     Parameters
     ----------
     folder : path
-        Of result files, as for `read_results`.
+        Has the result files, as for `read_results`.
 
     Returns
     -------
     pandas.DataFrame
-        A dash where there is nothing to say.
+        With a dash in every empty cell.
     """
     found, rows = read_results(folder), []
     for table, data, network, metric, value in PUBLISHED:
-        rows.append({"table": table, "data": data, "network": network, "metric": metric, "published": value})
-        rows[-1] |= _NOT_RUN | {"verdict": "not run here"}
+        card = {"table": table, "data": data, "network": network, "metric": metric, "published": value} | _NOT_RUN
+        rows.append(card)
         candidates = [pair for pair in found if table == "1" and _stands_for(pair, data, network)]
         if not candidates:
             continue
         results, about = max(candidates, key=lambda pair: (_same_protocol(*pair, data), pair[0]["seed"].nunique()))
         runs = results[results["network"] == network]
         same = _same_protocol(results, about, data)
-        rows[-1] |= {
+        card |= {
             "ours": summary(results).loc[network, metric],
             "verdict": _verdict(runs, network, metric, value) if same else "different protocol",
             "protocol": PROTOCOLS["part"] if network == "independent" else about["protocol"],
@@ -140,13 +140,13 @@ def claim_cards(folder):
 
 
 def _stands_for(pair, data, network):
-    """Whether a result file has runs of a network on a paper's data set, or on a copy of it that names it."""
+    """Return whether a result file has runs of a network on the paper's data set, or on a copy named after it."""
     results, about = pair
     return f"{about['data']} ".startswith(f"{data} ") and network in set(results["network"])
 
 
 def _same_protocol(results, about, data):
-    """Whether a result file is of the paper's data and network (its recipe's numbers were never published)."""
+    """Return whether a result file has the paper's data, network and classes (its training recipe isn't published)."""
     name, num_classes = DATA[data]
     paper = preset(name).stages("network")
     return (
@@ -158,8 +158,8 @@ def _same_protocol(results, about, data):
 
 
 def _verdict(runs, network, metric, value):
-    """Say whether runs reproduce a published value."""
+    """Return whether runs reproduce a published value, in words."""
     mean, reach = interval(runs, metric)
     better = mean <= value if (network, metric) in LOWER_IS_BETTER else mean >= value
-    near = abs(mean - value) <= max(TOLERANCE, reach)  # a reach of NaN, from a single seed, leaves the tolerance
+    near = abs(mean - value) <= max(TOLERANCE, reach)  # for a single seed reach is NaN, and max gives the tolerance
     return "reproduced" if better or near else "not reproduced"

@@ -1,7 +1,7 @@
-"""The whole path over seeds, deposit sets and knobs: in parallel processes, each finished run kept.
+"""The whole path over seeds, deposit sets and knobs, in parallel processes that save every finished run.
 
-A run is one deposit set of one seed. It stands on the original of its seed, which is trained first and loaded by the
-runs; what a run found is kept on disk, so that a grid that was stopped goes on with the runs that are missing.
+A run is one deposit set with one seed. All runs of a seed share its original, which is trained first. Each run's
+results are saved to disk, so that an interrupted grid continues with the runs that are missing.
 """
 
 import math
@@ -27,25 +27,30 @@ from lirf_kit.method.pruning import count_parameters
 from lirf_kit.method.withdrawing import withdraw
 
 DEPOSIT_SHARE = 0.3  # of the classes, as in the paper's tables
-GRID_KNOBS = {"seed": "seeds", "deposit_classes": "deposit_sets"}  # and the argument that sets each
+GRID_KNOBS = {"seed": "seeds", "deposit_classes": "deposit_sets"}  # and the argument that sets each of them
 METRICS = ("Pre Acc", "Dep Acc", "Avg Acc", "F", "H Mean", "L_at")
-DIFFERENCES = {"ΔPre": "Pre Acc", "ΔDep": "Dep Acc", "ΔAvg": "Avg Acc"}  # to the original of the same run
+DIFFERENCES = {"ΔPre": "Pre Acc", "ΔDep": "Dep Acc", "ΔAvg": "Avg Acc"}  # from the original of the same run
 
 
 def random_deposit_sets(num_classes, count, seed):
-    """Draw different sets of deposit classes, three classes of ten (the paper's share).
+    """Draw distinct sets of deposit classes at random, each with three out of ten classes (the paper's share).
 
     Parameters
     ----------
     num_classes : int
         K.
     count : int
-        How many sets.
+        How many sets to draw.
     seed : int
 
     Returns
     -------
     list of tuple of int
+
+    Raises
+    ------
+    LirfError
+        If `count` is below 1 or above the number of such sets.
     """
     size = max(1, round(DEPOSIT_SHARE * num_classes))
     if not 1 <= count <= math.comb(num_classes, size):
@@ -59,39 +64,39 @@ def random_deposit_sets(num_classes, count, seed):
 
 
 def results_over_seeds(config, seeds, deposit_sets=5, on="test", among="all", references=REFERENCES, jobs=None):
-    """Repeat the whole path: for each seed one original, and a deposit and withdrawal of each of its deposit sets.
+    """Repeat the whole path: for each seed one original, then a deposit and withdrawal for each of its deposit sets.
 
-    Runs that are on disk are loaded. The others are computed in parallel by joblib, whose ``parallel_config`` chooses
-    another backend, such as a Dask or Ray cluster. A run that fails is named in a warning and left out.
+    Runs that are on disk are loaded. The others are computed in parallel by joblib; its ``parallel_config`` selects
+    a different backend, such as a Dask or Ray cluster. A run that fails is named in a warning and left out.
 
     Parameters
     ----------
     config : Config
     seeds : int or sequence of int
-        The seeds, or how many, counted on from the config's own.
+        The seeds, or how many, counting up from the config's own.
     deposit_sets : int or sequence of sequences of int
-        The sets of classes that each seed deposits, one at a time, always from the original; or how many, drawn at
-        random for each seed.
+        The sets of classes to deposit for each seed, each in a run of its own that starts from the original; or how
+        many sets to draw at random for each seed.
     on : {"test", "validation"}
-        Which part of the data is read.
+        Which part of the data to evaluate on.
     among : {"all", "part"}
         Which classes the arg max runs over, as for `accuracy`.
     references : sequence of str
-        Which of `REFERENCES` to compute beside the original; "retrained" costs a training for each run, "independent"
+        Which of `REFERENCES` to compute beside the original; "retrained" costs one training per run, "independent"
         two.
     jobs : int, optional
-        How many processes; else one a core on the CPU, and one on a GPU.
+        The number of processes; by default one per core on the CPU, and a single one on a GPU.
 
     Returns
     -------
     pandas.DataFrame
-        One row a network and run: seed, deposit classes, network, the columns of `results_table`, and the module's
+        One row per run and network: seed, deposit classes, network, the columns of `results_table`, and the module's
         share of the lower blocks' parameters.
 
     Raises
     ------
     LirfError
-        If a seed or deposit set is named twice or can't be, or if every run failed.
+        If a seed or deposit set is invalid or named twice, or if every run failed.
     """
     check_choice("on", on, ("test", "validation"))
     check_choice("among", among, ("all", "part"))
@@ -110,15 +115,20 @@ def results_over_seeds(config, seeds, deposit_sets=5, on="test", among="all", re
         for (turned, classes, *_), outcome in zip(found, outcomes)
         if isinstance(outcome, str)
     ]
-    if not rows:
-        raise LirfError(f"every run failed; {reasons[0]}")
-    if reasons:
-        warnings.warn(f"{len(reasons)} failed and are left out; {'; '.join(reasons)}", stacklevel=2)
+    _report("run", rows, reasons)
     return pandas.DataFrame(rows)
 
 
+def _report(what, found, reasons):
+    """Warn of runs or variants that failed; raise a `LirfError` if nothing else was found."""
+    if not found:
+        raise LirfError(f"every {what} failed; {reasons[0]}")
+    if reasons:
+        warnings.warn(f"{len(reasons)} failed and are left out; {'; '.join(reasons)}", stacklevel=3)
+
+
 def _grid(config, seeds, deposit_sets):
-    """Return each run's seed and deposit classes, checked before anything is computed."""
+    """Return the seed and deposit classes of each run, checked before anything is computed."""
     for name, given in {"seeds": seeds, "deposit_sets": deposit_sets}.items():
         if not isinstance(given, (numbers.Integral, Iterable)):
             raise LirfError(f"{name} must be a whole number or a list, not {given!r}")
@@ -143,7 +153,7 @@ def _grid(config, seeds, deposit_sets):
 
 
 def _workers(config, runs, jobs):
-    """Return how many processes to use."""
+    """Return the number of processes to use."""
     if jobs is None:
         return min(runs, joblib.cpu_count()) if resolve_device(config.device).type == "cpu" else 1
     if not isinstance(jobs, int) or jobs < 1:
@@ -152,9 +162,9 @@ def _workers(config, runs, jobs):
 
 
 def _in_parallel(function, calls, workers, title):
-    """Return what a function returns for each call, or a sentence if it failed, with a progress bar.
+    """Return the function's result for each call, or an error message if the call failed, with a progress bar.
 
-    What the backend itself raises, as when a worker process was killed, stands for each call that is still open.
+    If the backend itself fails, for example because a worker process was killed, every unfinished call gets its error.
     """
     calls = list(calls)
     environment = {name: value for name, value in os.environ.items() if name.startswith(("LIRF_KIT", "TQDM"))}
@@ -173,9 +183,9 @@ def _in_parallel(function, calls, workers, title):
 
 
 def _guarded(environment, function, arguments, place):
-    """Call a function in the environment of the caller (a worker may be older), and return the call's place before.
+    """Call a function and return the call's place and the result, or an error message in place of the result.
 
-    If it fails, a sentence stands for what it would have returned.
+    The caller's environment variables are set first, because a reused worker may still have old ones.
     """
     os.environ.update(environment)
     try:
@@ -185,18 +195,18 @@ def _guarded(environment, function, arguments, place):
 
 
 def _sentence(error):
-    """Say on one line what failed."""
+    """Return an error's type and the first line of its message."""
     return f"{type(error).__name__}: {error}".strip().partition("\n")[0]
 
 
 def _keep_original(config):
-    """Train a seed's original, or see that it is there."""
+    """Train a seed's original, unless it is on disk."""
     if load_or_train(load_dataset(config), config).checkpoint is not None:
-        raise KeyboardInterrupt  # no run on a half-trained network
+        raise KeyboardInterrupt  # no run may use a half-trained network
 
 
 def _run(config, deposit_classes, on, among, references):
-    """Return one run's rows: loaded if they were found before, else computed and kept."""
+    """Return one run's rows: loaded from disk if they are there, otherwise computed and saved."""
     data = load_dataset(config)
     made_from = {
         "config": config.stages("seed", "network", "optimiser", "training", "deposit"),
@@ -213,7 +223,7 @@ def _run(config, deposit_classes, on, among, references):
 
 
 def _measure(data, config, deposit_classes, on, among, references):
-    """Walk the path once, and return a row for each network."""
+    """Run the whole path once, and return a row for each network."""
     parts = split_by_class(data, deposit_classes)
     original = load_or_train(data, config)
     target, deposit_module = load_or_deposit(original, parts.deposit_set, config)
@@ -226,7 +236,7 @@ def _measure(data, config, deposit_classes, on, among, references):
 
 
 def sweep(config, variants, seeds, deposit_sets=5, on="validation", jobs=None):
-    """Repeat `results_over_seeds` for several settings of the knobs, without references that need a training.
+    """Repeat `results_over_seeds` for several variants of the config, without the references.
 
     A variant whose runs all fail is named in a warning and left out.
 
@@ -234,20 +244,19 @@ def sweep(config, variants, seeds, deposit_sets=5, on="validation", jobs=None):
     ----------
     config : Config
     variants : dict of str to dict
-        Names, and the knobs that each turns: ``{"no pruning": {"keep": 1.0}}``.
+        For each variant's name, the knobs that it turns: ``{"no pruning": {"keep": 1.0}}``.
     seeds, deposit_sets, on, jobs
         As for `results_over_seeds`.
 
     Returns
     -------
     pandas.DataFrame
-        As of `results_over_seeds`, with a first column "variant".
+        As returned by `results_over_seeds`, with "variant" as an additional first column.
 
     Raises
     ------
     LirfError
-        If a knob can't be turned so, or is one that the grid itself turns, before anything runs; or if every variant
-        failed.
+        Before anything runs, if a knob's value is invalid or the grid sets the knob itself; or if every variant failed.
     """
     if not variants:
         raise LirfError("variants must name at least one, not none")
@@ -259,16 +268,13 @@ def sweep(config, variants, seeds, deposit_sets=5, on="validation", jobs=None):
             results.append(found.assign(variant=name))
         except LirfError as error:
             reasons.append(f"{name}: {error}")
-    if not results:
-        raise LirfError(f"every variant failed; {reasons[0]}")
-    if reasons:
-        warnings.warn(f"{len(reasons)} failed and are left out; {'; '.join(reasons)}", stacklevel=2)
+    _report("variant", results, reasons)
     together = pandas.concat(results, ignore_index=True)
     return together[["variant", *together.columns.drop("variant")]]
 
 
 def _turned(config, name, changes):
-    """Return a variant's config, unless it turns a knob of the grid: each run would turn that back."""
+    """Return a variant's config; raise a `LirfError` if it turns a knob that the grid sets for each run."""
     for knob, argument in GRID_KNOBS.items():
         if knob in changes:
             raise LirfError(f"variant {name!r} must not turn {knob}: {argument} sets it for each run")
@@ -276,10 +282,10 @@ def _turned(config, name, changes):
 
 
 def ablations(config):
-    """Return the variants of an ablation table: the config, each part of the method left out, each other cut.
+    """Return the variants of an ablation table: the config itself, each part of the method left out, and other cuts.
 
-    The other two recoveries stand in it too, each with a weight of its own: the three losses have different units. So
-    does the other L_kp.
+    The alternatives for L_kp and L_re are included too. Those for L_re have their own weights, because the three
+    recovery losses have different units.
 
     Parameters
     ----------
@@ -290,12 +296,12 @@ def ablations(config):
     dict of str to dict
         As `sweep` takes them.
     """
-    other = {"paper": "logits", "logits": "paper"}[config.preservation]
+    held, other = ("softmax", "paper") if config.preservation == "logits" else ("logits", "logits")
     variants = {
         "the whole method": {},
         "without L_at": {"lambda_at": 0.0},
         "without L_kp": {"lambda_kp": 0.0},
-        {"logits": "L_kp of logits", "paper": "L_kp of softmax"}[other]: {"preservation": other},
+        f"L_kp of {held}": {"preservation": other},
         "without L_pt": {"lambda_pt": 0.0},
         "without L_re": {"lambda_re": 0.0},
         "L_re distilled": {"recovery": "distilled", "lambda_re": 0.1},
@@ -307,20 +313,20 @@ def ablations(config):
 
 
 def summary(results, interval=False):
-    """Return mean ± standard deviation over the runs of `results_over_seeds` or `sweep`.
+    """Return the mean ± standard deviation over the runs of `results_over_seeds` or `sweep`.
 
     Parameters
     ----------
     results : pandas.DataFrame
     interval : bool
-        Instead of the standard deviation the 95 % confidence interval of the mean, by Student's t over the seeds'
-        means: runs of one seed share their original and are not independent. It needs two seeds.
+        Give the 95 % confidence interval of the mean instead of the standard deviation: Student's t over the means of
+        the seeds, because runs of one seed share their original and are not independent. It needs at least two seeds.
 
     Returns
     -------
     pandas.DataFrame
-        One row a network (and variant): the metrics, the differences ΔPre, ΔDep and ΔAvg to the original of the same
-        run in points, and the number of runs n. A dash where a metric does not apply.
+        One row per network (and variant): the metrics, the differences ΔPre, ΔDep and ΔAvg from the original of the
+        same run in points, and the number of runs n. A dash stands where a metric doesn't apply.
     """
     spread = _interval if interval else _deviation
     results = with_differences(results)
@@ -333,18 +339,18 @@ def summary(results, interval=False):
 
 
 def interval(runs, metric):
-    """Return the mean of one network's runs and the reach of its 95 % confidence interval, by the seeds' means.
+    """Return the mean of one network's runs and the half-width of its 95 % confidence interval over the seeds' means.
 
     Parameters
     ----------
     runs : pandas.DataFrame
-        Rows of `results_over_seeds`, of one network.
+        One network's rows of `results_over_seeds`.
     metric : str
 
     Returns
     -------
     mean, reach : float
-        The interval is mean ± reach; NaN for fewer than two seeds.
+        The interval is mean ± reach; the reach is NaN for fewer than two seeds.
     """
     means = runs.dropna(subset=metric).groupby("seed")[metric].mean()
     reach = scipy.stats.t.ppf(0.975, len(means) - 1) * means.sem() if len(means) > 1 else math.nan
@@ -352,7 +358,7 @@ def interval(runs, metric):
 
 
 def with_differences(results):
-    """Return results with the columns ΔPre, ΔDep and ΔAvg, each row's difference to the original of the same run."""
+    """Return results with added columns ΔPre, ΔDep and ΔAvg: the differences from the original of the same run."""
     run = [column for column in ("variant", "seed", "deposit classes") if column in results]
     original = results[results["network"] == "original"].set_index(run)
     results = results.set_index(run)
@@ -376,5 +382,5 @@ def _interval(runs, metric):
 
 
 def _signed(value, metric):
-    """Write a number, a difference with its sign."""
-    return f"{round(value, 2) + 0.0:{'+' if metric in DIFFERENCES else ''}.2f}"  # + 0.0: no minus before a zero
+    """Format a number; a difference gets its sign."""
+    return f"{round(value, 2) + 0.0:{'+' if metric in DIFFERENCES else ''}.2f}"  # + 0.0 turns -0.0 into 0.0

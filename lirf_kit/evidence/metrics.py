@@ -1,4 +1,4 @@
-"""The paper's numbers, in percent, and the honest ones beside them: the same computation for every network and part."""
+"""The paper's metrics and those that belong beside them, all computed the same way for every network and part."""
 
 import math
 
@@ -11,11 +11,11 @@ from lirf_kit.method.losses import attention_distance, attention_map
 from lirf_kit.method.networks import SplitNetwork, accuracy, answers, check_not_empty, evaluation_mode, predict, split
 from lirf_kit.method.withdrawing import RecoveredNetwork
 
-PROTOCOLS = {"all": "all classes", "part": "own part's classes"}  # how tables call what the arg max runs over
+PROTOCOLS = {"all": "all classes", "part": "own part's classes"}  # what tables call the classes the arg max runs over
 
 
 def forgetting(original_accuracy, target_accuracy):
-    """F = Dep Acc(original) − Dep Acc(target), in points: how much was forgotten."""
+    """F = Dep Acc(original) − Dep Acc(target), in points: how much was forgotten   (Ye et al. 2022)."""
     return original_accuracy - target_accuracy
 
 
@@ -32,7 +32,7 @@ def harmonic_mean(preserved_accuracy, forgotten):
     Returns
     -------
     float
-        High only where a network both preserves and forgets.
+        High only if a network both preserves and forgets.
     """
     if forgotten <= 0:
         return 0.0
@@ -45,29 +45,28 @@ def results_table(networks, parts, on="test", among="all"):
     Parameters
     ----------
     networks : dict of str to nn.Module
-        Names and networks, among them ``"original"``, which forgetting is measured against. A pair of networks stands
-        for `train_independent`'s: the first is asked about the preserved part, the second about the deposited one,
-        each among that part's classes whatever `among` says.
+        The networks by name. ``"original"`` must be one of them; forgetting is measured against it. A pair, as
+        `train_independent` returns it, is evaluated by part: the first network on the preserved part and the second on
+        the deposited one, each among that part's classes only, regardless of `among`.
     parts : Partition
-        Of a split by class.
+        From a split by class.
     on : {"test", "validation"}
-        Which part of the data is read.
+        Which part of the data to evaluate on.
     among : {"all", "part"}
         Which classes the arg max runs over, as for `accuracy`.
 
     Returns
     -------
     pandas.DataFrame
-        One row a network; the columns Pre Acc, Dep Acc and Avg Acc in percent, F in points, H Mean, and L_at, the
-        `attention_distance` of the network's lower blocks to the original's on the deposited part. What doesn't apply
-        is NaN: F and H Mean of a network that has nothing to forget, L_at of one without lower blocks of its own.
+        One row per network. The columns are Pre Acc, Dep Acc and Avg Acc in percent, F in points, H Mean, and L_at, the
+        `attention_distance` between the network's lower blocks and the original's on the deposited part. A value that
+        doesn't apply is NaN: F and H Mean of a network with nothing to forget, L_at of one without lower blocks.
 
     Raises
     ------
     LirfError
-        If there is no original, or if a part has no image of one of its classes, as after a split by samples.
+        If there is no original, or if a part lacks images of one of its classes, as after a split by samples.
     """
-    check_choice("on", on, ("test", "validation"))
     if "original" not in networks:
         raise LirfError(f"networks must include 'original', not only {list(networks)}")
     preserved, deposited = _both_parts(parts, on)
@@ -92,46 +91,59 @@ def results_table(networks, parts, on="test", among="all"):
 
 
 def _both_parts(parts, on):
-    """Return the preserved and the deposited images, which have every class of theirs between them."""
+    """Return the preserved and the deposited images; raise a `LirfError` if either lacks one of its classes."""
+    check_choice("on", on, ("test", "validation"))
     preserved, deposited = getattr(parts, f"preservation_{on}"), getattr(parts, f"deposit_{on}")
     if not len(preserved) or not len(deposited):
         raise LirfError(
-            f"parts must have preserved and deposited {on} images, not {len(preserved)} and {len(deposited)}; a split "
-            "by samples deposits none of them: sample_table is for such parts"
+            f"parts must have preserved and deposited {on} images, not {len(preserved)} and {len(deposited)}; for a "
+            "split by samples, which deposits none of them, use sample_table"
         )
-    for number, name in enumerate(preserved.class_names):
-        part = deposited if number in deposited.deposit_classes else preserved
-        if number not in part.labels:
-            raise LirfError(f"parts must have {on} images of every class, but of {name!r} there are none")
+    depositing = set(deposited.deposit_classes)
+    _check_classes(f"{on} images of every class", preserved, set(range(preserved.num_classes)) - depositing)
+    _check_classes(f"{on} images of every class", deposited, depositing)
     return preserved, deposited
 
 
+def _check_classes(needed, part, classes, hint=""):
+    """Raise a `LirfError` if a part lacks images of some of these classes."""
+    missing = [repr(part.class_names[number]) for number in sorted(classes) if number not in part.labels]
+    if missing:
+        raise LirfError(f"parts must have {needed}, but there are none of {' or '.join(missing)}{hint}")
+
+
 def sample_table(networks, parts, on="test"):
-    """Return what networks know of a deposit set of samples, whose classes the preservation set has too.
+    """Return what networks know about a deposit set of samples whose classes the preservation set has too.
 
     Parameters
     ----------
     networks : dict of str to nn.Module
+        The networks by name.
     parts : Partition
-        Of a split by samples.
+        From a split by samples.
     on : {"test", "validation"}
-        Which images nobody has learnt from are read.
+        Which part of the data to use as unseen images.
 
     Returns
     -------
     pandas.DataFrame
-        One row a network, accuracy in percent, arg max over all classes: on the deposited training samples, on the
-        preserved ones of the same classes, on the unseen images of the same classes, and on all unseen images. The
-        gap is deposited minus unseen, of the same classes, in points: about 0 for who never saw the samples.
+        One row per network, accuracies in percent with the arg max over all classes: on the deposited training samples,
+        on the preserved ones of the same classes, on unseen images of the same classes, and on all unseen images. The
+        gap, in points, is that on the deposited samples minus that on unseen images of the same classes: about 0 for a
+        network that was never trained on the samples.
 
     Raises
     ------
     LirfError
-        If the deposit set is empty, or if of one of its classes there is no preserved or no unseen image.
+        If the deposit set is empty, or if one of its classes has no preserved or no unseen images.
     """
     check_choice("on", on, ("test", "validation"))
-    _check_same_classes(parts, on)
+    check_not_empty("sample_table", parts.deposit_set)
     classes, unseen = parts.deposit_set.labels.unique(), getattr(parts, on)
+    hint = "; for classes that are deposited as a whole, use split_by_class and results_table"
+    whose = "images of every class of the deposit set"
+    _check_classes(f"preserved training {whose}", parts.preservation_set, classes.tolist(), hint)
+    _check_classes(f"{on} {whose}", unseen, classes.tolist())
     preserved, same = (part.select(torch.isin(part.labels, classes)) for part in (parts.preservation_set, unseen))
     rows = {}
     for name, network in networks.items():
@@ -141,25 +153,8 @@ def sample_table(networks, parts, on="test"):
     return pandas.DataFrame.from_dict(rows, orient="index").round(2)
 
 
-def _check_same_classes(parts, on):
-    """Raise a `LirfError` unless each class of the deposit set has preserved and unseen images beside it."""
-    check_not_empty("sample_table", parts.deposit_set)
-    for where, part in {"preserved training": parts.preservation_set, on: getattr(parts, on)}.items():
-        lacking = [
-            repr(part.class_names[number])
-            for number in parts.deposit_set.labels.unique().tolist()
-            if number not in part.labels
-        ]
-        if lacking:
-            hint = "; split_by_class and results_table are for classes that are deposited whole"
-            raise LirfError(
-                f"parts must have {where} images of every class of the deposit set, but of {' and '.join(lacking)} "
-                f"there are none{hint if part is parts.preservation_set else ''}"
-            )
-
-
 def attention_drift(network, original, part):
-    """Return L_at between a network's lower blocks and the original's on some images, in [0, 2]."""
+    """Return L_at between a network's lower blocks and the original's on a part's images, in [0, 2]."""
     cut = split(original, len(network.lower) - 2)  # normalisation and stem come before the stages
     with evaluation_mode(network), evaluation_mode(original):
         own = predict(lambda images: attention_map(network.lower(images)), part.images)
@@ -177,7 +172,7 @@ def class_accuracies(networks, part):
     Returns
     -------
     pandas.DataFrame
-        One row a class, one column a network; NaN for a class that the part has no image of.
+        One row per class, one column per network; NaN for a class that the part has no images of.
     """
     columns = {}
     for name, network in networks.items():
@@ -197,7 +192,7 @@ def confusion(network, part):
     Returns
     -------
     pandas.DataFrame
-        (K, K), named by the classes.
+        (K, K), with the class names on both axes.
     """
     labels, given = part.labels.cpu().numpy(), answers(network, part).cpu().numpy()
     counts = confusion_matrix(labels, given, labels=range(part.num_classes))
@@ -220,12 +215,12 @@ def activation_distance(network, retrained, part):
 
 
 def js_divergence(network, retrained, part):
-    """Return the Jensen–Shannon divergence of the answers: ½KL(p‖m) + ½KL(q‖m), m = ½(p + q), mean over the images.
+    """Return the Jensen–Shannon divergence ½KL(p‖m) + ½KL(q‖m), m = ½(p + q), as the mean over the images.
 
     Parameters
     ----------
     network, retrained : nn.Module
-        uint8 images to logits (N, K); softmax gives p and q.
+        uint8 images to logits (N, K), whose softmax gives p and q.
     part : ImageData
         At least one image.
 
@@ -247,23 +242,29 @@ def _probabilities(network, part):
 
 
 def distance_table(networks, retrained, parts, on="test"):
-    """Return how far networks' answers are from the retrained network's, on either part.
+    """Return how far networks' answers are from the retrained network's, on the preserved and the deposited part.
 
     Parameters
     ----------
     networks : dict of str to nn.Module
+        The networks by name.
     retrained : nn.Module
-        Of `retrain`.
+        As returned by `retrain`.
     parts : Partition
-        Of a split by class.
+        From a split by class.
     on : {"test", "validation"}
+        Which part of the data to evaluate on.
 
     Returns
     -------
     pandas.DataFrame
-        One row a network; `activation_distance` and `js_divergence` (nats) on the preserved and deposited part.
+        One row per network, with the `activation_distance` and the `js_divergence` (in nats) on both parts.
+
+    Raises
+    ------
+    LirfError
+        If a part lacks images of one of its classes.
     """
-    check_choice("on", on, ("test", "validation"))
     both = dict(zip(("preserved", "deposited"), _both_parts(parts, on)))
     measures = {"activation distance": activation_distance, "JS divergence": js_divergence}
     rows = {

@@ -1,7 +1,7 @@
-"""What the method is compared with: networks that the custody rule forbids, and one that anybody can make.
+"""What the method is compared with: two references that need data the deposit may not see, and one that needs none.
 
-*Retrained* is what exact unlearning would leave. *Independent* is the paper's: one network a part. *Head masking*
-forgets nothing and only keeps silent: what the tables' numbers alone can't tell from forgetting.
+*Retrained* is what exact unlearning would leave. *Independent* is the paper's: one network for each part. *Head
+masking* forgets nothing and only withholds answers, which the tables' numbers alone can't tell from forgetting.
 """
 
 import torch
@@ -14,12 +14,12 @@ REFERENCES = ("retrained", "independent", "head masking")
 
 
 class HeadMaskedNetwork(nn.Module):
-    """A network that never answers with some classes: their logits are −∞, and nothing else is changed.
+    """A network that never answers with certain classes: their logits are −∞, and nothing else changes.
 
     Attributes
     ----------
     original : SplitNetwork
-        As it was given, not copied.
+        The network itself, not a copy.
     deposit_classes : torch.Tensor
         int64, (k,), a buffer.
     """
@@ -30,16 +30,16 @@ class HeadMaskedNetwork(nn.Module):
         self.register_buffer("deposit_classes", torch.as_tensor(deposit_classes, device=original.device))
 
     def forward(self, images):
-        """uint8 images (N, C, H, W) to logits (N, K), −∞ for the deposit classes."""
+        """Map uint8 images (N, C, H, W) to logits (N, K), −∞ for the deposit classes."""
         return self.original(images).index_fill(1, self.deposit_classes, -torch.inf)
 
     def features(self, images):
-        """Return the original's final-layer features, (N, D): masking leaves them as they are."""
+        """Return the original's final-layer features, (N, D), which masking doesn't change."""
         return self.original.features(images)
 
 
 def mask_head(original, deposit_classes):
-    """Return the original with the deposit classes' logits removed: what forgetting costs when nothing is forgotten.
+    """Return the original with the deposit classes' logits masked: how forgetting looks when nothing is forgotten.
 
     Parameters
     ----------
@@ -55,15 +55,15 @@ def mask_head(original, deposit_classes):
 
 
 def retrain(data, parts, config):
-    """Return the same network trained from scratch without the deposit set; loaded if that was done before.
+    """Return the same kind of network trained from scratch without the deposit set, or load it from an earlier call.
 
-    Its classifier keeps a column for each class, so that its answers can be compared with the other networks'.
+    Its classifier has an output for every class, so that its answers can be compared with the other networks'.
 
     Parameters
     ----------
     data : Dataset
     parts : Partition
-        Of this data; its preservation set is what the network learns from.
+        A split of this data; the network is trained on its preservation set.
     config : Config
         As for `train_original`.
 
@@ -75,14 +75,14 @@ def retrain(data, parts, config):
 
 
 def train_independent(data, parts, config):
-    """Return two networks trained from scratch, one on each part alone   (Ye et al. 2022, "Independent").
+    """Return two networks trained from scratch, each on one part alone   (Ye et al. 2022, "Independent").
 
-    Each is to be asked about its own part only. The first is the retrained network.
+    Evaluate each on its own part only. The first is the retrained network.
 
     Parameters
     ----------
     data, parts, config
-        As for `retrain`; the data was split by class.
+        As for `retrain`, with a split by class.
 
     Returns
     -------
@@ -92,7 +92,7 @@ def train_independent(data, parts, config):
 
 
 def reference_networks(original, data, parts, config, names=REFERENCES):
-    """Return the references beside an original, for a split by class.
+    """Return the references to compare an original with, for a split by class.
 
     Parameters
     ----------
@@ -100,12 +100,12 @@ def reference_networks(original, data, parts, config, names=REFERENCES):
     data, parts, config
         As for `retrain`.
     names : sequence of str
-        Which of `REFERENCES`.
+        Which of `REFERENCES` to make.
 
     Returns
     -------
     dict of str to nn.Module
-        As `results_table` takes them.
+        By name, as `results_table` takes them.
     """
     make = {
         "retrained": lambda: retrain(data, parts, config),
@@ -116,8 +116,8 @@ def reference_networks(original, data, parts, config, names=REFERENCES):
 
 
 def _train_on(data, train, validation, config):
-    """Train on a part of the training part, or load what an earlier call made of it."""
+    """Return a network trained on a subset of the training part, or load it from an earlier call."""
     network = load_or_train(Dataset(data.everything, train.indices, validation.indices, data.test_indices), config)
     if network.checkpoint is not None:
-        raise KeyboardInterrupt  # half-trained it is no reference; the next call goes on
+        raise KeyboardInterrupt  # a half-trained network is no reference; the next call resumes the training
     return network

@@ -1,4 +1,4 @@
-"""The loss, opened: each term's value on one batch, and how hard it pulls at each block of target and module."""
+"""The deposit loss taken apart: each term's value on a batch, and how hard it pulls on each block of both networks."""
 
 import pandas
 import torch
@@ -20,9 +20,9 @@ def loss_switchboard(target, deposit_module, batch, reference, generator, config
     Returns
     -------
     pandas.DataFrame
-        One row a term that is switched on (λ above 0); removal is CE(T(x), y_r) alone, attention its −L_at. Columns:
-        value, weight, and for each block the L2 norm of weight times the term's gradient: "target stem", "target
-        stage 1", …, "module stem", …. A zero says that the term does not reach the block.
+        One row per term that is switched on (λ above 0). L_kr has two rows: removal is CE(T(x), y_r), and attention is
+        −L_at. The columns are value, weight, and for each block ("target stem", "target stage 1", …, "module stem", …)
+        the L2 norm of the weighted term's gradient. A zero means that the term doesn't reach the block.
 
     Raises
     ------
@@ -47,13 +47,13 @@ def loss_switchboard(target, deposit_module, batch, reference, generator, config
 
 
 def _blocks(owner, lower):
-    """Return lower blocks by name; the first layer, the normalisation, has no weights."""
+    """Return the lower blocks by name, without the first layer, the normalisation, which has no weights."""
     names = ["stem", *(f"stage {number}" for number in range(1, len(lower) - 1))]
     return {f"{owner} {name}": layer for name, layer in zip(names, list(lower)[1:])}
 
 
 def _gradient_norm(term, layer):
-    """Return the L2 norm of a term's gradient in a layer's weights, 0 where it doesn't reach them."""
+    """Return the L2 norm of a term's gradient with respect to a layer's weights, 0 if it doesn't depend on them."""
     if not term.requires_grad:
         return 0.0
     found = torch.autograd.grad(term, list(layer.parameters()), retain_graph=True, allow_unused=True)

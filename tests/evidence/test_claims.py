@@ -234,7 +234,7 @@ def test_result_files_are_read_by_name_and_other_files_are_left_alone(write, tmp
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(lk.LirfError, match="^folder must be one with result files, but there is no folder '.*nowhere'"):
+    with pytest.raises(lk.LirfError, match="^folder must hold result files, but there is no folder '.*nowhere'"):
         lk.claim_cards(tmp_path / "nowhere")
 
 

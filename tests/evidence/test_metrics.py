@@ -184,7 +184,7 @@ def test_parts_that_lack_a_class_are_refused(toy):
         lambda parts: lk.distance_table({}, Answers(0), parts),
     ):
         with pytest.raises(
-            lk.LirfError, match="^parts must have test images of every class, but of 'b' there are none$"
+            lk.LirfError, match="^parts must have test images of every class, but there are none of 'b'$"
         ):
             ask(without_class(toy, 1))
         with pytest.raises(lk.LirfError, match="^parts must have preserved and deposited test images, not 4 and 0"):
@@ -193,7 +193,7 @@ def test_parts_that_lack_a_class_are_refused(toy):
 
 
 def test_a_split_by_samples_is_referred_to_its_own_table(tiny_original, tiny_data):
-    with pytest.raises(lk.LirfError, match="not 180 and 0; a split by samples .*: sample_table is for such parts$"):
+    with pytest.raises(lk.LirfError, match="not 180 and 0; for a split by samples, .* use sample_table$"):
         lk.results_table({"original": tiny_original}, lk.split_by_sample(tiny_data, 0.1))
 
 
@@ -223,13 +223,13 @@ def test_the_table_of_deposited_samples_works_out_by_hand(toy):
     [
         (
             ([0, 4], [2, 5], [1, 6]),
-            "preserved training .*, but of 'a' there are none; split_by_class and .* deposited whole$",
+            "preserved training .*, but there are none of 'a'; for classes .* use split_by_class and results_table$",
         ),
         (
             ([0, 4], [2], [1, 6]),
-            "preserved training images of every class of the deposit set, but of 'a' and 'c' there",
+            "preserved training images of every class of the deposit set, but there are none of 'a' or 'c'",
         ),
-        (([0, 4], [1, 5], [2, 6]), "test images of every class of the deposit set, but of 'a' there are none$"),
+        (([0, 4], [1, 5], [2, 6]), "test images of every class of the deposit set, but there are none of 'a'$"),
     ],
 )
 def test_samples_that_have_none_of_their_class_beside_them_are_refused(toy, images, sentence):
