@@ -1,4 +1,4 @@
-"""The machine: which device the tensors live on, how precise, how much memory."""
+"""The machine: which device the tensors live on, in what precision, and how much memory there is."""
 
 import contextlib
 import math
@@ -13,23 +13,23 @@ from tqdm.auto import tqdm
 from lirf_kit.config import LirfError, check_choice
 
 SHARE_FOR_IMAGES = 0.5  # of the device's free memory; the rest is for the network
-COPIES_OF_IMAGES = 3.5  # at most: all of them, the parts of the data set, and the parts that `split_by_class` makes
-COMPILER_MODULES = ("torch._dynamo", "torch._inductor", "triton", "subprocess")  # whose errors are a compiler's
-CPU_MEMORY_ERRORS = ("DefaultCPUAllocator: can't allocate memory", "not enough memory")  # plain RuntimeErrors
+COPIES_OF_IMAGES = 3.5  # at most: the images, the data set's parts, and the parts that `split_by_class` makes
+COMPILER_MODULES = ("torch._dynamo", "torch._inductor", "triton", "subprocess")  # their errors are the compiler's
+CPU_MEMORY_ERRORS = ("DefaultCPUAllocator: can't allocate memory", "not enough memory")  # raised as plain RuntimeErrors
 
 
 def resolve_device(name):
-    """Return the torch device that a config's `device` means.
+    """Return the torch device that a config's `device` stands for.
 
     Parameters
     ----------
     name : {"auto", "cpu", "cuda", "mps"}
-        ``"auto"`` is CUDA where there is a GPU, else the CPU.
+        ``"auto"`` picks CUDA if there is a GPU, else the CPU.
 
     Raises
     ------
     LirfError
-        If the device is not there.
+        If this machine doesn't have the device.
     """
     check_choice("device", name, ("auto", "cpu", "cuda", "mps"))
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
@@ -41,23 +41,19 @@ def resolve_device(name):
 
 
 def seeded_generator(seed, device):
-    """Return a generator of random numbers on a device; no batch, crop or label is drawn from torch's global one."""
+    """Return a random number generator on a device; batches, crops and labels never draw from torch's global one."""
     return torch.Generator(device).manual_seed(seed)
 
 
 def autocast(config, device):
-    """Return the context of a forward pass: bfloat16 where the config's `precision` says so, weights in float32.
+    """Return the context for a forward pass: bfloat16 if the config's `precision` says so, with weights in float32.
 
-    ``"auto"`` is bfloat16 on a GPU that computes with it itself; one that only emulates it would be slower for it.
+    ``"auto"`` means bfloat16 on a GPU that supports it natively; on one that only emulates it, it would be slower.
     """
-    if config.precision == "float32" or (config.precision == "auto" and not _has_bfloat16(device)):
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, torch.bfloat16)
-
-
-def _has_bfloat16(device):
-    """Whether a device is a GPU that computes with bfloat16 itself."""
-    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    bfloat16 = config.precision == "bfloat16"
+    if config.precision == "auto" and device.type == "cuda":
+        bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.autocast(device.type, torch.bfloat16) if bfloat16 else contextlib.nullcontext()
 
 
 def prepare(network):
@@ -69,23 +65,23 @@ def prepare(network):
 
 
 def compiled(function, config):
-    """Return a function compiled if the config says so and a compiler is there; else the function itself.
+    """Return a function compiled, if the config asks for it and there is a compiler; otherwise the function itself.
 
-    Whether the compiler works shows at the first call; if it doesn't, a warning says so and the function itself is
-    used from then on.
+    A compiler that doesn't work only shows at the first call: a warning then says so, and the plain function is used
+    from there on.
     """
     if not config.compile:
         return function
     if shutil.which("g++") is None and shutil.which("clang++") is None:
         warnings.warn(
-            "compile=True needs a C++ compiler, g++ or clang++, and there is none: not compiled", stacklevel=3
+            "compile=True needs a C++ compiler, but finds neither g++ nor clang++: not compiled", stacklevel=3
         )
         return function
     return _Compiled(function)
 
 
 class _Compiled:
-    """A function that is compiled when it is first called, or stays as it was if that fails."""
+    """A function that is compiled at its first call, or called as it is if compiling fails."""
 
     def __init__(self, function):
         self.plain, self.chosen, self.called = function, torch.compile(function), False
@@ -100,29 +96,32 @@ class _Compiled:
             if not type(error).__module__.startswith(COMPILER_MODULES):
                 raise
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        warnings.warn(f"compile=True needs a C++ compiler that works: not compiled ({reason})", stacklevel=2)
+        warnings.warn(f"compile=True needs a working C++ compiler: not compiled ({reason})", stacklevel=2)
         self.chosen = self.plain
         return self.plain(*arguments)
 
 
 def place_images(images, config, device):
-    """Return images on the device, or pinned on the host where they would take too much of its memory.
+    """Return images on the device, or pinned on the host if they would take up too much of the device's memory.
 
-    What counts is the images and the copies that the parts of the data set make of them.
+    The parts of a data set copy their images, and these copies count too.
 
     Parameters
     ----------
     images : torch.Tensor
         uint8, on the CPU.
     config : Config
-        Reads `images_on`; ``"auto"`` says what it decided if that is the host.
+        Reads `images_on`; ``"auto"`` prints a line if it decides on the host.
     device : torch.device
     """
     if device.type != "cuda":
         return images.to(device)
     needed, free = COPIES_OF_IMAGES * images.numel(), torch.cuda.mem_get_info(device)[0]
     if config.images_on == "auto" and needed > SHARE_FOR_IMAGES * free:
-        print(f"the images need {needed / 2**30:.1f} GiB of {free / 2**30:.1f} free: they stay on the host, streamed")
+        print(
+            f"the images need {needed / 2**30:.1f} of the {free / 2**30:.1f} GiB free on the device: they stay on the "
+            "host and are streamed"
+        )
     elif config.images_on != "host":
         return images.to(device)
     return images.pin_memory()
@@ -130,11 +129,11 @@ def place_images(images, config, device):
 
 @contextlib.contextmanager
 def memory_advice(config):
-    """Turn "out of memory", of the GPU or of the CPU, into a `LirfError` that names the knobs to turn."""
+    """Turn an "out of memory" error, of the GPU or the CPU, into a `LirfError` that names the knobs to turn."""
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and not any(said in str(error) for said in CPU_MEMORY_ERRORS):
+        if not isinstance(error, torch.OutOfMemoryError) and not any(text in str(error) for text in CPU_MEMORY_ERRORS):
             raise
         raise LirfError(
             f"the device's memory is too small: lower batch_size, now {config.batch_size}, or "
@@ -143,21 +142,21 @@ def memory_advice(config):
 
 
 def synchronise(device):
-    """Wait until the device has done what it was asked to; a clock that is read before lies."""
+    """Wait until the device has finished its work; a time taken before that is too short."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def reset_peak_memory(device):
-    """Forget the peak that `peak_memory` tells, on CUDA; that of a process can't be forgotten."""
+    """Reset the peak that `peak_memory` reports on CUDA; the peak of a process can't be reset."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak_memory(device):
-    """Return the most memory in MiB: on CUDA of the tensors since `reset_peak_memory`, else of the process so far.
+    """Return the peak memory in MiB.
 
-    On the CPU it is the peak of the whole process since it began, whatever it did before.
+    On CUDA, that of the tensors since `reset_peak_memory`; otherwise that of the whole process since it started.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
@@ -171,9 +170,9 @@ def peak_memory(device):
 
 @contextlib.contextmanager
 def cpu_threads(config):
-    """Compute with so many CPU threads as the config's `threads` says; 0 changes nothing.
+    """Use as many CPU threads as the config's `threads` says; 0 changes nothing.
 
-    On networks as small as the digits' a second thread gains little, and on a busy machine waiting for it costs much.
+    For networks as small as the digits' a second thread gains little, and on a busy machine waiting for it is costly.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(config.threads or before)
@@ -184,10 +183,15 @@ def cpu_threads(config):
 
 
 def all_finite(network):
-    """Whether no weight or statistic of a network is infinite or not a number."""
+    """Return whether every weight and statistic of a network is finite."""
     return all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values())
 
 
 def progress_bar(*arguments, **keywords):
-    """Return a tqdm bar that goes when it is done; none at all where the environment has ``TQDM_DISABLE``."""
-    return tqdm(*arguments, leave=False, disable=bool(os.environ.get("TQDM_DISABLE")), **keywords)
+    """Return a tqdm bar that disappears when it is done.
+
+    It shows on a terminal and in a notebook. Where the output goes to a file or a pipe, or with ``TQDM_DISABLE`` set in
+    the environment, it is silent.
+    """
+    disable = True if os.environ.get("TQDM_DISABLE") else None  # None: tqdm's text bar shows on a terminal only
+    return tqdm(*arguments, leave=False, disable=disable, **keywords)

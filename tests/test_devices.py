@@ -1,8 +1,10 @@
 import contextlib
+import io
 import math
 import os
 import re
 import shutil
+import sys
 import types
 
 import pytest
@@ -112,7 +114,7 @@ def test_compiled_training_learns_what_eager_training_learns(tiny_data, tiny, mo
     assert compiled["validation_accuracy"] == pytest.approx(eager["validation_accuracy"], abs=2)
 
 
-NOT_COMPILED = r"^compile=True needs a C\+\+ compiler that works: not compiled \(.+\)$"
+NOT_COMPILED = r"^compile=True needs a working C\+\+ compiler: not compiled \(.+\)$"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the compiler is a shell script")
@@ -193,7 +195,7 @@ def test_images_live_on_the_device_where_they_fit(config, monkeypatch, capsys, i
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 2 * free))
     images = Pictures(int(share_of_free * free / 3.5))  # the parts copy what they hold
     assert devices.place_images(images, config.replace(images_on=images_on), torch.device("cuda")) == expected
-    said = "the images need 2.4 GiB of 4.0 free: they stay on the host, streamed\n"
+    said = "the images need 2.4 of the 4.0 GiB free on the device: they stay on the host and are streamed\n"
     assert capsys.readouterr().out == (said if (images_on, share_of_free) == ("auto", 0.6) else "")
 
 
@@ -275,3 +277,39 @@ def test_a_device_too_small_for_the_images_names_the_knob_too(tiny, monkeypatch)
     monkeypatch.setattr("lirf_kit.data.images.place_images", full)
     with pytest.raises(lk.LirfError, match="the device's memory is too small: .*images_on='host'"):
         lk.load_dataset(tiny)
+
+
+class Output(io.StringIO):
+    """Stands for standard error: a terminal, or a file or pipe, and remembers what was written."""
+
+    def __init__(self, terminal):
+        super().__init__()
+        self.terminal = terminal
+
+    def isatty(self):
+        return self.terminal
+
+
+@pytest.mark.parametrize("terminal, variable, shown", [(True, "", True), (False, "", False), (True, "1", False)])
+def test_progress_bars_show_on_a_terminal_and_write_nothing_to_a_file(monkeypatch, terminal, variable, shown):
+    output = Output(terminal)
+    monkeypatch.setenv("TQDM_DISABLE", variable)
+    monkeypatch.setattr(sys, "stderr", output)
+    assert list(devices.progress_bar(range(3), desc="train")) == [0, 1, 2]
+    assert "train: " in output.getvalue() if shown else output.getvalue() == ""
+
+
+@pytest.mark.parametrize("variable, shown", [("", True), ("1", False)])
+def test_progress_bars_show_in_a_notebook_though_its_output_is_no_terminal(monkeypatch, variable, shown):
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    monkeypatch.setenv("TQDM_DISABLE", variable)
+    cell = nbformat.v4.new_code_cell(
+        "import sys\n"
+        "from lirf_kit.devices import progress_bar\n"
+        "assert not sys.stderr.isatty()\n"
+        "assert list(progress_bar(range(3), desc='train')) == [0, 1, 2]"
+    )
+    nbclient.NotebookClient(nbformat.v4.new_notebook(cells=[cell]), kernel_name="python3").execute()
+    drawn = [output["data"]["text/plain"] for output in cell.outputs if output.output_type == "display_data"]
+    assert [text.startswith("train: ") for text in drawn] == [True] * shown
+    assert not [output for output in cell.outputs if output.output_type == "stream"]
