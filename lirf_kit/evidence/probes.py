@@ -25,6 +25,7 @@ STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)  # C of the logistic regression; the b
 MOST_STEPS = 1000  # of a probe's solver
 FEWEST = 4  # training images of a class, of which a quarter chooses C
 PROBES = ("linear", "MLP", "kNN")
+NEIGHBOURS = 10  # that vote
 
 
 def neighbour_accuracy(points, labels, neighbours=10):
@@ -47,7 +48,7 @@ def neighbour_accuracy(points, labels, neighbours=10):
     return float(cross_val_score(KNeighborsClassifier(neighbours), points, labels.cpu().numpy(), cv=5).mean())
 
 
-def probe_table(readings, config, probes=PROBES, tasks=TASKS, stages="all", neighbours=10):
+def probe_table(readings, config, probes=PROBES, tasks=TASKS, stages="all", neighbours=NEIGHBOURS):
     """Ask probes of every network's features what they know of the deposit classes.
 
     - *all classes*: learns all classes; accuracy on the deposit images.
@@ -99,15 +100,17 @@ def probe_table(readings, config, probes=PROBES, tasks=TASKS, stages="all", neig
                     if notes[name]:
                         warnings.warn(f"{probe} probe, stage {stage}, {task}, {name}: {notes[name]}", stacklevel=2)
                 test = f"{probe} probe, stage {stage}" if probe != "kNN" else f"kNN ({neighbours})"
-                rows.append(tidy(test, task, values, "%", "more can be read off the features", notes))
+                rows.append(
+                    tidy(test, task, values, "%", "more of the deposit classes can be read off the features", notes)
+                )
     return pandas.concat(rows, ignore_index=True)
 
 
 def _ask(probe, task, features, readings, config, neighbours):
     """Return a probe's score on one task in percent, and a note if the probe did not converge."""
     train, evaluated = readings.train, readings.evaluated
-    learnt, labels = _task_part(task, features[0], train)
-    asked, truth = _task_part(ONLY if task == ALL else task, features[1], evaluated)
+    learnt, labels = task_part(task, features[0], train)
+    asked, truth = task_part(ONLY if task == ALL else task, features[1], evaluated)
     note = ""
     if probe == "kNN":
         fitted = KNeighborsClassifier(neighbours).fit(learnt, labels)
@@ -139,17 +142,17 @@ def fit_linear(features, labels, seed, steps=None):
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=steps or MOST_STEPS, class_weight="balanced"))
     halves = StratifiedShuffleSplit(1, test_size=0.25, random_state=seed)
     search = GridSearchCV(probe, {"logisticregression__C": STRENGTHS}, cv=halves, scoring="neg_log_loss")
-    return _fit(search, features, labels)
+    return fit_and_note(search, features, labels)
 
 
 def fit_mlp(features, labels, seed, steps=None):
     """Fit a scaler and a perceptron with one hidden layer of 64; arguments and results as for `fit_linear`."""
     learning = {"alpha": 1.0, "learning_rate_init": 0.01, "tol": 1e-3, "max_iter": steps or MOST_STEPS}
     perceptron = MLPClassifier((64,), random_state=seed, **learning)
-    return _fit(make_pipeline(StandardScaler(), perceptron), features, labels)
+    return fit_and_note(make_pipeline(StandardScaler(), perceptron), features, labels)
 
 
-def _fit(probe, features, labels):
+def fit_and_note(probe, features, labels):
     """Fit a probe and say whether it converged."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -167,7 +170,7 @@ def _share_right(truth, given, task):
     return (balanced_accuracy_score if task == AGAINST else accuracy_score)(truth, given)
 
 
-def _task_part(task, features, part):
+def task_part(task, features, part):
     """Return the features and labels that a task is about."""
     labels = part.labels.cpu().numpy()
     deposited = numpy.isin(labels, part.deposit_classes)
@@ -176,7 +179,7 @@ def _task_part(task, features, part):
     return (features[deposited], labels[deposited]) if task == ONLY else (features, labels)
 
 
-def check_tasks(tasks, train, neighbours=0):
+def check_tasks(tasks, train, neighbours=0, allowed=TASKS):
     """Raise a `LirfError` if a task can't be set with these training images and so many neighbours."""
     counts = train.labels.bincount(minlength=train.num_classes).tolist()
     if min(counts) < FEWEST:
@@ -184,7 +187,7 @@ def check_tasks(tasks, train, neighbours=0):
         raise LirfError(f"probes need {FEWEST} training images of each class, not {min(counts)}, as of {scarce!r}")
     deposited = sum(counts[number] for number in train.deposit_classes)
     for task in tasks:
-        check_choice("tasks", task, TASKS)
+        check_choice("tasks", task, allowed)
         if task == ONLY and len(train.deposit_classes) == 1:
             raise LirfError(f"tasks can't include {ONLY!r} where there is only one: it leaves nothing to tell apart")
         learnt = deposited if task == ONLY else len(train)

@@ -18,6 +18,7 @@ from lirf_kit.method.networks import PREDICT_BATCH, SplitNetwork, build_network,
 from lirf_kit.method.withdrawing import RecoveredNetwork
 
 COLUMNS = ("test", "task", "network", "value", "unit", "higher means", "note")
+YARDSTICK = "retrained"  # how the names of networks begin that never saw the deposit classes
 ALL, ONLY, AGAINST = TASKS = ("all classes", "deposit classes only", "deposit against preserved")
 
 

@@ -1,0 +1,138 @@
+"""How few labelled images bring the deposit classes back, with the network's features left as they are.
+
+A handful of labelled images is a realistic attack: no fine-tuning, no hidden data. A network that never saw the classes
+sets the standard, because good features serve new classes too.
+"""
+
+import numpy
+import pandas
+from scipy.spatial.distance import cdist
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from lirf_kit.config import LirfError
+from lirf_kit.evidence.probes import MOST_STEPS, check_tasks, fit_and_note, task_part
+from lirf_kit.evidence.readings import ALL, ONLY, tidy
+
+SHOTS = (1, 5, 20)  # labelled images a class
+DRAWS = 10  # of the labelled images; the table has the mean
+MEANS = "a few labelled images tell more about the deposit classes"
+
+
+def few_shot_table(readings, config, shots=SHOTS, share=0.02, tasks=(ALL, ONLY), draws=DRAWS):
+    """Return what a few labelled images of each class tell about the deposit classes, through each network's features.
+
+    - *class means*: an image belongs to the class whose mean is nearest, of k labelled images a class, in the unscaled
+      features of the last lower block (Snell et al. 2017, prototypical networks).
+    - *new head*: a scaler and a logistic regression (C = 1) over all classes, trained on a share of the training
+      images, the same share of each class, at least one image of each.
+
+    Every network gets the same images. Each value is the mean accuracy on the deposit images over several draws.
+
+    Parameters
+    ----------
+    readings : Readings
+        Of `read_features`.
+    config : Config
+        Reads the seed, which draws the images.
+    shots : sequence of int
+        k; each at least 1.
+    share : float
+        Of the training images, for the new head; above 0 and at most 1.
+    tasks : sequence of str
+        Of the class means: *all classes*, or *deposit classes only*, which tells the attacker that an image is of a
+        deposit class.
+    draws : int
+        How many.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Tidy, in percent.
+
+    Raises
+    ------
+    LirfError
+        If a class has fewer training images than k, or if a number is out of its range.
+    """
+    labels = readings.train.labels.cpu().numpy()
+    check_shots(shots, readings.train)
+    check_tasks(tasks, readings.train, allowed=(ALL, ONLY))
+    if not isinstance(draws, int) or draws < 1:
+        raise LirfError(f"draws must be a whole number of at least 1, not {draws!r}")
+    if not 0 < share <= 1:
+        raise LirfError(f"share must be a number above 0 and at most 1, not {share!r}")
+    rows = []
+    for shot in shots:
+        chosen = [_draw(labels, [shot] * readings.train.num_classes, (config.seed, draw)) for draw in range(draws)]
+        for task in tasks:
+            values = _mean_scores(readings, chosen, task, lambda *given: (nearest_mean(*given), ""))[0]
+            rows.append(tidy(f"class means, {shot} a class", task, values, "%", MEANS))
+    counts = [max(1, round(share * count)) for count in numpy.bincount(labels)]
+    chosen = [_draw(labels, counts, (config.seed, draw)) for draw in range(draws)]
+    values, notes = _mean_scores(readings, chosen, ALL, _new_head)
+    rows.append(tidy(f"new head, {100 * share:g}% of the data", ALL, values, "%", MEANS, notes))
+    return pandas.concat(rows, ignore_index=True)
+
+
+def check_shots(shots, part):
+    """Raise a `LirfError` unless each class that the part should have offers as many images as asked for."""
+    counts = part.labels.bincount(minlength=part.num_classes).tolist()
+    for shot in shots:
+        if not isinstance(shot, int) or not 1 <= shot <= min(counts):
+            scarce = part.class_names[counts.index(min(counts))]
+            raise LirfError(
+                f"shots must be whole numbers from 1 to {min(counts)}, the training images of {scarce!r}, not {shot!r}"
+            )
+
+
+def _draw(labels, counts, seed):
+    """Return the places of so many images of each class."""
+    draw = numpy.random.default_rng(seed)
+    members = [draw.permutation(numpy.flatnonzero(labels == number))[:count] for number, count in enumerate(counts)]
+    return numpy.concatenate(members)
+
+
+def _mean_scores(readings, chosen, task, answer):
+    """Return each network's mean accuracy in percent over the draws, and a note where a fit did not converge."""
+    values, notes = {}, {}
+    for name, features in readings.features.items():
+        asked, truth = task_part(ONLY, features[-1][1], readings.evaluated)
+        scores = []
+        for places in chosen:
+            drawn = readings.train.select(places, readings.train.deposit_classes)
+            given, note = answer(*task_part(task, features[-1][0][places], drawn), asked)
+            scores.append((given == truth).mean())
+            notes[name] = notes.get(name) or note
+        values[name] = 100 * float(numpy.mean(scores))
+    return values, notes
+
+
+def nearest_mean(features, labels, asked):
+    """Return for each point the class whose mean is nearest.
+
+    Parameters
+    ----------
+    features : numpy.ndarray
+        (N, D), of labelled images.
+    labels : numpy.ndarray
+        (N,).
+    asked : numpy.ndarray
+        (M, D).
+
+    Returns
+    -------
+    numpy.ndarray
+        (M,).
+    """
+    classes = numpy.unique(labels)
+    means = numpy.stack([features[labels == number].mean(axis=0) for number in classes])
+    return classes[cdist(asked, means).argmin(axis=1)]
+
+
+def _new_head(features, labels, asked):
+    """Train a linear head on some features; return its answers and a note."""
+    head = make_pipeline(StandardScaler(), LogisticRegression(max_iter=MOST_STEPS))
+    fitted, note = fit_and_note(head, features, labels)
+    return fitted.predict(asked), note

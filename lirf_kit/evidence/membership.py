@@ -1,0 +1,121 @@
+"""Can an attacker tell which images a network was trained on?
+
+Membership inference (Shokri et al. 2017): whoever finds that the target treats the deposited training images unlike
+unseen images of the same classes knows that they were once in the training set. Forgetting can give that away by a
+lower score and by a higher one, so the standard is the retrained network's score, not 50.
+"""
+
+import numpy
+import pandas
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from lirf_kit.config import LirfError, check_choice
+from lirf_kit.evidence.readings import tidy
+from lirf_kit.method.networks import evaluation_mode, predict
+
+FOLDS = 5
+FALSE_POSITIVES = (0.01, 0.1)
+MEANS = "training images are recognised more often"
+LEAST = -30.0  # the lowest log-probability that is told apart, so that a masked class's −∞ stays finite
+
+
+def membership_table(networks, parts, config, on="validation"):
+    """Attack every network: which are the deposited training images, and which are unseen images of the same classes?
+
+    Two attacks, both a scaler and a logistic regression, five-fold cross-validated: one sees the loss (as Yeom et al.
+    2018), the other all log-probabilities and the loss. Beside the area under the ROC curve the table has the
+    true-positive rate at a low false-positive rate, because an average hides an attack that is sure of a few images
+    (Carlini et al. 2022, whose stronger attack needs many shadow networks and is not run here).
+
+    Parameters
+    ----------
+    networks : dict of str to nn.Module
+        uint8 images to logits (N, K).
+    parts : Partition
+        Of a split by class or by samples.
+    config : Config
+        Reads the seed, which draws the folds.
+    on : {"validation", "test"}
+        The unseen images.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Tidy, in percent; 50 is an area that tells nothing.
+
+    Raises
+    ------
+    LirfError
+        If there are fewer deposited or unseen images than folds.
+    """
+    check_choice("on", on, ("validation", "test"))
+    members, unseen = parts.deposit_set, getattr(parts, on)
+    unseen = unseen.select(torch.isin(unseen.labels, members.labels.unique()))
+    for where, part in {"deposited": members, f"unseen {on}": unseen}.items():
+        if len(part) < FOLDS:
+            raise LirfError(f"parts must have at least {FOLDS} {where} images of the deposit classes, not {len(part)}")
+    truth = numpy.repeat([True, False], [len(members), len(unseen)])
+    scores = {}
+    for name, network in networks.items():
+        seen = numpy.concatenate([log_probabilities(network, part) for part in (members, unseen)])  # (N, K)
+        labels = torch.cat([members.labels, unseen.labels]).cpu().numpy()
+        loss = -seen[numpy.arange(len(seen)), labels][:, None]  # (N, 1)
+        scores["loss", name] = attack(loss, truth, config.seed)
+        scores["probabilities", name] = attack(numpy.hstack([seen, loss]), truth, config.seed)
+    finest = 1 / len(unseen)
+    rows = []
+    for kind in ("loss", "probabilities"):
+        each = {name: scores[kind, name] for name in networks}
+        areas = {name: 100 * area for name, (area, _) in each.items()}
+        rows.append(tidy(f"membership by {kind}", "area under the curve", areas, "%", MEANS))
+        for rate in FALSE_POSITIVES:
+            found = {name: 100 * true_positives(truth, score, rate) for name, (_, score) in each.items()}
+            note = f"{len(unseen)} unseen images: no rate below {finest:.1%} but 0" if finest > rate else ""
+            task = f"found at {rate:.0%} false alarms"
+            rows.append(tidy(f"membership by {kind}", task, found, "%", MEANS, dict.fromkeys(networks, note)))
+    return pandas.concat(rows, ignore_index=True)
+
+
+def log_probabilities(network, part):
+    """Return the logarithm of every class's probability, float64, (N, K), at least `LEAST`."""
+    with evaluation_mode(network):
+        found = predict(lambda images: network(images).cpu().double().log_softmax(dim=1), part.images)
+    return found.clamp_min(LEAST).numpy()
+
+
+def attack(seen, truth, seed):
+    """Score each image by a regression that never learnt from it, higher for a likelier member.
+
+    Parameters
+    ----------
+    seen : numpy.ndarray
+        (N, D), what the attacker sees of each image.
+    truth : numpy.ndarray
+        bool, (N,), who is a member.
+    seed : int
+        Of the folds.
+
+    Returns
+    -------
+    area : float
+        Under the ROC curve, in [0, 1], the mean over the folds.
+    scores : numpy.ndarray
+        (N,).
+    """
+    attacker = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
+    scores, areas = numpy.empty(len(truth)), []
+    for learnt, judged in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(seen, truth):
+        scores[judged] = attacker.fit(seen[learnt], truth[learnt]).decision_function(seen[judged])
+        areas.append(roc_auc_score(truth[judged], scores[judged]))
+    return float(numpy.mean(areas)), scores
+
+
+def true_positives(truth, scores, rate):
+    """Return the largest share of members found by a threshold that accuses at most a share `rate` of the others."""
+    false, true, _ = roc_curve(truth, scores, drop_intermediate=False)
+    return float(true[false <= rate].max())

@@ -1,0 +1,189 @@
+"""Does forgetting draw attention to what was forgotten?
+
+A network that is blank about some classes, where one that never saw them would have an opinion, gives away that
+something was removed (the Streisand effect; Golatkar et al. 2020). So the target should treat deposit images as the
+retrained network does: no more surely, and no less.
+"""
+
+import math
+
+import numpy
+import pandas
+from scipy.stats import entropy
+from sklearn.metrics import roc_auc_score
+from sklearn.metrics.pairwise import cosine_similarity
+
+from lirf_kit.evidence.membership import log_probabilities
+from lirf_kit.evidence.readings import YARDSTICK, check_networks, check_parts, lower_blocks, pooled_features, tidy
+
+ANSWERS, FEATURES, AUDITOR = "answers on deposit images", "features of deposit images", "auditor"
+MEASURES = {
+    (ANSWERS, "entropy"): ("nats", "answers are more uncertain"),
+    (ANSWERS, "largest probability"): ("%", "answers are more confident"),
+    (ANSWERS, "most common answer's share"): ("%", "a class's images agree more on one answer"),
+    (ANSWERS, "distance from retrained answers"): ("%", "images go elsewhere more often than in retrained networks"),
+    (FEATURES, "cosine, same class"): ("cosine", "images of a class look more alike to the network"),
+    (FEATURES, "cosine, different classes"): ("cosine", "images of different classes look more alike to the network"),
+    (AUDITOR, "silent classes"): ("classes", "the answers give more away"),
+    (AUDITOR, "weight of silent classes"): ("%", "the silent classes look more as if they had once been learnt"),
+    (AUDITOR, "which classes, by answers"): ("%", "the answers tell more about which classes were deposited"),
+    (AUDITOR, "which classes, by weights"): ("%", "the weights tell more about which classes were deposited"),
+}
+
+
+def streisand_table(networks, parts, config, on="validation"):
+    """Return how each network treats the deposit images, and what an auditor who sees only that network can tell.
+
+    - *Answers on deposit images*: the entropy of the probabilities; the largest probability; the share of a class's
+      images that get its most common preserved answer; and how far the answers are from the retrained networks' (total
+      variation of `destinations`, the mean over classes and retrained networks).
+    - *Features of deposit images*: the mean cosine of two images, of the same class and of different ones.
+    - *Auditor*: how many classes are never the answer (*that* something is missing); how long the classifier's weight
+      vectors of those classes are, in percent of the others' (about 100: once learnt, then silenced; 0 if no class is
+      silent); and the area under the ROC curve that his order of the classes has (*what* is missing: 100 names the
+      deposit classes, 50 is a guess), by the largest probability that a class ever gets, or by its weights' length.
+
+    Parameters
+    ----------
+    networks : dict of str to nn.Module
+        With lower blocks. Those whose names begin with "retrained" are what the answers are compared with.
+    parts : Partition
+        Of a split by class.
+    config : Config
+        Reads `split_after`.
+    on : {"validation", "test"}
+        Which images are asked about; the auditor has all of them, without labels.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Tidy; a measure is left out of a network to which it does not apply.
+
+    Raises
+    ------
+    LirfError
+        If a class has no images, or a network no lower blocks.
+    """
+    check_parts(parts, on)
+    check_networks(networks)
+    deposited, everything = getattr(parts, f"deposit_{on}"), getattr(parts, on)
+    going = {name: destinations(network, deposited) for name, network in networks.items()}
+    found = {}
+    for name, network in networks.items():
+        probabilities = numpy.exp(log_probabilities(network, deposited))  # (N, K)
+        features = pooled_features(network, deposited, config.split_after)[-1]  # (N, D)
+        same, different = class_cosines(features, deposited.labels.cpu().numpy())
+        measured = [
+            entropy(probabilities, axis=1).mean(),
+            100 * probabilities.max(axis=1).mean(),
+            going[name].max(axis=1).mean(),
+            _from_retrained(name, going),
+            same,
+            different,
+            *auditor_scores(auditor_view(network, everything), deposited.deposit_classes),
+        ]
+        found[name] = dict(zip(MEASURES, measured, strict=True))
+    rows = [
+        tidy(*measure, {name: values[measure] for name, values in found.items()}, *words)
+        for measure, words in MEASURES.items()
+    ]
+    return pandas.concat(rows, ignore_index=True).dropna(subset="value", ignore_index=True)
+
+
+def destinations(network, part):
+    """Return where a network sends deposit images: the share of each class's images that each preserved class gets.
+
+    Parameters
+    ----------
+    network : nn.Module
+    part : ImageData
+        Of a split by class; images of the deposit classes.
+
+    Returns
+    -------
+    pandas.DataFrame
+        In percent; a row a deposit class, a column a preserved class, arg max over the preserved classes.
+    """
+    preserved = [number for number in range(part.num_classes) if number not in part.deposit_classes]
+    labels, best = part.labels.cpu().numpy(), log_probabilities(network, part)[:, preserved].argmax(axis=1)
+    names = numpy.array(part.class_names)
+    shares = {
+        names[number]: 100 * numpy.bincount(best[labels == number], minlength=len(preserved)) / (labels == number).sum()
+        for number in part.deposit_classes
+    }
+    return pandas.DataFrame.from_dict(shares, orient="index", columns=names[preserved])
+
+
+def _from_retrained(name, going):
+    """Return how far a network's destinations are from the (other) retrained networks', in percent; NaN if none."""
+    others = [shares for other, shares in going.items() if other.startswith(YARDSTICK) and other != name]
+    distances = [(going[name] - shares).abs().sum(axis=1).mean() / 2 for shares in others]
+    return float(numpy.mean(distances)) if distances else math.nan
+
+
+def class_cosines(features, labels):
+    """Return the mean cosine of two different images of the same class, and of two of different classes.
+
+    Parameters
+    ----------
+    features : numpy.ndarray
+        (N, D).
+    labels : numpy.ndarray
+        (N,).
+
+    Returns
+    -------
+    same, different : float
+        In [−1, 1]; NaN where there is no such pair.
+    """
+    cosines, same = cosine_similarity(features), labels[:, None] == labels
+    pairs = ~numpy.eye(len(labels), dtype=bool)
+    return tuple(
+        float(cosines[chosen].mean()) if chosen.any() else math.nan for chosen in (pairs & same, pairs & ~same)
+    )
+
+
+def auditor_view(network, part):
+    """Return what an auditor notes of each class, without labels and without another network to compare with.
+
+    Parameters
+    ----------
+    network : nn.Module
+        With lower blocks; head masking is found out at once and taken off.
+    part : ImageData
+        Any images that he has.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a class: how many images it is the answer to, the largest log-probability that it ever gets, and the
+        length of its weight vector in the classifier.
+    """
+    logs = log_probabilities(network, part)
+    classifier = lower_blocks(network)[0][-1]
+    counts = numpy.bincount(logs.argmax(axis=1), minlength=part.num_classes)
+    length = classifier.weight.detach().norm(dim=1).cpu().numpy()
+    return pandas.DataFrame({"answers": counts, "largest": logs.max(axis=0), "length": length}, part.class_names)
+
+
+def auditor_scores(view, deposit_classes):
+    """Return the auditor's numbers, as `streisand_table` explains them.
+
+    Parameters
+    ----------
+    view : pandas.DataFrame
+        Of `auditor_view`.
+    deposit_classes : sequence of int
+        The truth that his order of the classes is judged by.
+
+    Returns
+    -------
+    silent, weight, by_answers, by_weights : float
+    """
+    silent = (view["answers"] == 0).to_numpy()
+    length, weight = view["length"].to_numpy(), 0.0
+    if silent.any():
+        weight = 100 * length[silent].mean() / length[~silent].mean()
+    truth = numpy.isin(numpy.arange(len(view)), deposit_classes)
+    areas = [100 * roc_auc_score(truth, -view[column]) for column in ("largest", "length")]
+    return silent.sum(), weight, *areas

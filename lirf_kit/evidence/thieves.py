@@ -1,0 +1,47 @@
+"""What does a thief need? The target alone, the deposit module alone, or both."""
+
+import pandas
+
+from lirf_kit.evidence.readings import ALL, ONLY, check_networks, check_parts, tidy
+from lirf_kit.method.networks import SplitNetwork, accuracy
+from lirf_kit.method.withdrawing import RecoveredNetwork
+
+MODULE_ALONE = "module alone"
+
+
+def thief_table(networks, parts, on="validation"):
+    """Return what each network, and a deposit module without its target, answers to deposit images.
+
+    No training: the thief uses what he stole. He reads the module out through the upper blocks, which target and
+    original share. *All classes* is what he gets from an image that he knows nothing about; for *deposit classes only*
+    he knows that it is of a deposit class, and rules out the others.
+
+    Parameters
+    ----------
+    networks : dict of str to nn.Module
+        With lower blocks. A recovered network stands for target and module together, the original for its lower blocks.
+    parts : Partition
+        Of a split by class.
+    on : {"validation", "test"}
+
+    Returns
+    -------
+    pandas.DataFrame
+        Tidy, accuracy on the deposit images in percent; one more row, "module alone", if there is a recovered network.
+
+    Raises
+    ------
+    LirfError
+        If a class has no images, or a network no lower blocks.
+    """
+    check_parts(parts, on)
+    check_networks(networks)
+    stolen, deposited = dict(networks), getattr(parts, f"deposit_{on}")
+    for network in networks.values():
+        if isinstance(network, RecoveredNetwork):
+            stolen[MODULE_ALONE] = SplitNetwork(network.deposit_module.lower, network.target.upper)
+    rows = []
+    for task, among in ((ALL, "all"), (ONLY, "part")) if len(deposited.deposit_classes) > 1 else ((ALL, "all"),):
+        values = {name: accuracy(network, deposited, among) for name, network in stolen.items()}
+        rows.append(tidy("own answers", task, values, "%", "deposit images are recognised more often"))
+    return pandas.concat(rows, ignore_index=True)

@@ -1,0 +1,118 @@
+import math
+
+import pandas
+import pytest
+
+import lirf_kit as lk
+from lirf_kit.evidence.laboratory import evidence_table, with_yardstick
+from lirf_kit.evidence.readings import AGAINST, ALL, COLUMNS, ONLY, tidy, untrained_network
+
+
+@pytest.fixture(scope="module")
+def named(tiny_original, tiny_deposited, tiny_parts, tiny):
+    """Every kind of network; the two "retrained" ones are untrained: what counts here is that they are there."""
+    return {
+        "original": tiny_original,
+        "target": tiny_deposited[0],
+        "recovered": lk.withdraw(*tiny_deposited),
+        "retrained": untrained_network(tiny_parts, tiny.replace(seed=1)),
+        "retrained, other seed": untrained_network(tiny_parts, tiny.replace(seed=2)),
+        "head masking": lk.mask_head(tiny_original, (0, 1, 2)),
+        "untrained": untrained_network(tiny_parts, tiny),
+    }
+
+
+@pytest.fixture(scope="module")
+def table(named, tiny_parts, tiny):
+    return evidence_table(named, tiny_parts, tiny, per_class=40)
+
+
+def test_every_network_is_put_through_every_test(table, named):
+    assert tuple(table.columns) == (*COLUMNS, "retrained", "spread", "reads")
+    for (test, _), rows in table.groupby(["test", "task"]):
+        assert list(rows["network"]) == [*named, *(["module alone"] if test == "own answers" else [])]
+    assert list(table["test"].unique()) == [
+        "own answers",
+        "linear probe, stage 1",
+        "linear probe, stage 2",
+        "MLP probe, stage 2",
+        "kNN (10)",
+        "class means, 1 a class",
+        "class means, 5 a class",
+        "class means, 20 a class",
+        "new head, 2% of the data",
+        "membership by loss",
+        "membership by probabilities",
+        "answers on deposit images",
+        "features of deposit images",
+        "auditor",
+    ]
+    assert table["value"].notna().all() and table["spread"].notna().all()
+
+
+def test_head_masking_is_told_from_the_original_by_its_answers_alone(table):
+    values = table.set_index(["network", "test", "task"])["value"].sort_index()
+    for test in table["test"].unique():
+        if "probe" in test or "class means" in test or "kNN" in test:
+            assert values["head masking", test].equals(values["original", test])
+    assert values["head masking", "own answers", ALL] == 0
+
+
+def test_the_same_seed_gives_the_same_table(table, named, tiny_parts, tiny):
+    assert table.equals(evidence_table(named, tiny_parts, tiny, per_class=40))
+
+
+def test_the_yardstick_works_out_by_hand():
+    values = {"target": 93.0, "retrained": 90.0, "retrained, other seed": 94.0, "original": 99.0, "blank": 70.0}
+    table = with_yardstick(tidy("kNN", ALL, values, "%", "more can be read"))
+    assert set(table["retrained"]) == {92.0} and set(table["spread"]) == {4.0}
+    assert table["reads"].tolist() == [
+        "target: 93 %, against 92 in retrained networks that differ by 4: as if never seen",
+        "retrained: 90 %, without ever having seen the deposit classes",
+        "retrained, other seed: 94 %, without ever having seen the deposit classes",
+        "original: 99 %, against 92 in retrained networks that differ by 4: more can be read",
+        "blank: 70 %, against 92 in retrained networks that differ by 4: less can be read",
+    ]
+
+
+def test_each_test_has_a_yardstick_of_its_own():
+    table = with_yardstick(
+        pandas.concat(
+            [tidy("a", ALL, {"retrained": 1.0}, "nats", "more"), tidy("a", ONLY, {"retrained": 3.0}, "%", "")]
+        )
+    )
+    assert table["retrained"].tolist() == [1.0, 3.0] and table["spread"].isna().all()
+
+
+def test_without_two_retrained_networks_nothing_is_judged():
+    none = with_yardstick(tidy("a", ALL, {"target": 1.234}, "nats", "more"))
+    assert none["reads"].tolist() == ["target: 1.23 nats, and no retrained network to compare with"]
+    assert math.isnan(none["retrained"][0])
+    one = with_yardstick(tidy("a", ALL, {"target": 1.234, "retrained": 1.0}, "nats", "more"))
+    assert (
+        one["reads"][0]
+        == "target: 1.23 nats, against 1 in retrained networks, of which a second one is needed to judge by"
+    )
+
+
+@pytest.mark.parametrize(
+    "asked, sentence",
+    [
+        ({"per_class": 3}, "^probes need 4 training images of each class, not 3"),
+        ({"per_class": 19}, "^shots must be whole numbers from 1 to 19"),
+        ({"on": "train"}, "^on must be validation or test, not 'train'"),
+        ({"tasks": ("all",)}, "^tasks must be all classes, "),
+    ],
+)
+def test_wrong_input_is_said_before_anything_is_computed(named, tiny_parts, tiny, asked, sentence, monkeypatch):
+    monkeypatch.setattr("lirf_kit.evidence.laboratory.read_features", None)
+    with pytest.raises(lk.LirfError, match=sentence):
+        evidence_table(named, tiny_parts, tiny, **asked)
+
+
+def test_a_single_deposit_class_is_judged_without_the_task_that_needs_two(tiny_original, tiny_data, tiny):
+    parts = lk.split_by_class(tiny_data, (4,))
+    with pytest.raises(lk.LirfError, match="^tasks can't include 'deposit classes only' where there is only one"):
+        evidence_table({"original": tiny_original}, parts, tiny)
+    table = evidence_table({"original": tiny_original}, parts, tiny, per_class=40, tasks=(ALL, AGAINST))
+    assert ONLY not in set(table["task"]) and len(table) > 20
