@@ -56,14 +56,6 @@ def autocast(config, device):
     return torch.autocast(device.type, torch.bfloat16) if bfloat16 else contextlib.nullcontext()
 
 
-def prepare(network):
-    """Lay a network's weights out as convolutions like them best, and let CUDA use TF32 for what stays float32."""
-    if network.device.type == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = True
-        torch.backends.cudnn.allow_tf32 = True
-    network.to(memory_format=torch.channels_last)
-
-
 def compiled(function, config):
     """Return a function compiled, if the config asks for it and there is a compiler; otherwise the function itself.
 

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import sys
-import types
 
 import pytest
 import torch
@@ -47,28 +46,6 @@ def test_within_autocast_a_product_is_bfloat16_and_after_it_float32(config):
     with devices.autocast(config.replace(precision="bfloat16"), torch.device("cpu")):
         assert (matrix @ matrix).dtype == torch.bfloat16
     assert (matrix @ matrix).dtype == torch.float32
-
-
-def test_weights_lie_as_convolutions_like_them_best(tiny_original):
-    weights = [weight for weight in tiny_original.parameters() if weight.ndim == 4]
-    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
-
-
-@pytest.mark.parametrize("device, expected", [("cuda", True), ("cpu", False)])
-def test_on_cuda_what_stays_float32_may_use_tf32(monkeypatch, device, expected):
-    flags = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    before = [flag.allow_tf32 for flag in flags]
-    layouts = []
-    network = types.SimpleNamespace(device=torch.device(device), to=lambda memory_format: layouts.append(memory_format))
-    try:
-        for flag in flags:
-            flag.allow_tf32 = False
-        devices.prepare(network)
-        assert [flag.allow_tf32 for flag in flags] == [expected, expected]
-    finally:
-        for flag, value in zip(flags, before):
-            flag.allow_tf32 = value
-    assert layouts == [torch.channels_last]
 
 
 def test_bfloat16_trains_and_deposits_with_weights_in_float32(tiny_data, tiny_parts, tiny, tiny_original):

@@ -3,9 +3,8 @@
 import shutil
 
 from lirf_kit.artifacts import fingerprint, load_run, run_folder, save_run
-from lirf_kit.devices import prepare
 from lirf_kit.method.depositing import deposit, start_deposit
-from lirf_kit.method.networks import build_network
+from lirf_kit.method.networks import build_network, prepare
 from lirf_kit.method.training import train_original
 
 

@@ -1,18 +1,19 @@
 """The deposit: knowledge moves out of the original into a deposit module, and a target network stays behind.
 
-Only the original network and the deposit set are used; the preservation set is not a parameter. Target and module
-share the original's upper blocks, which stay frozen, so the two learn side by side in one pass over the deposit set.
+A deposit sees the original network and the deposit set, and never the preservation set. Target and module share the
+original's frozen upper blocks, so both learn in the same pass over the deposit set. `deposit_terms` is the loss.
 """
 
 import copy
 import math
+from dataclasses import dataclass
 
 import torch
 
 from lirf_kit.config import LirfError
 from lirf_kit.devices import autocast, cpu_threads, memory_advice, progress_bar, seeded_generator
 from lirf_kit.method import losses
-from lirf_kit.method.networks import evaluation_mode, predict, split
+from lirf_kit.method.networks import evaluation_mode, layout, predict, split
 from lirf_kit.method.pruning import prune_lower
 from lirf_kit.method.training import one_cycle
 from lirf_kit.method.withdrawing import DepositModule, merge_logits
@@ -26,7 +27,7 @@ def deposit(original, deposit_set, config):
     original : SplitNetwork
         T_0; left as it is.
     deposit_set : ImageData
-        D_r; the only images that are seen, as they are, without augmentation.
+        D_r, the only images that the deposit sees; they are not augmented.
     config : Config
         Reads the knobs of the deposit stage, `momentum`, `weight_decay` and the seed.
 
@@ -54,24 +55,25 @@ def deposit(original, deposit_set, config):
 
 
 def start_deposit(original, deposit_set, config):
-    """Return target and deposit module before the first step: the original's weights, in the module the ones kept.
+    """Return target and deposit module before the first step.
 
-    The module holds the deposit classes; after a split by samples those are the classes that occur in the deposit set.
+    The target starts as a copy of the original, the module as a pruned copy of its lower blocks. The module holds the
+    deposit classes; after a split by samples, these are the classes that occur in the deposit set.
     """
     if not len(deposit_set):
         raise LirfError("deposit_set must hold at least one image, not none")
-    target = split(copy.deepcopy(original), config.split_after)
+    target = split(copy.deepcopy(original), config.split_after)  # T
     target.history = []
-    target.upper.requires_grad_(False)
+    target.upper.requires_grad_(False)  # T^(n-) = T_0^(n-), frozen
     classes = deposit_set.deposit_classes
     if classes is None:
         classes = deposit_set.labels.unique()
-    deposit_module = DepositModule(prune_lower(target.lower, config.keep), classes)
-    return target.eval(), deposit_module.to(target.device, memory_format=torch.channels_last).eval()
+    deposit_module = DepositModule(prune_lower(target.lower, config.keep), classes)  # T_r
+    return target.eval(), deposit_module.to(target.device, memory_format=layout(deposit_module)).eval()
 
 
 def deposit_steps(original, target, deposit_module, deposit_set, config):
-    """Train target and deposit module in place, and yield after each step, so that a caller can look or stop.
+    """Train target and deposit module in place, and yield after each step, so that you can look or stop.
 
     Parameters
     ----------
@@ -86,28 +88,24 @@ def deposit_steps(original, target, deposit_module, deposit_set, config):
         The epoch that the step belongs to, counted from 1. `target.history` has an entry for each finished epoch.
     """
     generator = seeded_generator(config.seed, deposit_set.labels.device)
-    reference = original_reference(original, deposit_set.images, config)
-    steps = -(-len(deposit_set) // config.deposit_batch_size)
+    reference = original_reference(original, deposit_set.images, config)  # computed once: T_0 never changes
     learners = [list(target.lower.parameters()), list(deposit_module.parameters())]
+    steps = config.deposit_epochs * -(-len(deposit_set) // config.deposit_batch_size)
     optimiser, schedule = one_cycle(
-        sum(learners, []),
-        config.deposit_learning_rate,
-        config.deposit_epochs * steps,
-        config.momentum,
-        config.weight_decay,
+        sum(learners, []), config.deposit_learning_rate, steps, config.momentum, config.weight_decay
     )
-    follow = config.batch_statistics == "updated"
     try:
         for epoch in range(1, config.deposit_epochs + 1):
-            target.lower.train(follow), deposit_module.train(follow)
-            totals = {}
+            # D_r alone would pull BatchNorm's statistics towards itself; frozen, they stay the original's
+            target.lower.train(config.batch_statistics == "updated")
+            deposit_module.train(config.batch_statistics == "updated")
             order = torch.randperm(len(deposit_set), generator=generator, device=generator.device)
+            taken = []
             for chosen in order.split(config.deposit_batch_size):
                 batch = deposit_set.select(chosen, deposit_set.deposit_classes)
-                terms = deposit_terms(
-                    target, deposit_module, batch, [part[chosen] for part in reference], generator, config
-                )
-                # at once where asking costs nothing; a GPU would have to be waited for, so there at the epoch's end
+                seen = [part[chosen] for part in reference]
+                terms = deposit_terms(target, deposit_module, batch, seen, generator, config)
+                # checked at once where that costs nothing; a GPU would have to wait, so there once an epoch
                 if terms["loss"].device.type == "cpu" and not terms["loss"].isfinite():
                     raise LirfError(_diverged(epoch, config))
                 optimiser.zero_grad()
@@ -116,27 +114,91 @@ def deposit_steps(original, target, deposit_module, deposit_set, config):
                 optimiser.step()
                 schedule.step()
                 terms["gradient_norm"] = torch.stack(norms).norm()
-                for name, term in terms.items():
-                    totals[name] = totals.get(name, 0) + term.detach() * len(chosen) / len(deposit_set)
+                taken.append({name: term.detach() * len(chosen) / len(deposit_set) for name, term in terms.items()})
                 yield epoch
-            means = {name: float(total) for name, total in totals.items()}
-            if not all(math.isfinite(mean) for mean in means.values()):
-                raise LirfError(_diverged(epoch, config))
-            target.history.append({"epoch": epoch, "loss": means["loss"]} | means)
+            target.history.append(_epoch_means(epoch, taken, config))
     finally:
         target.eval(), deposit_module.eval()
-    # what the very last step did shows in no loss
+    # the very last step has changed the weights, but no loss has been computed since
     answers = predict(lambda part: target(part) + target.upper(deposit_module(part)), deposit_set.images)
     if not answers.isfinite().all():
         raise LirfError(_diverged(config.deposit_epochs, config))
+
+
+def _epoch_means(epoch, taken, config):
+    """Return an epoch's entry of the history: each term's mean over the samples, from every step's share of it."""
+    means = {name: float(sum(terms[name] for terms in taken)) for name in taken[0]}
+    if not all(math.isfinite(mean) for mean in means.values()):
+        raise LirfError(_diverged(epoch, config))
+    return {"epoch": epoch, "loss": means["loss"]} | means
 
 
 def original_reference(original, images, config):
     """Return what the original makes of some images: its logits (N, K), and its lower blocks' features (N, C, H, W)."""
     cut = split(original, config.split_after)
     with evaluation_mode(original):
-        features = predict(cut.lower, images)
-        return predict(cut.upper, features), features
+        features = predict(cut.lower, images)  # T_0^(-n)(x)
+        return predict(cut.upper, features), features  # z_T0 is T^(n-) of these
+
+
+@dataclass
+class Views:
+    """What the networks make of one batch of N samples: all that a term of the loss may look at.
+
+    Attributes
+    ----------
+    labels : torch.Tensor
+        y, int64, (N,).
+    forgotten : torch.Tensor
+        What to forget of each sample: the deposit classes, (k,), or where samples are deposited its own class, (N, 1).
+    deposit_classes : torch.Tensor
+        int64, (k,): the classes whose logits the module supplies.
+    original_logits, target_logits, module_logits : torch.Tensor
+        z_T0, z_T, and z of T_r ∘ T^(n-); (N, K). The module's are None if no term needs them.
+    original_features, target_features, module_features : torch.Tensor
+        T_0^(-n)(x), T^(-n)(x) and T_r(x); (N, C_n, H_n, W_n).
+    """
+
+    labels: torch.Tensor
+    forgotten: torch.Tensor
+    deposit_classes: torch.Tensor
+    original_logits: torch.Tensor
+    original_features: torch.Tensor
+    target_logits: torch.Tensor
+    target_features: torch.Tensor
+    module_logits: torch.Tensor | None = None
+    module_features: torch.Tensor | None = None
+
+    @property
+    def recovered_logits(self):
+        """T̃(x), (N, K); detached from the target, since L_re is for the module to learn from."""
+        return merge_logits(self.target_logits.detach(), self.module_logits, self.deposit_classes)
+
+
+# The knobs that choose a variant: what each of their values stands for.
+WRONG_LABELS = {  # y_r
+    "random": lambda views, num_classes, generator: losses.wrong_labels(views.labels, num_classes, generator),
+    "best_preserved": lambda views, *_: losses.best_preserved_labels(views.original_logits, views.forgotten),
+}
+JUDGED = {  # the logits that cross-entropy sees in L_kr
+    "paper": lambda views: views.target_logits,
+    "logits": lambda views: losses.hold_preserved(views.target_logits, views.original_logits, views.forgotten),
+}
+PRESERVATION = {  # L_kp
+    "paper": lambda views, temperature: losses.preservation_loss(
+        views.target_logits, views.original_logits, views.forgotten, temperature
+    ),
+    "logits": lambda views, _: losses.logit_preservation_loss(
+        views.target_logits, views.original_logits, views.forgotten
+    ),
+}
+RECOVERY = {  # L_re
+    "paper": lambda views, _: losses.recovery_loss(views.recovered_logits, views.labels),
+    "distilled": lambda views, temperature: losses.distilled_recovery_loss(
+        views.recovered_logits, views.original_logits, temperature
+    ),
+    "features": lambda views, _: losses.feature_recovery_loss(views.module_features, views.original_features),
+}
 
 
 def deposit_terms(target, deposit_module, batch, reference, generator, config):
@@ -160,48 +222,39 @@ def deposit_terms(target, deposit_module, batch, reference, generator, config):
         Scalars: ``"loss"``, and as computed ``"removal"`` (L_kr), ``"attention_distance"``, ``"preservation"``,
         ``"recovery"``, ``"transfer"``.
     """
-    original_logits, original_features = reference
+    views = _look(target, deposit_module, batch, reference, config)
+    wrong = WRONG_LABELS[config.relabel](views, batch.num_classes, generator)  # y_r, (N,)
+    terms, tau = {}, config.temperature
+    if config.lambda_at:
+        maps = [losses.attention_map(features) for features in (views.target_features, views.original_features)]
+        terms["attention_distance"] = losses.attention_distance(*maps)  # L_at, maps (N, H_n·W_n)
+    distance = terms.get("attention_distance", 0.0)
+    terms["removal"] = losses.removal_loss(
+        JUDGED[config.preservation](views), wrong, distance, config.lambda_at
+    )  # L_kr
+    if config.lambda_kp:
+        terms["preservation"] = PRESERVATION[config.preservation](views, tau)  # L_kp
+    if config.lambda_re:
+        terms["recovery"] = RECOVERY[config.recovery](views, tau)  # L_re
+    if config.lambda_pt:
+        logits = views.module_logits, views.original_logits
+        terms["transfer"] = losses.partial_transfer_loss(*logits, views.deposit_classes, tau)  # L_pt
+    optional = [terms.get(name, 0.0) for name in ("preservation", "recovery", "transfer")]
+    terms["loss"] = losses.deposit_loss(terms["removal"], *optional, config)  # L_all
+    return terms
+
+
+def _look(target, deposit_module, batch, reference, config):
+    """Run target and module on a batch; the module only where a term needs it. All that is returned is float32."""
     classes = deposit_module.deposit_classes
-    # what is to be forgotten of a sample: all deposit classes, or where samples are deposited just its own
     forgotten = batch.labels[:, None] if batch.deposit_classes is None else classes
     with autocast(config, batch.labels.device):
-        target_features = target.lower(batch.images)  # (N, C_n, H_n, W_n)
-        target_logits = target.upper(target_features).float()  # (N, K)
+        features = target.lower(batch.images)  # (N, C_n, H_n, W_n)
+        seen = [target.upper(features), features]
         if config.lambda_re or config.lambda_pt:
-            module_features = deposit_module(batch.images)  # (N, C_n, H_n, W_n)
-            module_logits = target.upper(module_features).float()  # (N, K)
-    if config.relabel == "random":
-        labels_wrong = losses.wrong_labels(batch.labels, batch.num_classes, generator)
-    else:
-        labels_wrong = losses.best_preserved_labels(original_logits, forgotten)
-    terms, distance = {}, 0.0
-    if config.lambda_at:
-        maps = [losses.attention_map(features.float()) for features in (target_features, original_features)]  # (N, H·W)
-        distance = losses.attention_distance(*maps)
-        terms["attention_distance"] = distance
-    if config.preservation == "logits":
-        judged = losses.hold_preserved(target_logits, original_logits, forgotten)
-    else:
-        judged = target_logits
-    terms["removal"] = losses.removal_loss(judged, labels_wrong, distance, config.lambda_at)
-    if config.lambda_kp and config.preservation == "logits":
-        terms["preservation"] = losses.logit_preservation_loss(target_logits, original_logits, forgotten)
-    elif config.lambda_kp:
-        terms["preservation"] = losses.preservation_loss(target_logits, original_logits, forgotten, config.temperature)
-    if config.lambda_re and config.recovery == "features":
-        terms["recovery"] = losses.feature_recovery_loss(module_features.float(), original_features)
-    elif config.lambda_re:
-        # detached: what makes withdrawal easy is the module's to learn, it must not teach the target the deposit set
-        recovered_logits = merge_logits(target_logits.detach(), module_logits, classes)
-        if config.recovery == "paper":
-            terms["recovery"] = losses.recovery_loss(recovered_logits, batch.labels)
-        else:
-            terms["recovery"] = losses.distilled_recovery_loss(recovered_logits, original_logits, config.temperature)
-    if config.lambda_pt:
-        terms["transfer"] = losses.partial_transfer_loss(module_logits, original_logits, classes, config.temperature)
-    optional = [terms.get(name, 0.0) for name in ("preservation", "recovery", "transfer")]
-    terms["loss"] = losses.deposit_loss(terms["removal"], *optional, config)
-    return terms
+            features = deposit_module(batch.images)  # (N, C_n, H_n, W_n), read out by the target's frozen upper blocks
+            seen += [target.upper(features), features]
+    return Views(batch.labels, forgotten, classes, *reference, *(tensor.float() for tensor in seen))
 
 
 def _diverged(epoch, config):

@@ -24,13 +24,12 @@ from lirf_kit.devices import (
     cpu_threads,
     memory_advice,
     peak_memory,
-    prepare,
     progress_bar,
     reset_peak_memory,
     seeded_generator,
     synchronise,
 )
-from lirf_kit.method.networks import SplitNetwork, accuracy, build_network
+from lirf_kit.method.networks import SplitNetwork, accuracy, build_network, prepare
 
 
 def train_original(data, config, resume=None):

@@ -1,8 +1,13 @@
+import copy
+import types
+
 import numpy
 import pytest
 import torch
 
 import lirf_kit as lk
+from lirf_kit.method import networks
+from lirf_kit.method.training import start_training
 
 
 def parameters(module):
@@ -119,3 +124,48 @@ def test_weights_follow_the_seed_and_nothing_else(tiny, same_weights):
     again, other = lk.build_network(tiny, 1, 10), lk.build_network(tiny.replace(seed=1), 1, 10)
     assert torch.equal(torch.get_rng_state(), before)
     assert same_weights(first, again) and not same_weights(first, other)
+
+
+@pytest.mark.parametrize("widths, expected", [((16, 32), torch.channels_last), ((15, 32), torch.contiguous_format)])
+def test_weights_are_channels_last_unless_a_shortcut_is_too_narrow_for_that(data, parts, config, widths, expected):
+    turned = config.replace(widths=widths, split_after=2, keep=0.5, epochs=1)
+    network = start_training(data, turned).network
+    target, module = lk.start_deposit(network, parts.deposit_set, turned)
+    for laid_out in (network, target, module):
+        weights = [weight for weight in laid_out.parameters() if weight.ndim == 4]
+        assert all(weight.is_contiguous(memory_format=expected) for weight in weights)
+
+
+def test_gradients_are_those_of_float64_on_this_machine_for_every_shortcut():
+    errors = networks.gradient_errors()
+    assert {(1, 8), (7, 33), (16, 8)} <= errors.keys()
+    assert max(errors.values()) < 1e-4, errors
+
+
+def test_the_gradients_of_a_pruned_module_are_those_of_float64(tiny_original, tiny_parts, tiny):
+    # between two widths of 4 and 8, where a channels-last shortcut would be wrong on many laptops
+    _, module = lk.start_deposit(tiny_original, tiny_parts.deposit_set, tiny)
+    exact = copy.deepcopy(module).double()
+    images = tiny_parts.deposit_set.images[:32]
+    for trained in (module, exact):
+        trained(images).square().sum().backward()
+    for found, expected in zip(module.parameters(), exact.parameters()):
+        assert torch.allclose(found.grad.double(), expected.grad, rtol=1e-3, atol=1e-3 * expected.grad.abs().max())
+
+
+@pytest.mark.parametrize("device, expected", [("cuda", True), ("cpu", False)])
+def test_on_cuda_what_stays_float32_may_use_tf32(monkeypatch, device, expected):
+    flags = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [flag.allow_tf32 for flag in flags]
+    layouts = []
+    monkeypatch.setattr(networks, "layout", lambda network: torch.channels_last)
+    network = types.SimpleNamespace(device=torch.device(device), to=lambda memory_format: layouts.append(memory_format))
+    try:
+        for flag in flags:
+            flag.allow_tf32 = False
+        networks.prepare(network)
+        assert [flag.allow_tf32 for flag in flags] == [expected, expected]
+    finally:
+        for flag, value in zip(flags, before):
+            flag.allow_tf32 = value
+    assert layouts == [torch.channels_last]
