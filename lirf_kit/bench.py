@@ -4,6 +4,7 @@ The input path is compared with the usual one, torchvision's transforms in a Dat
 step with the machine's own matrix product; a deposit step with a training step on a batch of the same size.
 """
 
+import copy
 import itertools
 import platform
 import statistics
@@ -16,6 +17,7 @@ import numpy
 import PIL.Image
 import torch
 import torchvision
+from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
@@ -33,7 +35,7 @@ from lirf_kit.devices import (
     synchronise,
 )
 from lirf_kit.method.depositing import deposit, deposit_steps, start_deposit
-from lirf_kit.method.networks import Normalise
+from lirf_kit.method.networks import Normalise, build_network, prepare
 from lirf_kit.method.training import start_training, train_original, train_step
 from lirf_kit.method.withdrawing import withdraw
 from lirf_kit.pictures.embedding import embed_tsne, extract_features
@@ -145,6 +147,39 @@ def bench_preset(config):
         "history": original.history,
         "peak_memory": peak_memory(device),
     }
+
+
+def gradient_errors(inputs=(1, 2, 4, 7, 8, 15, 16), outputs=(8, 33)):
+    """Compare one training step's gradients with those of float64, for shortcuts of many widths, on the CPU.
+
+    Parameters
+    ----------
+    inputs, outputs : sequence of int
+        The widths of two stages: each pair makes a network with the shortcut that joins them, for grey images and for
+        RGB ones with a strided stem.
+
+    Returns
+    -------
+    dict of tuple of int to float
+        By the two widths: the distance of the network's gradient from the reference, relative to its length. Below
+        1e-5 where all is well; the fault that `networks.layout` avoids makes it 1e-2 and more.
+    """
+    errors, generator = {}, torch.Generator().manual_seed(0)
+    for widths in itertools.product(inputs, outputs):
+        errors[widths] = 0.0
+        for channels, stride in ((1, 1), (3, 2)):
+            config = preset("digits").replace(widths=widths, split_after=1, stem_stride=stride, device="cpu")
+            network = build_network(config, channels, 4).train()
+            prepare(network)
+            exact = copy.deepcopy(network).double()
+            images = torch.randint(256, (8, channels, 8, 8), generator=generator, dtype=torch.uint8)
+            for trained in (network, exact):
+                functional.cross_entropy(trained(images), torch.arange(8) % 4).backward()
+            found, expected = (
+                torch.cat([p.grad.flatten() for p in trained.parameters()]) for trained in (network, exact)
+            )
+            errors[widths] = max(errors[widths], ((found - expected).norm() / expected.norm()).item())
+    return errors
 
 
 def machine(device):

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import sys
 import time
 import warnings
@@ -14,24 +15,7 @@ from pathlib import Path
 
 import lirf_kit as lk
 
-PACKAGES = (
-    "filelock",
-    "joblib",
-    "matplotlib",
-    "numpy",
-    "pandas",
-    "pillow",
-    "platformdirs",
-    "pydantic",
-    "safetensors",
-    "scikit-learn",
-    "scipy",
-    "torch",
-    "torchvision",
-    "tqdm",
-)
-REFERENCES = ("retrained", "independent", "head masking")  # of lirf_kit.evidence.references, which needs torch
-NOTEBOOK_PACKAGES = ("jupyterlab", "ipykernel", "ipywidgets", "anywidget", "nbconvert", "nbval")
+WRONG_GRADIENT = 1e-4  # relative; rounding makes about 1e-6
 
 
 def main(arguments=None):
@@ -39,7 +23,7 @@ def main(arguments=None):
     options = _parser().parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal that lacks a letter of ours is no reason to stop
+            stream.reconfigure(errors="replace")  # a terminal may lack a letter, such as Δ
     warnings.formatwarning = lambda message, *_, **__: f"{message}\n"
     try:
         options.command(options)
@@ -87,7 +71,7 @@ def _parser():
     table = commands.add_parser("table", parents=[recipe, shared, grid], help="the results, over seeds if asked")
     table.add_argument("--seeds", type=int, metavar="N", help="so many training seeds, each with random deposit sets")
     table.add_argument(
-        "--references", nargs="*", default=REFERENCES, metavar="NAME", help=f"of {', '.join(REFERENCES)} (default: all)"
+        "--references", nargs="*", metavar="NAME", help="of retrained, independent, 'head masking' (default: all)"
     )
     table.add_argument(
         "--among", default="all", metavar="all|part", help="arg max over all classes, or over the part's (default: all)"
@@ -144,6 +128,9 @@ def _figures(options):
 
 def _table(options):
     """Print the results of one run, or their mean and standard deviation over many."""
+    from lirf_kit.evidence.references import REFERENCES
+
+    references = REFERENCES if options.references is None else options.references
     config = _config(options)
     if options.seeds is not None and options.seeds < 1:
         raise lk.LirfError(f"seeds must be at least 1, not {options.seeds}")
@@ -151,13 +138,13 @@ def _table(options):
     if options.seeds is None:
         data, parts, networks = _path(config)
         with _timed("references"):
-            networks |= lk.reference_networks(networks["original"], data, parts, config, options.references)
+            networks |= lk.reference_networks(networks["original"], data, parts, config, references)
         table = lk.results_table(networks, parts, among=options.among)
         path = _write_text(table.to_csv(), out / f"results-{options.preset}.csv")
         print(f"\n{table.to_string(na_rep='–')}")
     else:
         results = lk.results_over_seeds(
-            config, options.seeds, options.deposit_sets, "test", options.among, options.references, options.jobs
+            config, options.seeds, options.deposit_sets, "test", options.among, references, options.jobs
         )
         name = f"results-{options.preset}-{options.seeds}-seeds{'' if options.among == 'all' else '-own-part'}.csv"
         protocol = "test part, all classes" if options.among == "all" else "test part, own part's classes"
@@ -228,21 +215,50 @@ def _bench(options):
 
 def _doctor(options):
     """Print what is installed, the device, the notebooks' kernel, and what to do about what is missing."""
-    print(f"{'python':<12} {platform.python_version()}")
-    missing = [name for name in PACKAGES + NOTEBOOK_PACKAGES if not _print_version(name)]
+    print(f"{'python':<14} {platform.python_version()}")
+    needed, for_notebooks = _requirements()
+    missing = [name for name in needed + for_notebooks if not _print_version(name)]
     kernel = _kernel()
-    print(f"{'kernel':<12} {kernel or 'missing'}")
-    if not set(missing) & set(PACKAGES):
-        from lirf_kit.artifacts import home
-
-        config = _config(options)
-        print(f"{'device':<12} {lk.resolve_device(config.device)} (asked for: {config.device})")
-        print(f"{'runs':<12} {home()}")
+    print(f"{'kernel':<14} {kernel or 'missing'}")
+    wrong = None if set(missing) & set(needed) else _machine(options)
     if missing or not kernel:
         print("\nmissing: " + ", ".join(missing or ["the notebooks' kernel, python3"]))
-        print('to mend it, in the kit\'s folder: python -m pip install -e ".[dev]" (make lab does so by itself)')
-    else:
+        print('to install it, in the kit\'s folder: python -m pip install -e ".[dev]" (make lab does it for you)')
+    elif not wrong:
         print("\nall there: make lab opens the notebooks")
+
+
+def _requirements():
+    """Return the packages that the kit needs, and those that its notebooks and tests need, by its own metadata."""
+    try:
+        lines = importlib.metadata.requires("lirf-kit")
+    except importlib.metadata.PackageNotFoundError:
+        return ["lirf-kit"], []
+    named = [(re.match(r"[\w.-]+", line).group(), line.partition(";")[2]) for line in lines]
+    return [name for name, extra in named if not extra], [name for name, extra in named if "dev" in extra]
+
+
+def _machine(options):
+    """Print what there is to say of the machine; return whether its convolutions are wrong."""
+    import torch
+
+    from lirf_kit.artifacts import home
+    from lirf_kit.bench import gradient_errors
+
+    config = _config(options)
+    print(f"{'device':<14} {lk.resolve_device(config.device)} (asked for: {config.device})")
+    print(f"{'instructions':<14} {torch.backends.cpu.get_cpu_capability()}")
+    print(f"{'runs':<14} {home()}")
+    wrong = {widths: error for widths, error in gradient_errors().items() if not error < WRONG_GRADIENT}
+    if not wrong:
+        print(f"{'convolutions':<14} right")
+    else:
+        print(
+            f"{'convolutions':<14} wrong: on this processor PyTorch gets the gradients of networks with widths "
+            f"{', '.join(map(str, wrong))} wrong; install another version of PyTorch, or set the environment variable "
+            "ONEDNN_MAX_CPU_ISA=AVX before you start Python"
+        )
+    return bool(wrong)
 
 
 def _print_version(name):
@@ -251,7 +267,7 @@ def _print_version(name):
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         version = None
-    print(f"{name:<12} {version or 'missing'}")
+    print(f"{name:<14} {version or 'missing'}")
     return version is not None
 
 

@@ -155,3 +155,9 @@ def test_a_training_that_is_interrupted_is_no_measurement(small, tiny, tiny_orig
 def test_a_preset_s_bench_names_no_folder_of_this_machine(small, tiny, tmp_path, monkeypatch):
     results = bench.bench_preset(tiny.replace(folder=str(tmp_path), data_root=str(tmp_path)))
     assert str(tmp_path) not in json.dumps(results) and results["config"]["dataset"] == "digits"
+
+
+def test_gradients_are_those_of_float64_on_this_machine_for_every_shortcut():
+    errors = bench.gradient_errors()
+    assert {(1, 8), (7, 33), (16, 8)} <= errors.keys()
+    assert max(errors.values()) < 1e-4, errors

@@ -1,3 +1,4 @@
+import importlib.metadata
 import json
 import os
 import re
@@ -204,17 +205,41 @@ def test_doctor_says_versions_device_and_kernel(capsys, own_home):
     said = capsys.readouterr().out
     lines = {line.split()[0]: line for line in said.splitlines() if line}
     assert lines["torch"].split()[1].startswith(torch.__version__.split("+")[0])
-    assert lines["device"] == "device       cpu (asked for: cpu)"
+    assert lines["device"].split(maxsplit=1)[1] == "cpu (asked for: cpu)"
+    assert lines["instructions"].split()[1] == torch.backends.cpu.get_cpu_capability()
+    assert lines["convolutions"].split(maxsplit=1)[1] == "right"
+    assert {"pydantic", "lazy-loader", "jupyterlab", "nbval"} <= lines.keys()  # from the package's own metadata
+    assert "torchdr" not in lines
     assert lines["python"].split()[1] == ".".join(map(str, sys.version_info[:3]))
     assert "kernel" in lines and str(own_home) in said
 
 
 def test_doctor_says_what_to_do_about_what_is_missing(capsys, monkeypatch):
-    monkeypatch.setattr("lirf_kit.cli.NOTEBOOK_PACKAGES", ("no-such-package",))
+    requires = importlib.metadata.requires("lirf-kit") + ['no-such-package>=1; extra == "dev"']
+    monkeypatch.setattr("importlib.metadata.requires", lambda name: requires)
     monkeypatch.setattr("lirf_kit.cli._kernel", lambda: None)
     assert main(["doctor"]) == 0
     said = capsys.readouterr().out
-    assert "missing: no-such-package" in said and "kernel       missing" in said and 'pip install -e ".[dev]"' in said
+    assert "missing: no-such-package" in said and "kernel         missing" in said and 'pip install -e ".[dev]"' in said
+
+
+def test_doctor_says_what_to_do_about_a_processor_that_computes_wrong_gradients(capsys, monkeypatch):
+    monkeypatch.setattr("lirf_kit.bench.gradient_errors", lambda: {(4, 8): 0.8, (16, 8): 1e-7})
+    assert main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    assert "convolutions   wrong: on this processor PyTorch gets the gradients of networks with widths (4, 8)" in said
+    assert "ONEDNN_MAX_CPU_ISA=AVX" in said and "(16, 8)" not in said and "all there" not in said
+
+
+def test_doctor_works_where_the_kit_is_not_installed(capsys, monkeypatch):
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.requires", missing)
+    monkeypatch.setattr("importlib.metadata.version", missing)
+    assert main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    assert "missing: lirf-kit\n" in said and 'pip install -e ".[dev]"' in said
 
 
 def python(*arguments, **environment):
@@ -237,7 +262,9 @@ def test_doctor_works_where_torch_is_missing():
     )
     done = python("-c", hidden + WITHOUT_TORCH, "doctor")
     assert done.returncode == 0 and not done.stderr
-    assert "torch        missing" in done.stdout and "missing: torch\n" in done.stdout and "pip install" in done.stdout
+    assert (
+        "torch          missing" in done.stdout and "missing: torch\n" in done.stdout and "pip install" in done.stdout
+    )
 
 
 def test_a_terminal_that_lacks_a_letter_does_not_stop_a_command(tmp_path):

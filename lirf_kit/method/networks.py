@@ -5,15 +5,12 @@ normalise wrongly, and the deposit module, a copy of the lower blocks, brings th
 """
 
 import contextlib
-import copy
-import itertools
 
 import torch
 from torch import nn
-from torch.nn import functional
 from torchvision.models.resnet import BasicBlock
 
-from lirf_kit.config import LirfError, check_choice, preset
+from lirf_kit.config import LirfError, check_choice
 from lirf_kit.devices import resolve_device
 
 PREDICT_BATCH = 1000  # images at once where no gradient is needed
@@ -158,7 +155,8 @@ def layout(module):
     That is channels-last, with one exception. On a CPU with AVX2 but without AVX-512, oneDNN gets one gradient wrong in
     it, or writes past its memory: the weight gradient of a 1×1 convolution with a stride and fewer than 8 inputs (seen
     with torch 2.15; it looks like oneDNN's open issue 6035). So on the CPU a network with such a shortcut, of up to
-    twice as many inputs to be on the safe side, stays in the contiguous layout. `gradient_errors` checks the result.
+    twice as many inputs to be on the safe side, stays in the contiguous layout. `bench.gradient_errors` and
+    `python -m lirf_kit doctor` check the result.
 
     Parameters
     ----------
@@ -175,39 +173,6 @@ def layout(module):
         if isinstance(layer, nn.Conv2d)
     )
     return torch.contiguous_format if on_cpu and narrow else torch.channels_last
-
-
-def gradient_errors(inputs=(1, 2, 4, 7, 8, 15, 16), outputs=(8, 33)):
-    """Compare one training step's gradients with those of float64, for shortcuts of many widths, on the CPU.
-
-    Parameters
-    ----------
-    inputs, outputs : sequence of int
-        The widths of two stages: each pair makes a network with the shortcut that joins them, for grey images and for
-        RGB ones with a strided stem.
-
-    Returns
-    -------
-    dict of tuple of int to float
-        By the two widths: the distance of the network's gradient from the reference, relative to its length. Below
-        1e-5 where all is well; the fault that `layout` avoids makes it 1e-2 and more.
-    """
-    errors, generator = {}, torch.Generator().manual_seed(0)
-    for widths in itertools.product(inputs, outputs):
-        errors[widths] = 0.0
-        for channels, stride in ((1, 1), (3, 2)):
-            config = preset("digits").replace(widths=widths, split_after=1, stem_stride=stride, device="cpu")
-            network = build_network(config, channels, 4).train()
-            prepare(network)
-            exact = copy.deepcopy(network).double()
-            images = torch.randint(256, (8, channels, 16, 16), generator=generator, dtype=torch.uint8)
-            for trained in (network, exact):
-                functional.cross_entropy(trained(images), torch.arange(8) % 4).backward()
-            found, expected = (
-                torch.cat([p.grad.flatten() for p in trained.parameters()]) for trained in (network, exact)
-            )
-            errors[widths] = max(errors[widths], ((found - expected).norm() / expected.norm()).item())
-    return errors
 
 
 def split(network, split_after):
