@@ -76,14 +76,15 @@ def few_shot_table(readings, config, shots=SHOTS, share=0.02, tasks=(ALL, ONLY),
     return pandas.concat(rows, ignore_index=True)
 
 
-def check_shots(shots, part):
-    """Raise a `LirfError` unless each class that the part should have offers as many images as asked for."""
+def check_shots(shots, part, classes=None):
+    """Raise a `LirfError` unless each class, or each of some classes, offers as many images as asked for."""
     counts = part.labels.bincount(minlength=part.num_classes).tolist()
+    scarce = min(range(part.num_classes) if classes is None else classes, key=lambda number: counts[number])
     for shot in shots:
-        if not isinstance(shot, int) or not 1 <= shot <= min(counts):
-            scarce = part.class_names[counts.index(min(counts))]
+        if not isinstance(shot, int) or not 1 <= shot <= counts[scarce]:
             raise LirfError(
-                f"shots must be whole numbers from 1 to {min(counts)}, the training images of {scarce!r}, not {shot!r}"
+                f"shots must be whole numbers from 1 to {counts[scarce]}, the training images of "
+                f"{part.class_names[scarce]!r}, not {shot!r}"
             )
 
 

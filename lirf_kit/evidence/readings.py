@@ -164,12 +164,16 @@ def training_images(parts, seed, per_class=None):
     """Return the deposited and the preserved training images together, or so many of each class, drawn by a seed."""
     both = parts.deposit_set, parts.preservation_set
     joined = [torch.cat([getattr(part, field) for part in both]) for field in ("images", "labels", "indices")]
-    train = ImageData(*joined, both[0].class_names, both[0].deposit_classes)
+    return limited(ImageData(*joined, both[0].class_names, both[0].deposit_classes), seed, per_class)
+
+
+def limited(part, seed, per_class=None):
+    """Return at most so many images of each class, drawn by a seed; all of them for None."""
     if per_class is None:
-        return train
-    draw, labels = numpy.random.default_rng(seed), train.labels.cpu().numpy()
-    chosen = [draw.permutation(numpy.flatnonzero(labels == number))[:per_class] for number in range(train.num_classes)]
-    return train.select(torch.from_numpy(numpy.sort(numpy.concatenate(chosen))), train.deposit_classes)
+        return part
+    draw, labels = numpy.random.default_rng(seed), part.labels.cpu().numpy()
+    chosen = [draw.permutation(numpy.flatnonzero(labels == number))[:per_class] for number in range(part.num_classes)]
+    return part.select(torch.from_numpy(numpy.sort(numpy.concatenate(chosen))), part.deposit_classes)
 
 
 def check_parts(parts, on):

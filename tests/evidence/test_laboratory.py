@@ -62,6 +62,17 @@ def test_the_same_seed_gives_the_same_table(table, named, tiny_parts, tiny):
     assert table.equals(evidence_table(named, tiny_parts, tiny, per_class=40))
 
 
+def test_relearning_and_distillation_are_asked_for(table, named, tiny_parts, tiny):
+    more = evidence_table(named, tiny_parts, tiny, per_class=40, relearning=True, teachers=("original", "retrained"))
+    assert more.iloc[: len(table)].drop(columns="reads").equals(table.drop(columns="reads"))
+    added = more.iloc[len(table) :]
+    assert set(added["test"].str.split(",").str[0].str.split(" by ").str[0]) == {"relearning", "student"}
+    students = added[added["test"].str.startswith("student")]
+    assert set(students["network"]) == {"original", "retrained", "labels alone"}
+    with pytest.raises(lk.LirfError, match="^teachers must be original, target, .*not 'nobody'"):
+        evidence_table(named, tiny_parts, tiny, teachers=("nobody",))
+
+
 def test_the_yardstick_works_out_by_hand():
     values = {"target": 93.0, "retrained": 90.0, "retrained, other seed": 94.0, "original": 99.0, "blank": 70.0}
     table = with_yardstick(tidy("kNN", ALL, values, "%", "more can be read"))

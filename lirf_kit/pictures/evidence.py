@@ -1,0 +1,121 @@
+"""The laboratory's table as one picture: a row for each test, a mark for each network, the retrained ones as a band."""
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from lirf_kit.config import LirfError, check_choice
+from lirf_kit.evidence.readings import YARDSTICK
+from lirf_kit.pictures.figures import COOL, DPI, INK, MARKERS, PALE, WARM
+
+UNITS = {
+    "%": "%",
+    "nats": "nats",
+    "cosine": "cosine",
+    "ratio": "ratio",
+    "classes": "classes",
+    "steps": "training steps",
+}
+SHY = ("did not converge", "not reached")  # how the notes begin of marks that are drawn hollow
+
+
+def plot_evidence(table, tests=None, figure=None):
+    """Draw every test in a row, with a mark for each network on top of what retrained networks show.
+
+    The band reaches from the retrained networks' mean to either side as far as they differ: a mark inside it can't be
+    told from a network that never saw the deposit classes. Each unit has an axis of its own. Read
+    hollow marks with care: the note in the table says why.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `evidence_table`, or of any test through `with_yardstick`.
+    tests : sequence of str, optional
+        Which tests, by the names in the table; else all.
+    figure : matplotlib.figure.Figure or SubFigure, optional
+        To draw in; else a new one.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    LirfError
+        If there is nothing to draw, or no such test.
+    """
+    for test in tests or ():
+        check_choice("tests", test, tuple(table["test"].unique()))
+    if tests is not None:
+        table = table[table["test"].isin(tests)]
+    if not len(table):
+        raise LirfError("table must have at least one row to draw, not none")
+    if "spread" not in table:
+        raise LirfError("table must have the column spread: call with_yardstick first")
+    styles = _styles(table["network"].unique())
+    panels = [rows for _, rows in table.groupby("unit", sort=False)]
+    heights = [rows.groupby(["test", "task"]).ngroups for rows in panels]
+    figure = figure or Figure(
+        figsize=(10, 0.3 * sum(heights) + 0.75 * len(panels) + 1.2), layout="constrained", dpi=DPI
+    )
+    grid = figure.subplots(len(panels), squeeze=False, height_ratios=[height + 0.5 for height in heights])
+    for axes, rows in zip(grid[:, 0], panels):
+        _draw(axes, rows, styles)
+    _legend(figure, styles, table)
+    return figure
+
+
+def _draw(axes, rows, styles):
+    """Draw the tests of one unit below one another."""
+    groups = rows.groupby(["test", "task"], sort=False)
+    axes.use_sticky_edges = False  # of the bars, where marks would be cut off
+    others = [name for name in styles if not name.startswith(YARDSTICK)]
+    for place, (_, row) in enumerate(groups):
+        mean, spread = row["retrained"].iloc[0], row["spread"].fillna(0).iloc[0]
+        axes.barh(place, 2 * spread, 0.84, mean - spread, color=PALE, alpha=0.6, edgecolor=PALE, linewidth=1.5)
+        for name, value, note in row[["network", "value", "note"]].itertuples(index=False):
+            if name.startswith(YARDSTICK):
+                axes.plot([value] * 2, [place - 0.42, place + 0.42], color=INK, linewidth=1)
+                continue
+            aside = 0.6 * ((others.index(name) + 0.5) / len(others) - 0.5)
+            hollow = (
+                {"markerfacecolor": "white", "markeredgecolor": styles[name]["color"]} if note.startswith(SHY) else {}
+            )
+            axes.plot(value, place + aside, **styles[name] | hollow)
+    axes.set_yticks(range(len(groups)), [" · ".join(key) for key in groups.groups], fontsize=11)
+    axes.set_ylim(len(groups) - 0.5, -0.5)
+    axes.set_xlabel(UNITS.get(rows["unit"].iloc[0], rows["unit"].iloc[0]), fontsize=12)
+    axes.tick_params(axis="x", labelsize=11)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color=PALE, linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _styles(names):
+    """Return how each network's marks are drawn: targets large and warm, all others small and cool."""
+    warm, cool, styles = iter(WARM * 9), iter(COOL * 9), {}
+    for place, name in enumerate(name for name in names if not name.startswith(YARDSTICK)):
+        target = name.startswith("target")
+        styles[name] = {
+            "color": next(warm if target else cool),
+            "marker": MARKERS[place % len(MARKERS)],
+            "markersize": 9 if target else 7,
+            "markeredgecolor": INK,
+            "markeredgewidth": 0.6,
+            "linestyle": "",
+            "zorder": 4 if target else 3,
+        }
+    return styles
+
+
+def _legend(figure, styles, table):
+    """Name the marks below the panels."""
+    handles = [Line2D([], [], label=name, **style) for name, style in styles.items()]
+    if table["network"].str.startswith(YARDSTICK).any():
+        handles.append(Line2D([], [], color=INK, linewidth=1, label="a retrained network"))
+        handles.append(Patch(facecolor=PALE, alpha=0.6, label="as if never seen"))
+    if table["note"].str.startswith(SHY).any():
+        hollow = {"marker": "o", "markerfacecolor": "white", "color": INK, "linestyle": ""}
+        handles.append(Line2D([], [], label="hollow: not converged, or not reached", **hollow))
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=11)
