@@ -2,8 +2,8 @@
 
 The students learn from a teacher's logits (Hinton et al. 2015) or from its attention maps (Zagoruyko & Komodakis 2017).
 The paper does not say which images they see, and whether their labels too. Its students of a target with a Dep Acc of
-15 % reach 83 to 86 %, which logits alone can hardly teach, so we take it that they see all training images with their
-labels. Then most of Dep Acc comes from the labels, and only the difference to *labels alone* is a leak; a student
+15 % reach 82 to 95 %, which such a teacher can hardly teach, so we assume that they see all training images with their
+labels. Most of Dep Acc then comes from the labels, and only the difference from *labels alone* is a leak. A student
 *without labels* shows what the teacher alone gives away.
 """
 

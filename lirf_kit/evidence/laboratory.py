@@ -1,8 +1,8 @@
 """The laboratory: every test on the same networks, in one table, against networks that never saw the deposit classes.
 
 No single test proves forgetting, and zero is not the goal: a *retrained* network tells the deposit classes apart as
-well, only less. Two retrained networks differ too, and that difference is the yardstick: what lies between them cannot
-be told from a network that never saw the deposit classes.
+well, only less. Two retrained networks differ too, and that difference is the yardstick: a network that is no further
+from their mean cannot be told from one that never saw the deposit classes.
 """
 
 import math
@@ -12,7 +12,7 @@ import pandas
 from lirf_kit.config import check_choice
 from lirf_kit.evidence.distillation import distillation_table
 from lirf_kit.evidence.few_shot import SHOTS, check_shots, few_shot_table
-from lirf_kit.evidence.membership import membership_table
+from lirf_kit.evidence.membership import members_and_unseen, membership_table
 from lirf_kit.evidence.probes import NEIGHBOURS, check_tasks, probe_table
 from lirf_kit.evidence.readings import (
     AGAINST,
@@ -74,6 +74,7 @@ def evidence_table(
     train = training_images(parts, config.seed, per_class)
     check_tasks(tasks, train, NEIGHBOURS)
     check_shots(SHOTS, train)
+    members_and_unseen(parts, on)
     for name in teachers:
         check_choice("teachers", name, tuple(networks))
     readings = read_features(networks, parts, config, on, per_class)
@@ -119,7 +120,7 @@ def _read(row):
         math.nan if pandas.isna(number) else round(number, DIGITS[row["unit"]])
         for number in (row["value"], row["retrained"], row["spread"])
     )
-    said = f"{row['network']}: {value:g} {row['unit']}"
+    said = f"{row['network']}: {value:g} {row['unit']}" + (f" ({row['note']})" if row["note"] else "")
     if row["network"].startswith(YARDSTICK):
         return f"{said}, without ever having seen the deposit classes"
     if math.isnan(mean):

@@ -1,8 +1,8 @@
 """Can an attacker tell which images a network was trained on?
 
-Membership inference (Shokri et al. 2017): whoever finds that the target treats the deposited training images unlike
-unseen images of the same classes knows that they were once in the training set. Forgetting can give that away by a
-lower score and by a higher one, so the standard is the retrained network's score, not 50.
+Membership inference (Shokri et al. 2017): if the target treats the deposited training images differently from unseen
+images of the same classes, an attacker learns that they were once in the training set. The right score is the retrained
+network's, not 50: unusually low scores give something away as well.
 """
 
 import numpy
@@ -53,12 +53,7 @@ def membership_table(networks, parts, config, on="validation"):
     LirfError
         If there are fewer deposited or unseen images than folds.
     """
-    check_choice("on", on, ("validation", "test"))
-    members, unseen = parts.deposit_set, getattr(parts, on)
-    unseen = unseen.select(torch.isin(unseen.labels, members.labels.unique()))
-    for where, part in {"deposited": members, f"unseen {on}": unseen}.items():
-        if len(part) < FOLDS:
-            raise LirfError(f"parts must have at least {FOLDS} {where} images of the deposit classes, not {len(part)}")
+    members, unseen = members_and_unseen(parts, on)
     truth = numpy.repeat([True, False], [len(members), len(unseen)])
     scores = {}
     for name, network in networks.items():
@@ -79,6 +74,17 @@ def membership_table(networks, parts, config, on="validation"):
             task = f"found at {rate:.0%} false alarms"
             rows.append(tidy(f"membership by {kind}", task, found, "%", MEANS, dict.fromkeys(networks, note)))
     return pandas.concat(rows, ignore_index=True)
+
+
+def members_and_unseen(parts, on):
+    """Return the deposited training images and the unseen ones of their classes; raise a `LirfError` if too few."""
+    check_choice("on", on, ("validation", "test"))
+    members, unseen = parts.deposit_set, getattr(parts, on)
+    unseen = unseen.select(torch.isin(unseen.labels, members.labels.unique()))
+    for where, part in {"deposited": members, f"unseen {on}": unseen}.items():
+        if len(part) < FOLDS:
+            raise LirfError(f"parts must have at least {FOLDS} {where} images of the deposit classes, not {len(part)}")
+    return members, unseen
 
 
 def log_probabilities(network, part):

@@ -91,9 +91,17 @@ def pooled_features(network, part, stages):
     -------
     list of numpy.ndarray
         For each stage, float32, (N, D).
+
+    Raises
+    ------
+    LirfError
+        If the network has no lower blocks, or not so many stages.
     """
     _check_lower_blocks("network", network)
     blocks = nn.ModuleList(lower_blocks(network))
+    most = len(blocks[0]) - 5  # normalisation, stem, pooling, flattening and classifier are no stages
+    if not 1 <= stages <= most:
+        raise LirfError(f"stages must be a whole number from 1 to {most}, not {stages!r}")
 
     def read(images):
         """Return the pooled features of a batch, (B, D) for each stage."""

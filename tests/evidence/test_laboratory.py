@@ -86,6 +86,13 @@ def test_the_yardstick_works_out_by_hand():
     ]
 
 
+def test_a_note_is_read_out_too():
+    values = {"target": 64, "retrained": 64, "retrained, other seed": 64}
+    table = with_yardstick(tidy("relearning", "steps", values, "steps", "more", {"target": "not reached"}))
+    said = "target: 64 steps (not reached), against 64 in retrained networks that differ by 0: as if never seen"
+    assert table["reads"][0] == said
+
+
 def test_each_test_has_a_yardstick_of_its_own():
     table = with_yardstick(
         pandas.concat(

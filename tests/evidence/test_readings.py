@@ -44,6 +44,12 @@ def test_head_masking_changes_no_features(original, parts):
     assert all(map(numpy.array_equal, masked, pooled_features(original, parts.validation, 3)))
 
 
+def test_a_stage_that_is_not_there_is_one_sentence(tiny_original, tiny_parts):
+    for stages in (0, 3):
+        with pytest.raises(lk.LirfError, match=f"^stages must be a whole number from 1 to 2, not {stages}"):
+            pooled_features(tiny_original, tiny_parts.validation, stages)
+
+
 def test_reading_leaves_every_layer_in_its_mode(tiny_original, tiny_parts):
     tiny_original.train()
     tiny_original.lower[1].eval()
