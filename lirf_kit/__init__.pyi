@@ -150,6 +150,9 @@ from .method.losses import (
     best_preserved_labels as best_preserved_labels,
 )
 from .method.losses import (
+    class_scatter as class_scatter,
+)
+from .method.losses import (
     deposit_loss as deposit_loss,
 )
 from .method.losses import (

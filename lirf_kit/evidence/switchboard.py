@@ -20,9 +20,10 @@ def loss_switchboard(target, deposit_module, batch, reference, generator, config
     Returns
     -------
     pandas.DataFrame
-        One row per term that is switched on (λ above 0). L_kr has two rows: removal is CE(T(x), y_r), and attention is
-        −L_at. The columns are value, weight, and for each block ("target stem", "target stage 1", …, "module stem", …)
-        the L2 norm of the weighted term's gradient. A zero means that the term doesn't reach the block.
+        One row per term that is switched on (λ above 0). L_kr has up to three rows: removal is CE(T(x), y_r), attention
+        is −L_at, scatter is L_cs. The columns are value, weight, and for each block ("target stem", "target stage 1",
+        …, "module stem", …) the L2 norm of the weighted term's gradient. A zero means that the term doesn't reach the
+        block.
 
     Raises
     ------
@@ -32,10 +33,11 @@ def loss_switchboard(target, deposit_module, batch, reference, generator, config
     if not len(batch):
         raise LirfError("batch must hold at least one image, not none")
     terms = deposit_terms(target, deposit_module, batch, reference, generator, config)
-    distance = terms.get("attention_distance")
-    pulls = {"removal": (terms["removal"] if distance is None else terms["removal"] + config.lambda_at * distance, 1.0)}
-    if distance is not None:
-        pulls["attention"] = (-distance, config.lambda_at)
+    parts = {"attention": (-terms.get("attention_distance", 0.0), config.lambda_at)}  # of L_kr, beside CE
+    parts["scatter"] = (terms.get("class_scatter", 0.0), config.lambda_cs)
+    parts = {name: (term, weight) for name, (term, weight) in parts.items() if isinstance(term, torch.Tensor)}
+    cross_entropy = terms["removal"] - sum(weight * term for term, weight in parts.values())
+    pulls = {"removal": (cross_entropy, 1.0)} | parts
     pulls |= {name: (terms[name], getattr(config, knob)) for name, knob in WEIGHTS.items() if name in terms}
     blocks = {**_blocks("target", target.lower), **_blocks("module", deposit_module.lower)}
     rows = {

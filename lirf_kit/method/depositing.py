@@ -18,6 +18,8 @@ from lirf_kit.method.pruning import prune_lower
 from lirf_kit.method.training import one_cycle
 from lirf_kit.method.withdrawing import DepositModule, merge_logits
 
+RIDGE = 0.3  # ε of L_cs, as a share of the mean variance of the original's pooled features
+
 
 def deposit(original, deposit_set, config):
     """Take the knowledge of the deposit set out of a network: T_0, D_r → T, T_r   (Ye et al. 2022, deposit).
@@ -170,6 +172,15 @@ class Views:
     module_features: torch.Tensor | None = None
 
     @property
+    def has_scatter(self):
+        """Whether L_cs has a meaning here: whole classes are deposited, and the batch has two of them or more.
+
+        A single class has no scatter between classes. Where samples are deposited, their classes stay, so a network
+        that never saw these samples tells their classes apart as well, and so may the target.
+        """
+        return self.forgotten.ndim == 1 and len(self.labels.unique()) > 1
+
+    @property
     def recovered_logits(self):
         """T̃(x), (N, K); detached from the target, since L_re is for the module to learn from."""
         return merge_logits(self.target_logits.detach(), self.module_logits, self.deposit_classes)
@@ -219,8 +230,8 @@ def deposit_terms(target, deposit_module, batch, reference, generator, config):
     Returns
     -------
     dict of str to torch.Tensor
-        Scalars: ``"loss"``, and as computed ``"removal"`` (L_kr), ``"attention_distance"``, ``"preservation"``,
-        ``"recovery"``, ``"transfer"``.
+        Scalars: ``"loss"``, and as computed ``"removal"`` (L_kr), ``"attention_distance"``, ``"class_scatter"``,
+        ``"preservation"``, ``"recovery"``, ``"transfer"``.
     """
     views = _look(target, deposit_module, batch, reference, config)
     wrong = WRONG_LABELS[config.relabel](views, batch.num_classes, generator)  # y_r, (N,)
@@ -228,10 +239,12 @@ def deposit_terms(target, deposit_module, batch, reference, generator, config):
     if config.lambda_at:
         maps = [losses.attention_map(features) for features in (views.target_features, views.original_features)]
         terms["attention_distance"] = losses.attention_distance(*maps)  # L_at, maps (N, H_n·W_n)
-    distance = terms.get("attention_distance", 0.0)
-    terms["removal"] = losses.removal_loss(
-        JUDGED[config.preservation](views), wrong, distance, config.lambda_at
-    )  # L_kr
+    if config.lambda_cs and views.has_scatter:
+        spread = views.original_features.mean(dim=(2, 3)).var(dim=0, correction=0).mean()  # of one feature, on average
+        pooled = views.target_features.mean(dim=(2, 3))  # (N, C_n)
+        terms["class_scatter"] = losses.class_scatter(pooled, views.labels, RIDGE * spread)  # L_cs
+    hidden = terms.get("attention_distance", 0.0), config.lambda_at, terms.get("class_scatter", 0.0), config.lambda_cs
+    terms["removal"] = losses.removal_loss(JUDGED[config.preservation](views), wrong, *hidden)  # L_kr
     if config.lambda_kp:
         terms["preservation"] = PRESERVATION[config.preservation](views, tau)  # L_kp
     if config.lambda_re:

@@ -7,6 +7,8 @@ function calls a teacher should carry no gradient.
 import torch
 from torch.nn import functional
 
+from lirf_kit.config import LirfError
+
 
 def select_preserved(logits, deposit_classes):
     """g: the logits of the preserved classes; the other columns are dropped, not zeroed.
@@ -147,8 +149,48 @@ def distillation_loss(student_logits, teacher_logits, temperature):
     return temperature**2 * functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
 
 
-def removal_loss(target_logits, labels_wrong, distance, lambda_at):
-    """L_kr = CE(T(x), y_r) − λ_at · L_at   (Ye et al. 2022, knowledge removal).
+def class_scatter(features, labels, ridge):
+    """L_cs = tr[(S_T + εI)⁻¹ S_B] / (k − 1): the share of the class labels that a ridge regression reads off features.
+
+    S_T is the covariance of the features, S_B that of their class means. A linear probe asks for the same thing, so a
+    target that lowers L_cs hides the classes from it. L_cs is 0 exactly where all class means are equal, and then no
+    linear classifier can tell the classes apart (Fisher 1936; Belrose et al. 2023, LEACE). It is the kit's own term.
+
+    Parameters
+    ----------
+    features : torch.Tensor
+        (N, D), float32: the lower blocks' features, averaged over their positions.
+    labels : torch.Tensor
+        int64, (N,), of k classes.
+    ridge : torch.Tensor or float
+        ε, above 0, in the unit of a variance. A larger ε overlooks directions in which the features hardly vary. Take
+        it from the original's features: if it followed the target's, L_cs would not see them shrink.
+
+    Returns
+    -------
+    torch.Tensor
+        Scalar in [0, 1].
+
+    Raises
+    ------
+    LirfError
+        If all samples are of one class: a single class has no scatter between classes.
+    """
+    classes = labels.unique()
+    if len(classes) < 2:
+        raise LirfError(f"labels must be of at least two classes, not only of {classes.tolist()}")
+    belongs = (labels[:, None] == classes).float()  # (N, k), one-hot
+    centred = features - features.mean(dim=0)  # (N, D)
+    means = (belongs / belongs.sum(dim=0)).T @ centred  # (k, D), of the classes
+    total = centred.T @ centred / len(features)  # S_T, (D, D)
+    total = total + ridge * torch.eye(len(total), device=features.device)
+    solved = torch.linalg.solve(total, means.T).T  # (S_T + εI)⁻¹ m_c, (k, D)
+    trace = belongs.mean(dim=0) @ (means * solved).sum(dim=1)  # S_B is the sum of share_c · m_c m_cᵀ
+    return trace / (len(classes) - 1)
+
+
+def removal_loss(target_logits, labels_wrong, distance, lambda_at, scatter=0.0, lambda_cs=0.0):
+    """L_kr = CE(T(x), y_r) − λ_at · L_at + λ_cs · L_cs   (Ye et al. 2022, knowledge removal; L_cs is the kit's own).
 
     Parameters
     ----------
@@ -160,13 +202,17 @@ def removal_loss(target_logits, labels_wrong, distance, lambda_at):
         L_at, as `attention_distance` gives it.
     lambda_at : float
         How much the distance counts.
+    scatter : torch.Tensor or float
+        L_cs, as `class_scatter` gives it.
+    lambda_cs : float
+        How much the scatter counts; 0 in the paper's loss.
 
     Returns
     -------
     torch.Tensor
         Scalar; below zero where the distance outweighs the cross-entropy.
     """
-    return functional.cross_entropy(target_logits, labels_wrong) - lambda_at * distance
+    return functional.cross_entropy(target_logits, labels_wrong) - lambda_at * distance + lambda_cs * scatter
 
 
 def preservation_loss(target_logits, original_logits, deposit_classes, temperature):

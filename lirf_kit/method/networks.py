@@ -1,7 +1,7 @@
 """Residual networks for small images that can be cut after any of their stages.
 
-A network takes the uint8 images as they are in `ImageData`: its first layer normalises them, so no caller can
-normalise wrongly, and the deposit module, a copy of the lower blocks, brings the normalisation along.
+A network takes uint8 images straight from `ImageData`. Its first layer normalises them, so that nobody can forget to,
+and the deposit module, a copy of the lower blocks, normalises them in the same way.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from torchvision.models.resnet import BasicBlock
 from lirf_kit.config import LirfError, check_choice
 from lirf_kit.devices import resolve_device
 
-PREDICT_BATCH = 1000  # images at once where no gradient is needed
+PREDICT_BATCH = 1000  # images at a time when no gradient is needed
 SAFE_INPUTS = 16  # of a strided shortcut: from here on every CPU gets its gradients right in channels-last
 
 
@@ -45,7 +45,7 @@ class Normalise(nn.Module):
                 f"images must be uint8 of shape (N, {len(self.mean)}, H, W), not {images.dtype} of shape "
                 f"{tuple(images.shape)}: give them as they are in ImageData, the network normalises them itself"
             )
-        images = images.to(self.mean.device, non_blocking=True)  # a data set too large for the device waits on the host
+        images = images.to(self.mean.device, non_blocking=True)  # large data sets may stay on the host
         return (images.float() / 255 - self.mean) / self.std
 
 
@@ -61,7 +61,7 @@ class SplitNetwork(nn.Module):
     history : list of dict
         One entry an epoch of what trained the network.
     checkpoint : dict, optional
-        Where an interrupted training goes on (see `train_original`).
+        What an interrupted training needs to continue (see `train_original`).
     """
 
     def __init__(self, lower, upper):
@@ -133,7 +133,7 @@ def build_network(config, channels, num_classes):
 
 
 def _stage(width_in, width, stride, blocks):
-    """Return a stage of residual blocks, of which the first may change the width and halve the resolution."""
+    """Return a stage of residual blocks; the first one may change the width and halve the resolution."""
     shortcut = None
     if stride != 1 or width_in != width:
         shortcut = nn.Sequential(nn.Conv2d(width_in, width, 1, stride, bias=False), nn.BatchNorm2d(width))
@@ -176,7 +176,7 @@ def layout(module):
 
 
 def split(network, split_after):
-    """Return the same network, layers shared, cut after another stage.
+    """Return the same network, sharing its layers, cut after a different stage.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def split(network, split_after):
 
 @contextlib.contextmanager
 def evaluation_mode(network):
-    """Put a network into evaluation mode, and each of its layers back into the mode it was in."""
+    """Put a network into evaluation mode, and afterwards return each of its layers to the mode it was in."""
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
@@ -210,7 +210,7 @@ def evaluation_mode(network):
 
 @torch.no_grad()
 def predict(function, images):
-    """Apply a network, or one of its methods, to any number of images, so many at a time that memory suffices.
+    """Apply a network, or one of its methods, to any number of images, in batches that fit into memory.
 
     Parameters
     ----------
@@ -222,7 +222,7 @@ def predict(function, images):
     Returns
     -------
     torch.Tensor
-        The results, one after the other.
+        The results, concatenated.
     """
     return torch.cat([function(part) for part in images.split(PREDICT_BATCH)])
 
@@ -233,13 +233,13 @@ def accuracy(network, part, among="all"):
     Parameters
     ----------
     network : nn.Module
-        uint8 images to logits (N, K): an original, a target or a recovered network alike. Evaluated in evaluation
-        mode and left in the mode it was in.
+        uint8 images to logits (N, K): an original, a target or a recovered network alike. Put into evaluation
+        mode here, and returned to its own mode afterwards.
     part : ImageData
         At least one image.
     among : {"all", "part"}
-        Arg max over all classes; or only over those that occur in the part, which tells the network something about
-        each image that it has to find out otherwise.
+        Arg max over all classes, or only over those that occur in the part. The second tells the network something
+        about each image that it would otherwise have to find out.
 
     Returns
     -------

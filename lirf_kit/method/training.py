@@ -1,8 +1,8 @@
 """The original network T_0, trained on everything.
 
-The images wait on the device as uint8 and are cropped and flipped there, whole batches at a time; on CUDA the forward
-pass runs in bfloat16, if the GPU has it. Training can be interrupted after any epoch, and go on later as if it had not
-been.
+The images stay on the device as uint8 and are cropped and flipped there, a whole batch at a time. On CUDA the forward
+pass runs in bfloat16 if the GPU supports it. You can interrupt a training after any epoch and continue it later; the
+result is the same.
 """
 
 import copy
@@ -35,9 +35,9 @@ from lirf_kit.method.networks import SplitNetwork, accuracy, build_network, prep
 def train_original(data, config, resume=None):
     """Train the original network on the training part.
 
-    Cross-entropy, SGD with Nesterov momentum, and a one-cycle schedule: the learning rate climbs to its peak, then
-    falls to nearly nothing (Smith & Topin 2019). An interrupt (the stop button, Ctrl-C) ends the training early: the
-    network is returned as it was after the last finished epoch, and a warning says so.
+    The loss is cross-entropy, the optimiser SGD with Nesterov momentum. The learning rate follows a one-cycle schedule:
+    it climbs to its peak, then falls to nearly zero (Smith & Topin 2019). An interrupt (the stop button, Ctrl-C) ends
+    the training early; you get the network of the last finished epoch, and a warning.
 
     Parameters
     ----------
@@ -45,14 +45,14 @@ def train_original(data, config, resume=None):
     config : Config
         Reads the knobs of the network, optimiser and training stages, the machine's, and the seed.
     resume : dict, optional
-        The `checkpoint` of a network that was interrupted, to go on from there.
+        The `checkpoint` of a network whose training was interrupted, to continue from there.
 
     Returns
     -------
     SplitNetwork
         In evaluation mode. Its `history` has an entry an epoch: epoch, loss, validation_accuracy (percent), seconds,
         images_per_second (training steps alone) and peak_memory (MiB; on CUDA since the training began, on the CPU
-        of the whole process so far). Its `checkpoint` is None, or after an interrupt what `resume` takes.
+        of the whole process so far). Its `checkpoint` is None; after an interrupt it is what `resume` takes.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def train_original(data, config, resume=None):
         _restore(state, finished)
         network.checkpoint = finished
         warnings.warn(
-            f"interrupted: this network is that of epoch {len(network.history)} of {config.epochs}", stacklevel=2
+            f"interrupted: this is the network of epoch {len(network.history)} of {config.epochs}", stacklevel=2
         )
     return network.eval()
 
@@ -96,7 +96,7 @@ class TrainingState:
 
 
 def start_training(data, config):
-    """Return the state before the first epoch; from here on CUDA's peak of memory is counted."""
+    """Return the state before the first epoch, and begin to measure CUDA's peak of memory."""
     reset_peak_memory(data.labels.device)
     network = build_network(config, data.images.shape[1], len(data.class_names))
     network.lower[0].fit(data.train.images)
@@ -111,7 +111,7 @@ def start_training(data, config):
 
 
 def _train_epoch(state, data, config):
-    """Take the training part once, and write an entry of the history."""
+    """Train on the whole training part once, and add an entry to the history."""
     network, device = state.network.train(), state.network.device
     start, total = time.perf_counter(), 0.0
     for images, labels in batches(data.train, config.batch_size, state.generator, config.crop_padding, config.flip):
@@ -133,7 +133,7 @@ def _train_epoch(state, data, config):
 
 def train_step(state, images, labels, config):
     """Learn from one batch of uint8 images (N, C, H, W); return the loss, cross-entropy with label smoothing."""
-    # the last, smaller batch would be compiled anew
+    # not compiled for the last batch: it is smaller, and would have to be compiled for its own size
     forward = state.forward if len(labels) == config.batch_size else state.network
     with autocast(config, labels.device):
         logits = forward(images)  # (N, K)
@@ -160,7 +160,7 @@ def _snapshot(state):
 
 
 def _restore(state, snapshot):
-    """Put a state back to its copy."""
+    """Restore a state from its copy."""
     tensors, plain = snapshot["tensors"], copy.deepcopy(snapshot["plain"])
     layers = state.network.layers
     layers.load_state_dict({name: tensors[f"network.{name}"] for name in layers.state_dict()})
@@ -173,7 +173,7 @@ def _restore(state, snapshot):
 
 
 def one_cycle(parameters, learning_rate, steps, momentum, weight_decay):
-    """Return SGD with Nesterov momentum and its one-cycle schedule over so many steps."""
+    """Return SGD with Nesterov momentum, and a one-cycle schedule of the given number of steps."""
     optimiser = torch.optim.SGD(
         parameters, learning_rate, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0
     )

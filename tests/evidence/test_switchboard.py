@@ -53,6 +53,16 @@ def test_the_values_are_the_deposit_s_own_and_weighted_they_sum_to_its_loss(argu
     assert (board["value"] * board["weight"]).sum() == pytest.approx(terms["loss"])
 
 
+def test_the_class_scatter_has_a_row_of_its_own_that_pulls_at_the_target_alone(arguments, tiny):
+    board = lk.loss_switchboard(*arguments(tiny.replace(lambda_cs=0.5)))
+    assert list(board.index[:3]) == ["removal", "attention", "scatter"]
+    assert board.loc["scatter", "weight"] == 0.5 and 0 < board.loc["scatter", "value"] < 1
+    assert (board.loc["scatter", blocks(board, "target")] > 0).all()
+    assert (board.loc["scatter", blocks(board, "module")] == 0).all()
+    # cross-entropy is what is left of L_kr without its other terms
+    assert board.loc["removal", "value"] == pytest.approx(lk.loss_switchboard(*arguments()).loc["removal", "value"])
+
+
 def test_before_the_first_step_of_a_full_copy_only_removal_pulls(tiny_original, tiny_parts, arguments, tiny):
     turned = tiny.replace(keep=1.0)
     board = lk.loss_switchboard(*arguments(turned, lk.start_deposit(tiny_original, tiny_parts.deposit_set, turned)))

@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional
 
 import lirf_kit as lk
+from lirf_kit.method import depositing
 
 
 @pytest.fixture
@@ -156,7 +157,8 @@ def test_gradients_of_recovery_and_transfer_reach_the_module_and_not_the_target(
 def test_gradients_of_removal_and_preservation_reach_the_target_and_not_the_module(terms_of, tiny_deposited):
     target, module = tiny_deposited
     terms = terms_of()
-    for name in ("removal", "preservation", "attention_distance"):
+    terms |= {"class_scatter": terms_of(lambda_cs=1.0)["class_scatter"]}
+    for name in ("removal", "preservation", "attention_distance", "class_scatter"):
         assert not gradients(terms[name], module), name
         assert sum(gradient.abs().sum() for gradient in gradients(terms[name], target.lower)) > 0, name
 
@@ -165,13 +167,14 @@ def test_gradients_of_removal_and_preservation_reach_the_target_and_not_the_modu
     "knob, name",
     [
         ("lambda_at", "attention_distance"),
+        ("lambda_cs", "class_scatter"),
         ("lambda_kp", "preservation"),
         ("lambda_re", "recovery"),
         ("lambda_pt", "transfer"),
     ],
 )
 def test_a_lambda_of_zero_leaves_its_term_out_and_no_other(terms_of, knob, name):
-    every, without = terms_of(), terms_of(**{knob: 0.0})
+    every, without = terms_of(lambda_cs=1.0), terms_of(**{"lambda_cs": 1.0, knob: 0.0})
     assert set(every) - set(without) == {name}
 
 
@@ -179,6 +182,7 @@ def test_a_lambda_of_zero_leaves_its_term_out_and_no_other(terms_of, knob, name)
     "knobs, functions",
     [
         ({"lambda_at": 0.0}, ["attention_map", "attention_distance"]),
+        ({"lambda_cs": 0.0}, ["class_scatter"]),
         ({"lambda_kp": 0.0}, ["preservation_loss"]),
         ({"lambda_kp": 0.0, "preservation": "logits"}, ["logit_preservation_loss"]),
         ({"preservation": "paper"}, ["hold_preserved"]),
@@ -195,7 +199,7 @@ def test_a_term_that_is_off_is_not_computed(terms_of, monkeypatch, knobs, functi
     assert terms_of(**knobs)["loss"].isfinite()
     variants = {name: knobs[name] for name in ("recovery", "preservation") if name in knobs}
     with pytest.raises(TypeError):  # and it is computed where nothing is off
-        terms_of(**variants | ({"preservation": "logits"} if functions == ["hold_preserved"] else {}))
+        terms_of(lambda_cs=1.0, **variants | ({"preservation": "logits"} if functions == ["hold_preserved"] else {}))
 
 
 def test_without_recovery_and_transfer_the_module_is_not_run(terms_of, monkeypatch):
@@ -254,6 +258,28 @@ def test_preservation_by_logits_is_its_formula_and_leaves_the_preserved_classes_
     removal = functional.cross_entropy(held, 3 + was[:, 3:].argmax(1)).item()
     assert terms["removal"].item() == pytest.approx(removal, abs=1e-5)
     assert terms["preservation"].item() == pytest.approx((now - was)[:, 3:].square().mean().item() / 2, rel=1e-4)
+
+
+def test_the_class_scatter_is_its_formula_and_joins_removal(terms_of, tiny_original, tiny_deposited, tiny_parts, tiny):
+    with_it, without = terms_of(lambda_cs=0.5), terms_of(lambda_cs=0.0)
+    batch = tiny_parts.deposit_set.select(slice(0, 10))
+    pooled = tiny_deposited[0].lower(batch.images).mean((2, 3))
+    its_variance = lk.split(tiny_original, 2).lower(batch.images).mean((2, 3)).var(0, correction=0).mean()
+    expected = lk.class_scatter(pooled, batch.labels, depositing.RIDGE * its_variance)
+    assert with_it["class_scatter"].item() == pytest.approx(expected.item(), rel=1e-4)
+    assert with_it["removal"].item() == pytest.approx(without["removal"].item() + 0.5 * expected.item(), rel=1e-4)
+
+
+def test_without_two_whole_classes_there_is_no_class_scatter(
+    tiny_original, tiny_data, tiny, some_samples, same_weights, tiny_deposited, tiny_parts
+):
+    # a single class has no scatter; the classes of deposited samples stay, and may be told apart
+    for deposit_set in (lk.split_by_class(tiny_data, [4]).deposit_set, some_samples.deposit_set):
+        with_it, without = (lk.deposit(tiny_original, deposit_set, tiny.replace(lambda_cs=cs)) for cs in (1.0, 0.0))
+        assert same_weights(with_it[0], without[0]) and same_weights(with_it[1], without[1])
+        assert "class_scatter" not in with_it[0].history[0]
+    target, _ = lk.deposit(tiny_original, tiny_parts.deposit_set, tiny.replace(lambda_cs=1.0))
+    assert "class_scatter" in target.history[0] and not same_weights(target, tiny_deposited[0])
 
 
 def test_the_loss_adds_the_weighed_terms(terms_of):

@@ -4,6 +4,8 @@ import numpy
 import pytest
 import torch
 from scipy import special, stats
+from sklearn.linear_model import Ridge
+from torch.nn import functional
 
 import lirf_kit as lk
 
@@ -163,10 +165,69 @@ def test_distillation_is_zero_only_where_student_and_teacher_agree(logits):
     assert lk.distillation_loss(student, teacher, 2.0) > 0.1
 
 
+def one_dimensional(*values):
+    return torch.tensor(values)[:, None]
+
+
+def test_class_scatter_works_out_by_hand():
+    labels = torch.tensor([3, 3, 7, 7])
+    # class means −1 and 1: S_B = 1; all values lie on their means, so S_T = 1 too
+    assert lk.class_scatter(one_dimensional(-1.0, -1.0, 1.0, 1.0), labels, 1.0).item() == pytest.approx(1 / 2)
+    # the same means, but S_T = (4 + 0 + 0 + 4) / 4 = 2
+    assert lk.class_scatter(one_dimensional(-2.0, 0.0, 0.0, 2.0), labels, 2.0).item() == pytest.approx(1 / 4)
+    # unequal classes: the mean of all is 0, S_B = ¼ · 3² + ¾ · 1² = 3 = S_T
+    unequal = one_dimensional(3.0, -1.0, -1.0, -1.0)
+    assert lk.class_scatter(unequal, torch.tensor([0, 1, 1, 1]), 1.0).item() == pytest.approx(3 / 4)
+
+
+def test_class_scatter_is_0_where_all_class_means_are_equal_and_1_where_classes_are_points(generator):
+    labels = torch.tensor([0, 1, 2]).repeat(20)
+    equal = torch.randn(20, 1, 4, generator=generator).expand(-1, 3, -1).reshape(60, 4)  # each value once a class
+    assert lk.class_scatter(equal, labels, 0.1).item() == pytest.approx(0, abs=1e-6)
+    points = torch.randn(3, 4, generator=generator)[labels]
+    assert lk.class_scatter(points, labels, 1e-6).item() == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("ridge", [0.01, 0.3, 5.0])
+def test_class_scatter_is_what_scikit_learn_s_ridge_regression_reads_off(generator, ridge):
+    labels = torch.randint(4, (90,), generator=generator)
+    features = torch.randn(90, 6, generator=generator) + torch.randn(4, 6, generator=generator)[labels]
+    one_hot = functional.one_hot(labels).double().numpy()
+    answers = Ridge(alpha=90 * ridge).fit(features.double().numpy(), one_hot).predict(features.double().numpy())
+    # of each class: how far its own score lies above its share, averaged over its samples
+    lifted = [(answers[labels == number, number] - one_hot[:, number].mean()).mean() for number in range(4)]
+    assert lk.class_scatter(features, labels, ridge).item() == pytest.approx(sum(lifted) / 3, abs=1e-5)
+
+
+def test_class_scatter_ignores_a_shift_and_sees_features_shrink_only_by_the_ridge(generator):
+    labels, features = torch.randint(3, (50,), generator=generator), torch.randn(50, 5, generator=generator)
+    features += functional.one_hot(labels, 5)
+    before = lk.class_scatter(features, labels, 0.1).item()
+    assert lk.class_scatter(features + 7, labels, 0.1).item() == pytest.approx(before, abs=1e-5)
+    assert lk.class_scatter(10 * features, labels, 10.0).item() == pytest.approx(before, abs=1e-5)
+    assert lk.class_scatter(0.1 * features, labels, 0.1).item() < before
+
+
+def test_descending_the_class_scatter_moves_class_means_together(generator):
+    labels = torch.tensor([0, 1]).repeat(30)
+    features = (torch.randn(60, 3, generator=generator) + 2 * labels[:, None]).requires_grad_()
+    before = (features[labels == 0].mean(0) - features[labels == 1].mean(0)).norm()
+    lk.class_scatter(features, labels, 0.1).backward()
+    moved = features - 5 * features.grad
+    assert (moved[labels == 0].mean(0) - moved[labels == 1].mean(0)).norm() < before
+
+
+def test_the_class_scatter_of_a_single_class_is_refused():
+    with pytest.raises(lk.LirfError, match=r"^labels must be of at least two classes, not only of \[5\]$"):
+        lk.class_scatter(torch.ones(3, 2), torch.tensor([5, 5, 5]), 0.1)
+
+
 def test_removal_works_out_by_hand():
     # wrong label 0 has the probability ¼: CE = ln 4 = 1.3863; a distance of 2 counts ½: minus 1
     logits = torch.tensor([[0.0, LN3]])
+    with_scatter = lk.removal_loss(logits, torch.tensor([0]), torch.tensor(2.0), 0.5, torch.tensor(0.8), 0.25)
     loss = lk.removal_loss(logits, torch.tensor([0]), torch.tensor(2.0), 0.5)
+    assert with_scatter.item() == pytest.approx(loss.item() + 0.25 * 0.8)
     assert loss.item() == pytest.approx(math.log(4) - 1)
 
 

@@ -92,7 +92,7 @@ def without_speed(history):
 
 def test_an_interrupted_training_returns_the_last_finished_epoch(tiny_data, long, interrupt_at, same_weights):
     interrupt_at(3)
-    with pytest.warns(UserWarning, match="^interrupted: this network is that of epoch 2 of 4$"):
+    with pytest.warns(UserWarning, match="^interrupted: this is the network of epoch 2 of 4$"):
         network = lk.train_original(tiny_data, long)
     assert [entry["epoch"] for entry in network.history] == [1, 2] and not network.training
     assert lk.accuracy(network, tiny_data.validation) == network.history[-1]["validation_accuracy"]
