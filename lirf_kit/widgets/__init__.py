@@ -1,5 +1,5 @@
-"""The widgets: the explorer and the small interactive figures of the notebooks.
+"""The widgets: the explorer, and the small interactive figures of the notebooks.
 
-It may use every other wing, and is the only one that knows ipywidgets.
-Begin with `exploring`, which computes without a browser; then read `explorer`, the panel around it.
+This wing may use all others, and is the only one that knows ipywidgets. To read it, start with `exploring`, which
+computes without a browser; then go on to `explorer`, the panel around it.
 """

@@ -1,9 +1,8 @@
-"""The explorer's figures: all of one size, on white, with letters that can be read from the back row.
+"""The explorer's figures. They have a white background, and letters that can be read from the back row.
 
-A figure that has the size of the one before it takes its place without a jump.
+All figures of a kind have the same size, so a new one replaces the old one without a jump.
 """
 
-import functools
 import io
 
 import numpy
@@ -13,12 +12,13 @@ from matplotlib.ticker import MaxNLocator
 from lirf_kit.config import LirfError
 from lirf_kit.pictures.charts import plot_confusions
 from lirf_kit.pictures.figures import COOL, DPI, INK, PALE, WARM, plot_tsne
-from lirf_kit.widgets.exploring import deposited, tsne_part
+from lirf_kit.widgets.exploring import NETWORKS, deposited, tsne_part
+from lirf_kit.widgets.small_views import nearest_point
 
 SIZE = (8.4, 4.0)  # inches
-WIDTHS = {"confusion": 10.2, "t-SNE": 9.8}  # inches of what has more in it: the wider, the smaller its letters
-REACH = 16  # pixels of the t-SNE figure: how far from a point a click still means it
-TERMS = {  # of a deposit's history: what the panel is called, colour, line
+WIDTHS = {"confusion": 10.2, "t-SNE": 9.8}  # inches; wider figures have room for more, but smaller letters
+REACH = 16  # pixels of the t-SNE figure: how far from a point a click still counts as a click on it
+TERMS = {  # of a deposit's history: the panel's title, colour and line style
     "loss": ("loss, weighted sum", INK, "-"),
     "removal": ("removal L_kr", WARM[0], "-"),
     "attention_distance": ("attention L_at ↑", WARM[1], "--"),
@@ -26,41 +26,48 @@ TERMS = {  # of a deposit's history: what the panel is called, colour, line
     "recovery": ("recovery L_re", COOL[2], "-"),
     "transfer": ("transfer L_pt", WARM[2], "--"),
 }
-SHOWN = ("original", "target", "recovered")
 
 
 def png(figure):
     """Return a figure as the bytes of a PNG."""
-    beside = io.BytesIO()
-    figure.savefig(beside, format="png", dpi=DPI, facecolor="white")
-    return beside.getvalue()
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=DPI, facecolor="white")
+    return file.getvalue()
 
 
-@functools.cache
 def blank():
-    """Return the PNG that holds a figure's place until it is drawn."""
+    """Return the PNG that is shown in a figure's place until it is drawn."""
     figure = Figure(figsize=SIZE, dpi=DPI)
     figure.text(0.5, 0.5, "nothing to see yet", ha="center", fontsize=16, color=PALE)
     return png(figure)
 
 
 def _new(width=SIZE[0], rows=1):
-    """Return an empty figure of the explorer's shape, or of several rows of it."""
+    """Return an empty figure of the explorer's proportions, high enough for some rows."""
     return Figure(figsize=(width, rows * width * SIZE[1] / SIZE[0]), layout="constrained", dpi=DPI)
 
 
-def _plain(axes):
+def _plain(axes, labelsize=12):
     axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=12)
+    axes.tick_params(labelsize=labelsize)
     return axes
 
 
+def _bars(axes, table):
+    """Draw a bar for each of the three networks beside each other in each row of a table."""
+    for offset, (name, colour, hatch) in enumerate(zip(NETWORKS, (PALE, WARM[0], COOL[0]), ("", "//", ".."))):
+        axes.bar(
+            numpy.arange(len(table)) + 0.28 * (offset - 1), table[name], 0.26, color=colour, edgecolor=INK, hatch=hatch,
+            linewidth=0.6, label=name,
+        )  # fmt: skip
+
+
 class GrowingCurves:
-    """The deposit's terms over the epochs, one panel each, drawn again and again in the same figure while it runs."""
+    """The deposit's terms over the epochs, one panel each; a running deposit draws the same figure repeatedly."""
 
     def __init__(self, figure=None):
         self.figure = figure or Figure(figsize=SIZE, dpi=DPI)
-        if figure is None:  # a layout that is computed costs more than the drawing
+        if figure is None:  # fixed margins, because a computed layout takes longer than the drawing
             self.figure.subplots_adjust(left=0.07, right=0.985, bottom=0.12, top=0.91, wspace=0.27, hspace=0.45)
         self.lines = {}
         for axes, (name, (title, colour, dashes)) in zip(self.figure.subplots(2, 3).flat, TERMS.items()):
@@ -69,16 +76,14 @@ class GrowingCurves:
             axes.set_title(title, fontsize=14, color=INK)
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             axes.yaxis.set_major_locator(MaxNLocator(4))
-            axes.tick_params(labelsize=11)
-            axes.spines[["top", "right"]].set_visible(False)
+            _plain(axes, labelsize=11)
         self.figure.axes[4].set_xlabel("epoch", fontsize=12, labelpad=0)
 
     def draw(self, history, epochs):
-        """Return the figure with the epochs so far, of so many; a term whose λ is 0 says so."""
+        """Return the figure with the epochs so far, out of `epochs`; a term whose λ is 0 is marked as off."""
         for name, line in self.lines.items():
             there = bool(history) and name in history[0]
-            points = [(entry["epoch"], entry[name]) for entry in history] if there else []
-            line.set_data([epoch for epoch, _ in points], [value for _, value in points])
+            line.set_data([entry["epoch"] for entry in history if there], [entry[name] for entry in history if there])
             line.axes.texts[0].set_visible(bool(history) and not there)
             line.axes.set_xlim(0.5, max(epochs, 2) + 0.5)
             line.axes.relim()
@@ -92,33 +97,27 @@ def plot_terms(run, figure=None):
 
 
 def plot_classes(run, figure=None):
-    """Draw each class's accuracy in original, target and recovered network; deposit classes are shaded and named."""
+    """Draw each class's accuracy in the three networks; deposit classes are shaded and labelled."""
     figure = figure or _new()
-    axes = _plain(figure.subplots())
-    given = run.parts.deposit_set.deposit_classes or ()
-    names, places = list(run.classes.index), numpy.arange(len(run.classes))
-    for offset, (name, colour) in enumerate(zip(SHOWN, (PALE, WARM[0], COOL[0]))):
-        bars = axes.bar(
-            places + 0.28 * (offset - 1), run.classes[name], 0.26, color=colour, edgecolor=INK, linewidth=0.6,
-            label=name, hatch=("", "//", "..")[offset],
-        )  # fmt: skip
-        for bar, height in zip(bars, run.classes[name]):
-            if height < 0.5:
-                axes.annotate("0", (bar.get_x() + bar.get_width() / 2, 0), ha="center", va="bottom", fontsize=11)
+    axes, given = _plain(figure.subplots()), run.parts.deposit_set.deposit_classes or ()
+    _bars(axes, run.classes)
+    for bar in axes.patches:
+        if bar.get_height() < 0.5:
+            axes.annotate("0", (bar.get_x() + bar.get_width() / 2, 0), ha="center", va="bottom", fontsize=11)
     for number in given:
         axes.axvspan(number - 0.46, number + 0.46, color=WARM[1], alpha=0.18, linewidth=0, zorder=0)
-    if len(names) <= 20:
-        axes.set_xticks(places, [f"{name}\ndeposit" if at in given else name for at, name in enumerate(names)])
+    if len(run.classes) <= 20:
+        names = [f"{name}\ndeposit" if number in given else name for number, name in enumerate(run.classes.index)]
+        axes.set_xticks(range(len(names)), names)
     axes.set_ylabel("accuracy in %", fontsize=14)
-    axes.set_ylim(0, 104)
-    axes.set_xlim(-0.6, len(names) - 0.4)
+    axes.set(xlim=(-0.6, len(run.classes) - 0.4), ylim=(0, 104))
     axes.tick_params(axis="x", labelsize=13, length=0)
     figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=14)
     return figure
 
 
 def plot_run_confusions(run, figure=None):
-    """Draw the confusion matrices of original, target and recovered network."""
+    """Draw the confusion matrices of the three networks."""
     figure = plot_confusions(run.confusions, figure or _new(WIDTHS["confusion"]))
     for axes in figure.axes:
         for text in axes.texts:
@@ -127,7 +126,7 @@ def plot_run_confusions(run, figure=None):
 
 
 def plot_run_tsne(run, figure=None, place=None):
-    """Draw the three networks' t-SNE embeddings, with a ring around one validation image if it is among the points."""
+    """Draw the three networks' t-SNE embeddings; the validation image at `place` gets a ring if it has a point."""
     if not run.embeddings:
         raise LirfError("this run has no t-SNE yet")
     part, table = tsne_part(run), run.table if run.fraction is None else None
@@ -140,36 +139,22 @@ def plot_run_tsne(run, figure=None, place=None):
 
 
 def clicked_image(run, x, y):
-    """Return which image was meant by a click on a run's t-SNE figure.
+    """Return which validation image a click on a run's t-SNE figure means; None if no point is within `REACH`.
 
-    Parameters
-    ----------
-    run : Run
-    x, y : float
-        Shares of the figure from its top left.
-
-    Returns
-    -------
-    int or None
-        The place in the validation part of the nearest point of the panel that was clicked; None if none is near.
+    `x` and `y` are shares of the figure from its top left.
     """
     figure = plot_run_tsne(run)
-    figure.draw_without_rendering()  # only then the panels have their places
-    pixel = numpy.array([x, 1 - y]) * figure.bbox.size  # from the bottom left
-    for axes, points in zip(figure.axes, run.embeddings.values()):
-        if axes.bbox.contains(*pixel):
-            distances = numpy.linalg.norm(axes.transData.transform(points) - pixel, axis=1)
-            if distances.min() <= REACH:
-                clicked = tsne_part(run).indices[distances.argmin()]
-                return int((run.parts.validation.indices == clicked).nonzero())
-    return None
+    figure.draw_without_rendering()  # only now does each panel have its place
+    place, distance = nearest_point(figure, run.embeddings.values(), x, y)
+    if distance > REACH:
+        return None
+    return int((run.parts.validation.indices == tsne_part(run).indices[place]).nonzero())
 
 
 def plot_journey(run, place, probabilities, maps):
-    """Draw one image, its attention maps, and the probabilities that each network gives each class."""
-    figure = _new()
+    """Draw one image, its attention maps, and each network's probabilities of the twelve likeliest classes."""
+    figure, part = _new(), run.parts.validation
     grid = figure.add_gridspec(2, 1 + len(maps), height_ratios=[1, 1.25])
-    part = run.parts.validation
     image = part.images[place].cpu().permute(1, 2, 0).numpy()
     pictures = {f"image: {part.class_names[int(part.labels[place])]}": image.squeeze()} | maps
     for column, (name, picture) in enumerate(pictures.items()):
@@ -177,13 +162,9 @@ def plot_journey(run, place, probabilities, maps):
         axes.imshow(picture, cmap="gray" if column == 0 else "viridis", vmin=0, vmax=255 if column == 0 else None)
         axes.set_axis_off()
         axes.set_title(name if column == 0 else f"attention,\n{name}", fontsize=13, color=INK)
-    axes, most = _plain(figure.add_subplot(grid[1, :])), probabilities.max(axis=1).nlargest(12).index
-    shown = probabilities.loc[[name for name in probabilities.index if name in most]]
-    for offset, (name, colour, hatch) in enumerate(zip(SHOWN, (PALE, WARM[0], COOL[0]), ("", "//", ".."))):
-        axes.bar(
-            numpy.arange(len(shown)) + 0.28 * (offset - 1), shown[name], 0.26, color=colour, edgecolor=INK, hatch=hatch,
-            linewidth=0.6, label=name,
-        )  # fmt: skip
+    axes, likeliest = _plain(figure.add_subplot(grid[1, :])), probabilities.max(axis=1).nlargest(12).index
+    shown = probabilities[probabilities.index.isin(likeliest)]
+    _bars(axes, shown)
     axes.set_xticks(range(len(shown)), shown.index, fontsize=13)
     axes.set_ylim(0, 104)
     axes.set_ylabel("probability, %", fontsize=13)
@@ -192,49 +173,37 @@ def plot_journey(run, place, probabilities, maps):
 
 
 def plot_surface(points, metric):
-    """Draw a metric over one or two knobs: measured points as dots, what lies between pale and only a guess.
+    """Draw a metric over one or two knobs: measured points as dots, and a pale guess at what lies between them.
 
-    Parameters
-    ----------
-    points : pandas.DataFrame
-        Of `surface_points`. The axes are in steps, one a measured value, so that λ from 0 to 1000 fit.
-    metric : str
+    `points` is a table of `surface_points`. The axes are in steps, one for each measured value, so that λ from 0 to
+    1000 fits.
     """
-    names = list(points.columns[:-1])
     figure = _new()
-    axes = _plain(figure.subplots())
-    steps = {name: sorted(points[name].unique()) for name in names}
-    across = [steps[names[0]].index(value) for value in points[names[0]]]
-    axes.set_xticks(range(len(steps[names[0]])), [_short(value) for value in steps[names[0]]])
-    axes.set_xlabel(names[0], fontsize=14)
+    axes, names, values = _plain(figure.subplots()), points.columns[:-1], points["value"]
+    places = [points[name].rank(method="dense").to_numpy() - 1 for name in names]  # in steps, from 0
+    for axis, name in zip((axes.xaxis, axes.yaxis), names):
+        steps = sorted(points[name].unique())
+        axis.set_ticks(range(len(steps)), [f"{step:g}" for step in steps])
+        axis.set_label_text(name, fontsize=14)
     if len(names) == 1:
-        axes.plot(across, points["value"], ":", color=PALE, linewidth=2)
-        axes.plot(across, points["value"], "o", color=COOL[0], markersize=11, markeredgecolor=INK)
+        axes.plot(*places, values, ":", color=PALE, linewidth=2)
+        axes.plot(*places, values, "o", color=COOL[0], markersize=11, markeredgecolor=INK)
         axes.set_ylabel(metric, fontsize=14)
-        if points["value"].max() <= 100:
+        if values.max() <= 100:
             axes.set_ylim(top=min(axes.get_ylim()[1], 101))  # no share is larger
     else:
-        up = [steps[names[1]].index(value) for value in points[names[1]]]
-        places = numpy.array([across, up], dtype=float)
-        if numpy.linalg.matrix_rank(places - places.mean(axis=1, keepdims=True)) == 2:  # not all on one line
-            axes.tricontourf(across, up, points["value"], levels=12, cmap="viridis", alpha=0.35)
-        dots = axes.scatter(across, up, c=points["value"], s=420, cmap="viridis", edgecolors=INK, linewidths=1.2)
-        for x, y, value in zip(across, up, points["value"]):
+        if numpy.linalg.matrix_rank(places - numpy.mean(places, axis=1, keepdims=True)) == 2:  # not all on one line
+            axes.tricontourf(*places, values, levels=12, cmap="viridis", alpha=0.35)
+        dots = axes.scatter(*places, c=values, s=420, cmap="viridis", edgecolors=INK, linewidths=1.2)
+        for x, y, value in zip(*places, values):
             axes.annotate(f"{value:.0f}", (x, y), (0, 17), textcoords="offset points", ha="center", fontsize=12)
-        axes.set_yticks(range(len(steps[names[1]])), [_short(value) for value in steps[names[1]]])
-        axes.set_ylabel(names[1], fontsize=14)
-        axes.set_xlim(-0.5, len(steps[names[0]]) - 0.5)
-        axes.set_ylim(-0.5, len(steps[names[1]]) - 0.3)
+        axes.set(xlim=(-0.5, places[0].max() + 0.5), ylim=(-0.5, places[1].max() + 0.7))
         figure.colorbar(dots, ax=axes).set_label(metric, size=14)
     axes.set_title("dots are measured, what lies between is not", fontsize=13, color=INK)
     return figure
 
 
-def _short(value):
-    return str(value) if isinstance(value, str) else f"{value:g}"
-
-
-FIGURES = {  # a tab's name, and what draws a run there
+FIGURES = {  # what draws a run in the tab of this name
     "curves": plot_terms,
     "classes": plot_classes,
     "confusion": plot_run_confusions,
@@ -243,15 +212,7 @@ FIGURES = {  # a tab's name, and what draws a run there
 
 
 def plot_pair(name, pair):
-    """Draw the same kind of figure of two runs, one above the other.
-
-    Parameters
-    ----------
-    name : str
-        One of `FIGURES`.
-    pair : dict of str to tuple of int and Run
-        By "A" and "B": a run's number, and the run.
-    """
+    """Draw one of `FIGURES` for two runs, one above the other; `pair` has each run's number and the run, by A and B."""
     figure = _new(WIDTHS.get(name, SIZE[0]), rows=2)
     strips = figure.subfigures(4, 1, height_ratios=[1, 12, 1, 12])
     for title, half, (letter, (number, run)) in zip(strips[::2], strips[1::2], pair.items()):

@@ -1,7 +1,7 @@
-"""The explorer: turn the knobs of a deposit, run it, and see what became of it, in one panel of a notebook.
+"""The explorer: turn the knobs of a deposit, run it, and look at the results, in one panel of a notebook.
 
-A run is computed and drawn in a worker thread, which hands its results to the main thread one after the other; only
-that one touches the widgets. A run that was overtaken by another one is dropped.
+A worker thread computes and draws a run and posts the results to the main thread, the only one that touches the
+widgets. When a new run starts, the previous one is dropped.
 """
 
 import html
@@ -18,22 +18,22 @@ from lirf_kit.widgets.controls import Controls
 from lirf_kit.widgets.drawings import FIGURES, GrowingCurves, png
 from lirf_kit.widgets.exploring import code_line, embed_run, explore
 from lirf_kit.widgets.jobs import Job, MainThread, without_bars
-from lirf_kit.widgets.pieces import Messages, ipywidgets, mime_bundle, need_widgets
+from lirf_kit.widgets.pieces import Panel, ipywidgets, mime_bundle, need_widgets, toggle
 from lirf_kit.widgets.results import Results
-from lirf_kit.widgets.tabs import STYLE, put
+from lirf_kit.widgets.tabs import put
 from lirf_kit.widgets.words import of_curves, of_run
 
-SHARE = 0.25  # of a deposit's time that may go into drawing its curves
-LISTENING = {}  # of all panels in the kernel: what an interrupt calls, by the id of the run that it stops
+SHARE = 0.25  # of a deposit's time may go into drawing its curves
+LISTENING = {}  # for all panels of the kernel: what an interrupt calls, by the id of the job that it stops
 
 
 def interrupted(*_):
-    """Stop the runs of all panels: the kernel's interrupt while there are any."""
+    """Stop the runs of all panels; this handles the kernel's interrupt while there are any."""
     for stop in list(LISTENING.values()):
         stop()
 
 
-class DepositExplorer(Messages):
+class DepositExplorer(Panel):
     """A panel to explore the deposit with: controls on the left, results in tabs on the right.
 
     Put it last in a notebook's cell. Its computations are plain functions: `explore`, `embed_run`, `journey`,
@@ -42,7 +42,7 @@ class DepositExplorer(Messages):
     Parameters
     ----------
     config : Config, optional
-        The calibrated settings; else the preset "digits".
+        The calibrated settings; the default is the preset "digits".
     out : str
         The folder that figures and the history are written to.
 
@@ -50,8 +50,6 @@ class DepositExplorer(Messages):
     ----------
     runs : list of Run
         Every finished run.
-    job : Job or None
-        The run that was asked for last, with its times.
 
     Raises
     ------
@@ -64,7 +62,7 @@ class DepositExplorer(Messages):
         self.config, self.out = config or preset("digits"), out
         self.job, self._computing, self._growing = None, threading.Lock(), GrowingCurves()
         self._main = MainThread(self._fail)
-        self._starts, self._known = {}, {}
+        self._starts, self._known = {}, {}  # by seed: the original's embedding; the data and the original
         data, _ = self._data_and_original(self.config)
         self._build(data)
         self._say("Choose what to deposit, turn the knobs, press <b>Run</b>.")
@@ -80,29 +78,25 @@ class DepositExplorer(Messages):
         self.controls = Controls(data, self.config, safe(self._settings_changed))
         self.results = Results(self._main, self.controls, self._say, self._bring_back)
         self.runs = self.results.runs
-        self.run_button = self._button("▶ Run", "make this deposit", self.run, button_style="primary")
+        run = self._button("▶ Run", "make this deposit", self.run, button_style="primary")
         self.stop_button = self._button("■ Stop", "stop the deposit that is running", self.stop, disabled=True)
-        self.auto = self._toggle("auto-run", "run whenever the controls have come to rest", False)
-        self.with_tsne = self._toggle("t-SNE", "embed each run's features", True)
+        self.auto = toggle("auto-run", "run whenever the controls have come to rest")
+        self.with_tsne = toggle("t-SNE", "embed each run's features", True)
         self.progress = ipywidgets.IntProgress(max=1, layout={"flex": "1 1 80px", "width": "auto"})
-        self.message = ipywidgets.HTML(layout={"width": "100%"})
-        self.code = ipywidgets.HTML(layout={"width": "100%"})
+        self.message, self.code = (ipywidgets.HTML(layout={"width": "100%"}) for _ in range(2))
         self.results.history.csv.on_click(safe(lambda: self.results.save_history(self.out)))
         saving, wanted = "write the open tab's figure as PNG, SVG and PDF", lambda: self.results.save_figure(self.out)
         self.save_button = self._button("save figure", saving, wanted)
-        below = [
-            self.save_button,
-            self._button("pin as A", "keep the run that is shown as A", lambda: self.results.pin("A")),
-            self._button("pin as B", "keep the run that is shown as B", lambda: self.results.pin("B")),
-        ]
+        below = [self.save_button]
+        for letter in "AB":
+            keeping = f"keep the run that is shown as {letter}"
+            below.append(self._button(f"pin as {letter}", keeping, partial(self.results.pin, letter)))
         for button in below:
             button.layout.width, button.layout.flex = "auto", "none"
-        top = ipywidgets.HBox([self.run_button, self.stop_button, self.auto, self.with_tsne, self.progress])
+        top = ipywidgets.HBox([run, self.stop_button, self.auto, self.with_tsne, self.progress])
         right = ipywidgets.VBox([top, self.message, self.results.tabs, ipywidgets.HBox([*below, self.code])])
         right.add_class("lirf-right")
-        columns = ipywidgets.HBox([self.controls.box, right], layout={"flex_flow": "row wrap"})
-        self.panel = ipywidgets.VBox([ipywidgets.HTML(STYLE, layout={"height": "0", "margin": "0"}), columns])
-        self.panel.add_class("lirf")
+        self._frame(ipywidgets.HBox([self.controls.box, right], layout={"flex_flow": "row wrap"}))
         self._show_code()
 
     def _button(self, text, tooltip, pressed, **more):
@@ -110,23 +104,11 @@ class DepositExplorer(Messages):
         button.on_click(self._main.safe(pressed))
         return button
 
-    @staticmethod
-    def _toggle(name, tooltip, value):
-        """Return a button that stays pressed, and shows it by a tick."""
-        button = ipywidgets.ToggleButton(value=value, tooltip=tooltip)
-
-        def tick(_=None):
-            button.description = f"✓ {name}" if button.value else name
-
-        button.observe(tick, names="value")
-        tick()
-        return button
-
     # settings
 
     def _settings_changed(self):
-        """Show the code of the new settings, and let auto-run wait until they rest."""
-        self.results.history.unselect()
+        """Show the code of the new settings, and start the wait for an auto-run."""
+        self.results.history.rows.value = None  # so that choosing the same row again counts as a change
         if self._show_code() and self.results.open == "surface":
             self.results.surface.draw()
         self._main.cancel("run")
@@ -134,7 +116,7 @@ class DepositExplorer(Messages):
             self._main.rested("run", self.run)
 
     def _show_code(self):
-        """Show the line that makes the settings, or why they can't be; return whether they can."""
+        """Show the code that makes the settings, or why they are invalid; return whether they are valid."""
         try:
             line, valid = code_line(*self.controls.settings()), True
         except LirfError as error:
@@ -147,7 +129,7 @@ class DepositExplorer(Messages):
         return valid
 
     def _data_and_original(self, config):
-        """Return the data and the original of a config's seed, loaded or trained once."""
+        """Return the data and the original of a config's seed; they are loaded or trained only once."""
         if config.seed not in self._known:
             data = load_dataset(config)
             original = load_or_train(data, config)
@@ -162,7 +144,7 @@ class DepositExplorer(Messages):
     # a run
 
     def run(self):
-        """Make the deposit that the controls stand for; one that is running is dropped."""
+        """Make the deposit that the controls describe; a run that is still going is dropped."""
         self._main.cancel("run")
         try:
             config, fraction = self.controls.settings()
@@ -177,13 +159,13 @@ class DepositExplorer(Messages):
         job.thread.start()
 
     def stop(self):
-        """Stop the deposit that is running, and the one that auto-run is about to begin."""
+        """Stop the run, and the auto-run that is about to start."""
         self._main.cancel("run")
         if self.job is not None:
             self._ask_to_stop(self.job, "stopped")
 
     def _ask_to_stop(self, job, reason):
-        """Stop a run; if only t-SNE was left of it, say so at once, for the network that is embedded can take long."""
+        """Stop a run. If only its t-SNE is left, say so at once, because the current embedding can take long to end."""
         job.ask_to_stop(reason)
         if job.finished is not None and job.thread.is_alive():
             self._main.post(self._if_newest, job, self._show_tsne_stopped)
@@ -194,48 +176,50 @@ class DepositExplorer(Messages):
         self._say("t-SNE is stopped; all other tabs show the run")
 
     def _reset_progress(self):
-        self.progress.value, self.progress.bar_style = 0, ""
+        self._show_progress(0, self.progress.max)
         self.results.show_tsne_progress(1, 1)
 
     def wait(self, timeout=None):
-        """Wait until the run that was asked for last, its t-SNE included, has ended; not in a notebook."""
+        """Wait until the last requested run and its t-SNE have ended; in a notebook, this would block the panel."""
         if self.job is not None:
             self.job.thread.join(timeout)
 
     def _drop(self):
-        """Let the last run, if it is still going, end without a word."""
+        """Let the last run end without a message, if it is still going."""
         job, self.job = self.job, None
         self._reset_progress()
         if job is not None:
             job.ask_to_stop("dropped")
 
     def _listen(self, job):
-        """Let an interrupt of the kernel stop the run; between cells the kernel would ignore it."""
+        """Make an interrupt of the kernel stop the run; between cells, the kernel would ignore it."""
         if self._main.loop is None or threading.current_thread() is not threading.main_thread():
             return
         LISTENING[id(job)] = partial(self._ask_to_stop, job, "interrupted")
-        # the kernel puts its own handler back when this callback ends
+        # later, because the kernel restores its own handler after this callback
         self._main.loop.call_soon(signal.signal, signal.SIGINT, interrupted)
 
     def _ended(self, job):
-        """Take back what was only for the time of the run."""
+        """Undo what was set up for the run."""
         if job is self.job:
             self.stop_button.disabled = True
         if LISTENING.pop(id(job), None) and not LISTENING and signal.getsignal(signal.SIGINT) is interrupted:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # as the kernel has it between cells
 
     def _work(self, job, config, fraction):
-        """Compute and draw one run; the worker thread's whole life."""
+        """Compute and draw one run; this is all that the worker thread does."""
         try:
             with self._computing:
                 run = None if job.stop.is_set() else self._compute(job, config, fraction)
                 if run is None:
-                    return self._report_stop(job)
+                    raise KeyboardInterrupt  # the stop of a deposit is reported like that of an original's training
                 drawn = self._draw_all(job, run)
             job.finished = time.perf_counter() - job.asked
             self._embed(job, run, drawn)
         except KeyboardInterrupt:
-            self._report_stop(job)
+            job.stopped_after = time.perf_counter() - (job.stop_asked or time.perf_counter())
+            said = f"{job.reason} after {job.stopped_after:.2f} s; all tabs but the curves show the run before"
+            self._main.post(self._if_newest, job, self._say, said)
         except Exception as error:
             self._main.post(self._if_newest, job, self._fail, error)
         finally:
@@ -243,18 +227,13 @@ class DepositExplorer(Messages):
                 job.stopped_after = time.perf_counter() - job.stop_asked
             self._main.post(self._ended, job)
 
-    def _report_stop(self, job):
-        job.stopped_after = time.perf_counter() - (job.stop_asked or time.perf_counter())
-        said = f"{job.reason} after {job.stopped_after:.2f} s; all tabs but the curves show the run before"
-        self._main.post(self._if_newest, job, self._say, said)
-
     def _if_newest(self, job, function, *arguments):
-        """Call a function unless another run was asked for meanwhile."""
+        """Call a function unless another run has been requested since."""
         if job is self.job:
             function(*arguments)
 
     def _compute(self, job, config, fraction):
-        """Make the deposit; its curves are drawn beside it, so that Stop needn't wait for a drawing."""
+        """Make the deposit; its curves are drawn in another thread, so that Stop needn't wait for a drawing."""
         data, original = self._prepare(job, config)
         drawing, due = None, 0.0
 
@@ -275,11 +254,11 @@ class DepositExplorer(Messages):
 
         run = explore(original, data, config, fraction, job.stop.is_set, on_step)
         if run is not None and drawing is not None:
-            drawing.result()  # it must not come after the finished run's
+            drawing.result()  # it mustn't replace the finished run's figure
         return run
 
     def _prepare(self, job, config):
-        """Return data and original, and say so if the original has to be trained first."""
+        """Return the data and the original; a message says so if they aren't loaded yet."""
         if config.seed in self._known:
             return self._known[config.seed]
         said = f"loading, or training once, the original of seed {config.seed}: some seconds on the digits …"
@@ -298,11 +277,11 @@ class DepositExplorer(Messages):
         self._show_progress(done, total)
         put(self.results.images["curves"], curve)
 
-    def _show_progress(self, done, total):
-        self.progress.max, self.progress.value = total, done
+    def _show_progress(self, done, total, style=""):
+        self.progress.max, self.progress.value, self.progress.bar_style = total, done, style
 
     def _draw_all(self, job, run):
-        """Show a run's table, then draw its figures, the open tab's first."""
+        """Show a run's table, then draw its figures, starting with the open tab's."""
         drawn = {}
         self._main.post(self._if_newest, job, self._show_progress, 1, 1)
         self._main.post(lambda: self.results.add(run, drawn, job is self.job, job.note))
@@ -316,7 +295,7 @@ class DepositExplorer(Messages):
         self._main.post(self.results.show_figure, run, name, drawn[name])
 
     def _embed(self, job, run, drawn):
-        """Add the t-SNE figure, with its own progress."""
+        """Add the t-SNE figure; its progress is shown separately."""
         if not self.with_tsne.value or job.stop.is_set():
             return
 
@@ -331,12 +310,11 @@ class DepositExplorer(Messages):
     def _show_tsne_progress(self, job, done, total):
         if job.stop.is_set():
             return
-        self._show_progress(done, total)
-        self.progress.bar_style = "success" if done == total else "info"
+        self._show_progress(done, total, "success" if done == total else "info")
         self.results.show_tsne_progress(done, total)
 
     def _bring_back(self, place):
-        """Show an earlier run, and turn the controls to its settings."""
+        """Show an earlier run, and set the controls to its settings."""
         self._main.cancel("run")
         dropped = self.job is not None and self.job.finished is None and self.job.thread.is_alive()
         self._drop()

@@ -1,9 +1,9 @@
-"""What the explorer computes, without a widget: a deposit that can be watched and stopped, and what to look at after.
+"""What the explorer computes, without a widget: a deposit that can be watched and stopped, and how to look at it.
 
-Everything is read from the validation part: who turns knobs makes choices, and the test part is for the final table.
+All numbers come from the validation part, because turning knobs means choosing. The test part is for the final table.
 """
 
-import math
+import itertools
 import time
 import warnings
 from dataclasses import dataclass, field
@@ -25,56 +25,51 @@ from lirf_kit.method.withdrawing import withdraw
 from lirf_kit.pictures.embedding import embed_tsne, extract_features
 from lirf_kit.widgets.jobs import without_bars
 
-EXPLORED = (
-    "lambda_at", "lambda_kp", "lambda_re", "lambda_pt", "temperature", "split_after", "keep", "deposit_epochs",
-    "deposit_learning_rate", "max_gradient_norm", "seed", "relabel", "preservation", "recovery",
-)  # fmt: skip
-JUDGED = ("target", "recovered")  # whose metrics a history lists
+EXPLORED = {  # the explorer's knobs, and what it calls them
+    "lambda_at": "λ_at attention", "lambda_kp": "λ_kp preserve", "lambda_re": "λ_re recover",
+    "lambda_pt": "λ_pt transfer", "temperature": "τ temperature", "split_after": "n split after",
+    "keep": "keep (pruning)", "deposit_epochs": "epochs", "deposit_learning_rate": "learning rate",
+    "max_gradient_norm": "gradient limit", "seed": "seed", "relabel": "y_r relabel", "preservation": "L_kp variant",
+    "recovery": "L_re recovery",
+}  # fmt: skip
+NETWORKS = ("original", "target", "recovered")
 MOST_POINTS = 600  # in a t-SNE figure
 
 
 def recipes(config):
-    """Return the explorer's presets: names, and the knobs that each turns.
+    """Return the explorer's presets by name, each with the knobs that it changes.
 
     Parameters
     ----------
     config : Config
-        The calibrated one, which every other departs from.
+        The calibrated one, which the others start from.
 
     Returns
     -------
     dict of str to dict
-        "calibrated" turns nothing. "paper" has the paper's losses, its L_kp of softmax among them, with every λ at 1
-        (its own were never published). "no attention term" leaves out L_at. "what goes wrong" has nothing that protects
-        the preserved classes: no L_kp, a removal that isn't confined to the deposit logits (preservation "paper"),
-        random wrong labels, and a learning rate that is too high.
+        "calibrated" changes nothing. "paper" has the paper's losses, including its softmax L_kp, with every λ at 1 (the
+        paper's own values were never published). "no attention term" leaves out L_at. "what goes wrong" has nothing
+        that protects the preserved classes: no L_kp, a removal that isn't confined to the deposit logits (preservation
+        "paper"), random wrong labels, and a learning rate that is too high.
     """
     ones = dict.fromkeys(("lambda_at", "lambda_kp", "lambda_re", "lambda_pt"), 1.0)
+    paper = {"relabel": "random", "preservation": "paper"}
     return {
         "calibrated": {},
-        "paper": {"relabel": "random", "preservation": "paper", "recovery": "paper"} | ones,
+        "paper": paper | {"recovery": "paper"} | ones,
         "no attention term": {"lambda_at": 0.0},
-        "what goes wrong": {
-            "lambda_kp": 0.0,
-            "relabel": "random",
-            "preservation": "paper",
-            "deposit_learning_rate": 0.1,
-        },
+        "what goes wrong": paper | {"lambda_kp": 0.0, "deposit_learning_rate": 0.1},
     }
 
 
 def code_line(config, fraction=None):
-    """Return the line of Python that makes a config again, from the preset that it differs from least.
+    """Return the Python code that recreates a config, starting from the preset with the fewest differences.
 
     Parameters
     ----------
     config : Config
     fraction : float, optional
-        Of a deposit of samples: a second line then draws them.
-
-    Returns
-    -------
-    str
+        For a deposit of samples: the code then has a second line, which draws them.
     """
 
     def changes(base):
@@ -90,36 +85,17 @@ def code_line(config, fraction=None):
 
 @dataclass
 class Run:
-    """One finished deposit, and what there is to see of it.
-
-    Attributes
-    ----------
-    config : Config
-    fraction : float or None
-        The share of the training part that was deposited; None where classes were.
-    parts : Partition
-    networks : dict of str to nn.Module
-        "original", "target", "recovered", and after a deposit of classes "head masking".
-    table : pandas.DataFrame
-        `results_table`, or `sample_table`, on the validation part.
-    classes : pandas.DataFrame
-        `class_accuracies` on the validation part.
-    confusions : dict of str to pandas.DataFrame
-    seconds : float
-        Of the deposit and of everything above.
-    embeddings : dict of str to numpy.ndarray
-        Filled by `embed_run`.
-    """
+    """One finished deposit and its results, all on the validation part."""
 
     config: Config
-    fraction: float | None
+    fraction: float | None  # share of the training part that was deposited; None for a deposit of classes
     parts: Partition
-    networks: dict
-    table: pandas.DataFrame
-    classes: pandas.DataFrame
-    confusions: dict
-    seconds: float
-    embeddings: dict = field(default_factory=dict)
+    networks: dict  # by name: `NETWORKS`, and "head masking" after a deposit of classes
+    table: pandas.DataFrame  # `results_table`, or `sample_table`
+    classes: pandas.DataFrame  # `class_accuracies`
+    confusions: dict  # `confusion` of each of `NETWORKS`
+    seconds: float  # for the deposit and everything above
+    embeddings: dict = field(default_factory=dict)  # (N, 2) for each of `NETWORKS`, once `embed_run` is done
 
     @property
     def history(self):
@@ -128,33 +104,31 @@ class Run:
 
     @property
     def metrics(self):
-        """The target's and the recovered network's numbers, by "network: column"; those that apply."""
+        """The numbers of the target and the recovered network that apply, by "network: column"."""
         return flat_metrics(self.table)
 
 
 def flat_metrics(table):
-    """Return a table's numbers of target and recovered network as one dict, by "network: column"; NaN is left out."""
-    cells = {f"{network}: {name}": table.loc[network, name] for network in JUDGED for name in table.columns}
-    return {name: float(value) for name, value in cells.items() if not math.isnan(value)}
+    """Return a table's numbers for the target and the recovered network by "network: column", without the NaN."""
+    cells = table.loc[["target", "recovered"]].T.unstack().dropna()
+    return {f"{network}: {column}": float(value) for (network, column), value in cells.items()}
 
 
 def explore(original, data, config, fraction=None, stopped=lambda: False, on_step=lambda done, total, history: None):
-    """Make one deposit, and look at it from all sides but t-SNE's.
+    """Make one deposit, and compute everything the explorer shows of it except t-SNE.
 
     Parameters
     ----------
-    original : SplitNetwork
-        Of this config's seed.
-    data : Dataset
+    original, data : SplitNetwork, Dataset
         Of this config's seed.
     config : Config
         Its `deposit_classes` are deposited.
     fraction : float, optional
-        Instead of classes: the share of the training samples to deposit.
+        Share of the training samples to deposit, instead of classes.
     stopped : callable
-        Asked after each step; True ends the deposit.
+        Called after each step; if it returns True, the deposit ends.
     on_step : callable
-        Told after each step how many are done, of how many, and the history so far.
+        Called after each step with the number of steps done, their total, and the history so far.
 
     Returns
     -------
@@ -164,14 +138,19 @@ def explore(original, data, config, fraction=None, stopped=lambda: False, on_ste
     Raises
     ------
     LirfError
-        If the settings can't be, or the deposit diverges.
+        If the settings are invalid or the deposit diverges.
     """
     start = time.perf_counter()
     parts = cut(data, config, fraction)
-    pair = watched_deposit(original, parts.deposit_set, config, stopped, on_step)
-    if pair is None:
-        return None
-    networks = {"original": original, "target": pair[0], "recovered": withdraw(*pair)}
+    target, deposit_module = start_deposit(original, parts.deposit_set, config)
+    total = config.deposit_epochs * -(-len(parts.deposit_set) // config.deposit_batch_size)
+    with cpu_threads(config), memory_advice(config):
+        for done, _ in enumerate(deposit_steps(original, target, deposit_module, parts.deposit_set, config), start=1):
+            if stopped():
+                return None
+            on_step(done, total, target.history)
+    on_step(total, total, target.history)
+    networks = {"original": original, "target": target, "recovered": withdraw(target, deposit_module)}
     with cpu_threads(config):
         confusions = {name: confusion(network, parts.validation) for name, network in networks.items()}
         if fraction is None:
@@ -193,43 +172,30 @@ def cut(data, config, fraction=None):
 
 
 def turned(config, deposit_classes, num_classes, **changes):
-    """Return a config with its deposit classes and knobs turned; no class or all classes raise a `LirfError`."""
+    """Return a config with other deposit classes and knobs; choosing none or all classes raises a `LirfError`."""
     return config.replace(deposit_classes=check_deposit_classes(deposit_classes, num_classes), **changes)
-
-
-def watched_deposit(original, deposit_set, config, stopped, on_step):
-    """Deposit as `deposit` does, but tell of each step, and return None as soon as `stopped` says so."""
-    target, deposit_module = start_deposit(original, deposit_set, config)
-    total = config.deposit_epochs * -(-len(deposit_set) // config.deposit_batch_size)
-    with cpu_threads(config), memory_advice(config):
-        for done, _ in enumerate(deposit_steps(original, target, deposit_module, deposit_set, config), start=1):
-            if stopped():
-                return None
-            on_step(done, total, target.history)
-    on_step(total, total, target.history)
-    return target, deposit_module
 
 
 def embed_run(run, start=None, stopped=lambda: False, on_step=lambda done, total: None):
     """Embed the three networks' features of at most 600 validation images by t-SNE, into ``run.embeddings``.
 
-    The islands of target and recovered network stay where the original's lie as long as a point feels fewer neighbours
-    than its class has images. So the perplexity is at most half an average class.
+    The islands of the target and the recovered network stay where the original's are, provided that each point feels
+    fewer neighbours than its class has images. So the perplexity is at most half the size of an average class.
 
     Parameters
     ----------
     run : Run
     start : numpy.ndarray, optional
-        (N, 2), the original's embedding, if it is known from another run of the same seed.
+        (N, 2), the original's embedding, if another run of the same seed has it already.
     stopped : callable
-        Asked before each network, and at the end; True leaves the embeddings as they are.
+        Called before each network and at the end; if it returns True, the embeddings stay unchanged.
     on_step : callable
-        Told how many networks are done, of how many.
+        Called with the number of networks that are done, and their total.
     """
     part, found = tsne_part(run), {}
     most = max(2.0, len(part) / len(part.class_names) / 2)
     config = run.config.replace(perplexity=min(run.config.perplexity, most))
-    for done, name in enumerate(("original", "target", "recovered")):
+    for done, name in enumerate(NETWORKS):
         if stopped():
             return
         on_step(done, 3)
@@ -243,7 +209,7 @@ def embed_run(run, start=None, stopped=lambda: False, on_step=lambda done, total
 
 
 def tsne_part(run):
-    """Return the validation images that a t-SNE figure shows: all, or 600 drawn at random."""
+    """Return the validation images that a t-SNE figure shows: all of them, or `MOST_POINTS` drawn at random."""
     part = run.parts.validation
     order = torch.randperm(len(part), generator=seeded_generator(0, "cpu"))[:MOST_POINTS].sort().values
     return part.select(order.to(part.labels.device), part.deposit_classes)
@@ -256,15 +222,15 @@ def journey(run, place):
     ----------
     run : Run
     place : int
-        Which image of the validation part.
+        The image's place in the validation part.
 
     Returns
     -------
     probabilities : pandas.DataFrame
-        One row a class, one column a network: softmax of its logits, in percent.
+        One row a class, one column a network: the softmax of its logits, in percent.
     maps : dict of str to numpy.ndarray
-        (H, W), the attention maps of the lower blocks of original, target, deposit module, and recovered network: it
-        has the channels of target and module side by side.
+        (H, W), the attention maps of the lower blocks of the original, the target, the deposit module, and the
+        recovered network, whose channels are those of target and module side by side.
 
     Raises
     ------
@@ -275,15 +241,15 @@ def journey(run, place):
     if not 0 <= place < len(part):
         raise LirfError(f"place must be from 0 to {len(part) - 1}, not {place}")
     image = part.images[place : place + 1]
-    original, target, recovered = (run.networks[name] for name in ("original", "target", "recovered"))
+    networks = {name: run.networks[name] for name in NETWORKS}
+    original, target, recovered = networks.values()
     lowers = {
         "original": split(original, run.config.split_after).lower,
         "target": target.lower,
         "deposit module": recovered.deposit_module.lower,
     }
     with torch.no_grad(), evaluation_mode(original), evaluation_mode(recovered):
-        asked = {"original": original, "target": target, "recovered": recovered}
-        shares = {name: 100 * network(image)[0].double().softmax(0).cpu().numpy() for name, network in asked.items()}
+        shares = {name: 100 * network(image)[0].double().softmax(0).cpu().numpy() for name, network in networks.items()}
         features = {name: lower(image).float() for name, lower in lowers.items()}  # (1, C, H, W)
         features["recovered"] = torch.cat([features["target"], features["deposit module"]], dim=1)  # (1, 2·C, H, W)
     maps = {name: attention_map(found).view(found.shape[2:]).cpu().numpy() for name, found in features.items()}
@@ -297,59 +263,31 @@ def deposited(config, fraction=None):
     return " ".join(str(number) for number in config.deposit_classes)
 
 
-def run_row(run):
-    """Return a run's settings and metrics as one dict: a row of the history."""
-    settings = {"deposit": deposited(run.config, run.fraction)}
-    settings |= {name: getattr(run.config, name) for name in EXPLORED}
-    return (
-        settings | {name: round(value, 2) for name, value in run.metrics.items()} | {"seconds": round(run.seconds, 2)}
-    )
-
-
 def history_table(runs):
-    """Return one row a run, numbered from 1: what was deposited, every knob, every metric, and the time.
-
-    Parameters
-    ----------
-    runs : sequence of Run
-
-    Returns
-    -------
-    pandas.DataFrame
-    """
-    table = pandas.DataFrame([run_row(run) for run in runs], index=range(1, len(runs) + 1))
-    table.index.name = "run"
-    return table
+    """Return one row a run, numbered from 1: what was deposited, every knob, every metric, and the time."""
+    rows = [
+        {"deposit": deposited(run.config, run.fraction)}
+        | {name: getattr(run.config, name) for name in EXPLORED}
+        | {name: round(value, 2) for name, value in run.metrics.items()}
+        | {"seconds": round(run.seconds, 2)}
+        for run in runs
+    ]
+    return pandas.DataFrame(rows, index=pandas.RangeIndex(1, len(runs) + 1, name="run"))
 
 
 def compare_runs(first, second):
-    """Return two runs side by side.
-
-    Parameters
-    ----------
-    first, second : Run
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row a setting or metric; the columns A, B, and "differs".
-    """
-    one, other = run_row(first), run_row(second)
-    names = [*one, *(name for name in other if name not in one)]
-    table = pandas.DataFrame(
-        {"A": {name: one.get(name) for name in names}, "B": {name: other.get(name) for name in names}}
-    )
-    table = table.astype(object).reindex(names)
-    return table.assign(differs=[one.get(name) != other.get(name) for name in names])
+    """Return two runs side by side: one row a setting or metric; the columns A, B, and "differs"."""
+    table = history_table([first, second]).astype(object).T.set_axis(["A", "B"], axis=1)
+    return table.where(table.notna(), None).assign(differs=table["A"] != table["B"])
 
 
 def surface_points(found, config, names, metric):
-    """Return where a metric was measured, over one or two knobs with everything else as in a config.
+    """Return where a metric was measured over one or two knobs, with every other knob as in a config.
 
     Parameters
     ----------
     found : iterable of tuple of Config and dict
-        Measured settings, with their metrics by "network: column".
+        Settings that were measured, with their metrics by "network: column".
     config : Config
     names : sequence of str
         One knob, or two.
@@ -358,7 +296,7 @@ def surface_points(found, config, names, metric):
     Returns
     -------
     pandas.DataFrame
-        One row a point: the knobs, and the column "value"; a point that was measured twice stands once.
+        One row a point: the knobs, and the column "value". A point that was measured twice appears once.
     """
     rows = {}
     for setting, metrics in found:
@@ -369,35 +307,32 @@ def surface_points(found, config, names, metric):
 
 
 def knob_grid(config, values):
-    """Return the configs of a grid: each combination of some knobs' values.
+    """Return the configs of a grid: one for each combination of some knobs' values.
 
     Parameters
     ----------
     config : Config
     values : dict of str to sequence
     """
-    configs = [config]
-    for name, wanted in values.items():
-        configs = [one.replace(**{name: value}) for one in configs for value in wanted]
-    return configs
+    return [config.replace(**dict(zip(values, point))) for point in itertools.product(*values.values())]
 
 
 def fill_grid(configs, jobs=2):
-    """Measure settings in the background, or find them among earlier runs of `results_over_seeds`.
+    """Measure settings in the background, unless `results_over_seeds` has measured them before.
 
     Parameters
     ----------
     configs : sequence of Config
         Each with its own seed and deposit classes.
     jobs : int
-        How many processes.
+        Number of processes.
 
     Yields
     ------
     config : Config
     metrics : dict or str
-        By "network: column", on the validation part; a sentence if the run failed. In the order in which they are
-        done; who closes the generator cancels what is left.
+        On the validation part, by "network: column"; or a sentence if the run failed. The settings come in the order in
+        which they finish. Closing the generator cancels the rest.
     """
     tasks = (joblib.delayed(_measure_point)(config) for config in configs)
     done = joblib.Parallel(jobs, return_as="generator_unordered")(tasks)

@@ -1,4 +1,4 @@
-"""The explorer's work in the background: one run that was asked for, how it is stopped, and how results come back."""
+"""The explorer's background work: one requested run, how it is stopped, and how its results reach the widgets."""
 
 import asyncio
 import contextlib
@@ -10,28 +10,28 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-REST = 0.4  # seconds that a control must rest before what it asks for is begun
+REST = 0.4  # seconds that a control must be left alone before its change takes effect
 
 
 @dataclass
 class Job:
-    """One run that was asked for, finished or not; times are in seconds."""
+    """One requested run, finished or not; times are in seconds."""
 
     stop: threading.Event = field(default_factory=threading.Event)
     asked: float = field(default_factory=time.perf_counter)  # when Run was pressed
-    first_curve: float | None = None  # from there until the first curve was drawn
-    finished: float | None = None  # and until all was drawn but t-SNE
+    first_curve: float | None = None  # from then until the first curve was drawn
+    finished: float | None = None  # from then until everything but t-SNE was drawn
     stop_asked: float | None = None
-    stopped_after: float | None = None  # from Stop until the worker had ended
+    stopped_after: float | None = None  # from Stop until the worker ended
     reason: str = "stopped"
-    note: str = ""  # what was warned of, as HTML; it is shown beside the result
+    note: str = ""  # warnings, as HTML, shown with the result
     thread: threading.Thread | None = None
-    training: bool = False  # the original; it only listens to KeyboardInterrupt
+    training: bool = False  # the original is being trained; only KeyboardInterrupt stops that
 
     def ask_to_stop(self, reason):
-        """Let the run end as soon as it looks at its flag; while an original is trained, interrupt the thread.
+        """Make the run end the next time it checks `stop`; interrupt its thread if it is training an original.
 
-        The interrupt is what Ctrl-C gives the main thread: the epochs that are done are kept.
+        The thread gets the KeyboardInterrupt that Ctrl-C gives the main thread, so the finished epochs are kept.
         """
         if self.finished is None and not self.stop.is_set():
             self.stop_asked, self.reason = time.perf_counter(), reason
@@ -42,33 +42,32 @@ class Job:
 
 
 class MainThread:
-    """The kernel's main thread, the only one that touches the widgets, as the others see it.
+    """How other threads reach the kernel's main thread, the only one that may touch the widgets.
 
-    Parameters
-    ----------
-    fail : callable
-        Shows an error.
+    Every call is guarded: if it raises, `fail` is called with the error and shows it.
     """
 
     def __init__(self, fail):
-        self.loop, self.fail = running_loop(), fail
-        self._turn = threading.RLock()  # where there is no loop, whoever posts calls
+        self.fail, self.loop = fail, None
+        with contextlib.suppress(RuntimeError):  # there is no loop outside a kernel
+            self.loop = asyncio.get_running_loop()
+        self._turn = threading.RLock()  # without a loop, the thread that posts a call makes it
         self._drawer, self._newest, self._resting = ThreadPoolExecutor(1), {}, {}
 
     def guarded(self, function, *arguments):
-        """Call a function, and show its error."""
+        """Call a function, and show its error if it raises one."""
         try:
             function(*arguments)
         except (Exception, KeyboardInterrupt) as error:
             self.fail(error)
 
     def safe(self, function):
-        """Return a callback that takes what a widget tells or not, and shows the function's error."""
+        """Return a guarded callback for a widget; the function may take what the widget passes, or nothing."""
         wanted = len(inspect.signature(function).parameters)
         return lambda *told: self.guarded(function, *told[:wanted])
 
     def post(self, function, *arguments):
-        """Let the main thread call a function, after all that was posted before."""
+        """Have the main thread call a function, after everything posted before."""
         if self.loop is not None and not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self.guarded, function, *arguments)
         else:
@@ -76,12 +75,9 @@ class MainThread:
                 self.guarded(function, *arguments)
 
     def later(self, name, work, then):
-        """Do some work in the background and hand the result on, unless other work of this name was asked for since.
+        """Call `work` in the background and pass its result to `then`, unless newer work has the same name.
 
-        Returns
-        -------
-        concurrent.futures.Future
-            Done when the result was handed on.
+        Returns a Future, which is done once the result has been posted.
         """
         mine = self._newest[name] = object()
 
@@ -96,35 +92,24 @@ class MainThread:
         return self._drawer.submit(task)
 
     def rested(self, name, function):
-        """Call a function as soon as nothing of this name was asked for during `REST` seconds."""
+        """Call a function after `REST` seconds without another call under the same name."""
         self.cancel(name)
         self._resting[name] = timer = threading.Timer(REST, self.post, [function])
         timer.daemon = True
         timer.start()
 
     def cancel(self, name):
-        """Forget what waits for rest by this name."""
+        """Cancel the function that `rested` holds under this name."""
         if name in self._resting:
             self._resting.pop(name).cancel()
 
 
-def running_loop():
-    """Return the kernel's event loop, or None where there is none."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
-
 @contextlib.contextmanager
 def without_bars():
-    """Show no progress bars: a worker's would appear below the panel."""
-    before = os.environ.get("TQDM_DISABLE")
+    """Show no progress bars; those of a worker thread would appear below the panel."""
+    before = os.environ.get("TQDM_DISABLE", "")  # empty means the same as not set
     os.environ["TQDM_DISABLE"] = "1"
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["TQDM_DISABLE"]
-        else:
-            os.environ["TQDM_DISABLE"] = before
+        os.environ["TQDM_DISABLE"] = before

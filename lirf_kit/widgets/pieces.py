@@ -1,8 +1,13 @@
-"""What the widgets are made of, where it is installed: the package itself does without, and says so only when asked."""
+"""The parts that all widgets are made of.
 
+The kit works without ipywidgets and anywidget; only creating a widget fails, with a sentence that says what to install.
+"""
+
+import contextlib
 import html
 import os
 import traceback
+from pathlib import Path
 
 from lirf_kit.config import LirfError
 
@@ -17,13 +22,7 @@ except ModuleNotFoundError as error:
 
 
 def need_widgets(what):
-    """Raise a `LirfError` that says how to install what is missing, if something is.
-
-    Parameters
-    ----------
-    what : str
-        What can't be shown without it.
-    """
+    """Raise a `LirfError` that says how to install ipywidgets or anywidget if `what` can't be shown without it."""
     if MISSING is not None:
         raise LirfError(
             f"{what} needs {MISSING}, which this kernel doesn't have: python -m pip install ipywidgets anywidget, then "
@@ -31,8 +30,38 @@ def need_widgets(what):
         )
 
 
-class Messages:
-    """What every panel has: a line, its `message`, that says how things stand, and shows an error."""
+def toggle(name, tooltip, value=False):
+    """Return a button that stays pressed, with a tick before its name while it is."""
+    button = ipywidgets.ToggleButton(value=value, tooltip=tooltip)
+
+    def tick(_=None):
+        button.description = f"✓ {name}" if button.value else name
+
+    button.observe(tick, names="value")
+    tick()
+    return button
+
+
+@contextlib.contextmanager
+def unobserved(controls, observer):
+    """Set some controls' values without telling the observer that is meant for the user's changes."""
+    for control in controls:
+        control.unobserve(observer, names="value")
+    try:
+        yield
+    finally:
+        for control in controls:
+            control.observe(observer, names="value")
+
+
+class Panel:
+    """What every widget has: a frame with the style sheet, and a message line that also shows errors."""
+
+    def _frame(self, *children):
+        """Put everything into `self.panel`, the widget's outermost box."""
+        css = Path(__file__).with_name("widgets.css").read_text(encoding="utf-8")
+        style = ipywidgets.HTML(f"<style>{css}</style>", layout={"height": "0", "margin": "0"})
+        self.panel = ipywidgets.VBox([style, *children]).add_class("lirf")
 
     def _say(self, text, error=False):
         """Show a message, as HTML."""
@@ -40,7 +69,7 @@ class Messages:
         self.message.value = f'<div class="{kind}" role="{role}">{text}</div>'
 
     def _fail(self, error):
-        """Show what went wrong, with the traceback if it is not a matter of the settings."""
+        """Show what went wrong; an unexpected error comes with its traceback."""
         if isinstance(error, LirfError):
             return self._say(f"✖ {html.escape(str(error))}", error=True)
         trace = html.escape("".join(traceback.format_exception(error)))
@@ -49,23 +78,10 @@ class Messages:
 
 
 def mime_bundle(panel, text, table=None, **keywords):
-    """Return what a notebook shows of a panel: the panel itself, and a text for where it can't be.
+    """Return what a notebook shows of a panel: the panel itself, or a text and a table where it has no widgets.
 
-    With LIRF_KIT_STATIC in the environment there is only the text: a saved panel without its kernel would be an error
-    message where the text can be read.
-
-    Parameters
-    ----------
-    panel : ipywidgets.Widget
-    text : str
-    table : pandas.DataFrame, optional
-        Stands below the text.
-    **keywords
-        As IPython gives them to ``_repr_mimebundle_``.
-
-    Returns
-    -------
-    dict of str to object
+    If LIRF_KIT_STATIC is set in the environment, the panel is left out, because a panel that is saved without its
+    kernel shows an error message in place of the text.
     """
     plain = text if table is None else f"{text}\n{table.to_string(na_rep='–')}"
     if not os.environ.get("LIRF_KIT_STATIC"):

@@ -1,4 +1,4 @@
-"""The explorer's right side: the tabs, with what became of the runs, and the files that are written of it."""
+"""The explorer's right side: tabs that show the runs, and the files that are written from them."""
 
 import html
 
@@ -15,43 +15,25 @@ TABS = ("curves", "table", "classes", "confusion", "t-SNE", "history", "A | B", 
 
 
 class Results:
-    """The tabs.
-
-    Parameters
-    ----------
-    main : MainThread
-    controls : Controls
-    say : callable
-        Shows a message.
-    bring_back : callable
-        Called with a run's place when it is chosen in the history.
-
-    Attributes
-    ----------
-    runs : list of Run
-        Every finished run.
-    drawn : list of dict
-        A run's figures by their tab: pairs of a PNG and its alternative text.
-    shown : int or None
-        The place of the run that is shown.
-    """
+    """The tabs. `say` shows a message; `bring_back` is called with a run's place when it is chosen in the history."""
 
     def __init__(self, main, controls, say, bring_back):
         self._main, self._controls, self._say = main, controls, say
-        self.runs, self.drawn, self.shown = [], [], None
+        self.runs = []  # every finished run
+        self.drawn = []  # each run's figures by their tab, as pairs of a PNG and its description
+        self.shown = None  # the place of the run that is shown
         self.images = {name: figure_box() for name in FIGURES}
-        self.images["t-SNE"].add_class("lirf-clickable")
-        self.images["t-SNE"].observe(main.safe(self._clicked), names="clicked")
+        self.images["t-SNE"].add_class("lirf-clickable").observe(main.safe(self._clicked), names="clicked")
         self.table = ipywidgets.HTML("no run yet")
         self.history = HistoryTab(main.safe(bring_back), controls.config)
         self.compare = CompareTab()
-        self.compare.kind.observe(main.safe(self._draw_comparison), names="value")
+        self.compare.kind.observe(main.safe(self._compare), names="value")
         self.journey = JourneyTab(controls.names, lambda: main.rested("image", self.draw_open))
         self.surface = SurfaceTab(main, controls.settings, self.runs, say)
-        pages = [page(self.images["curves"]), page(self.table)]
-        pages += [page(self.images[name]) for name in ("classes", "confusion", "t-SNE")]
-        pages += [tab.box for tab in (self.history, self.compare, self.journey, self.surface)]
-        self.tabs = ipywidgets.Tab(pages, titles=TABS)
+        pages = {name: page(image) for name, image in self.images.items()} | {"table": page(self.table)}
+        pages |= {"history": self.history.box, "A | B": self.compare.box}
+        pages |= {"image": self.journey.box, "surface": self.surface.box}
+        self.tabs = ipywidgets.Tab([pages[name] for name in TABS], titles=TABS)
         self.tabs.observe(main.safe(self.draw_open), names="selected_index")
 
     @property
@@ -64,10 +46,8 @@ class Results:
         """The run that is shown, or None."""
         return None if self.shown is None else self.runs[self.shown]
 
-    # what is shown
-
     def add(self, run, drawn, show, note=""):
-        """Put a finished run into the history, and show it or not; a note follows its headline."""
+        """Add a finished run to the history; if `show`, also show it, with a note after its headline."""
         self.runs.append(run)
         self.drawn.append(drawn)
         if show:
@@ -81,35 +61,33 @@ class Results:
         self.shown = place
         self.table.value = table_html(self.run.table)
         self.history.fill(self.runs, place if self._controls.stand_for(self.run) else None)
-        for name in FIGURES:
-            put(self.images[name], self.drawn[place].get(name, NOTHING))
+        for name, image in self.images.items():
+            put(image, self.drawn[place].get(name, NOTHING))
         self._say(headline(place + 1, self.run) + note)
         self.draw_open()
 
     def show_figure(self, run, name, drawn):
-        """Show a figure of a run, if that run is still the one that is shown, or is pinned."""
+        """Show a new figure of a run if the run is still shown, or is pinned."""
         if name == self.compare.kind.value and any(run is pinned for _, pinned in self.compare.pinned.values()):
-            self._draw_comparison()
+            self._compare()
         if run is self.run:
             put(self.images[name], drawn)
             if name == self.open == "t-SNE":
                 self._draw_ring()
 
     def show_tsne_progress(self, done, total):
-        """Say in the tab's title how far the embedding is."""
+        """Show in the tab's title how many embeddings are done."""
         self.tabs.set_title(TABS.index("t-SNE"), "t-SNE" if done == total else f"t-SNE {done}/{total}")
 
     def draw_open(self):
-        """Draw what is only drawn where it is seen."""
-        drawing = {"image": self._draw_journey, "t-SNE": self._draw_ring, "surface": self.surface.draw}
-        drawing["A | B"] = self._draw_comparison
+        """Draw the open tab if it is one of those that are only drawn while they are open."""
+        drawing = {"t-SNE": self._draw_ring, "A | B": self._compare}
+        drawing |= {"image": self._draw_journey, "surface": self.surface.draw}
         if self.open in drawing:
             drawing[self.open]()
 
-    # one image
-
     def _draw_journey(self):
-        """Follow the chosen image through the networks."""
+        """Draw the chosen image's journey through the networks."""
         if self.run is None:
             return
         run, place, self.journey.chosen = self.run, self.journey.place(self.run.parts.validation), True
@@ -121,7 +99,7 @@ class Results:
         self._main.later("image", work, lambda drawn: put(self.journey.image, drawn))
 
     def _draw_ring(self):
-        """Ring the chosen image in the t-SNE figure."""
+        """Draw a ring around the chosen image in the t-SNE figure."""
         if self.run is None or not self.run.embeddings or not self.journey.chosen:
             return
         run, place = self.run, self.journey.place(self.run.parts.validation)
@@ -146,30 +124,23 @@ class Results:
         part = run.parts.validation
         self.journey.choose(part, place)
         self.draw_open()
-        name = html.escape(str(part.class_names[self.journey.label.value]))
+        name = html.escape(part.class_names[self.journey.label.value])
         chosen = f"image <b>{self.journey.number.value}</b> of class <b>{name}</b> is chosen, validation image {place}"
         self._say(f"{chosen}: open the tab “image” to follow it through the networks")
 
-    # two runs
-
     def pin(self, letter):
         """Keep the run that is shown as A or B."""
-        if self.shown is None:
+        if self.run is None:
             raise LirfError("a run must be shown before it can be pinned: press Run")
         self.compare.pinned[letter] = self.shown + 1, self.run
-        self._draw_comparison()
+        self._compare()
         self._say(f"run {self.shown + 1} is pinned as {letter}: see the tab A | B")
 
-    def _draw_comparison(self):
-        kind, pinned = self.compare.kind.value, self.compare.pinned
-        if pinned:
-            drawn = {letter: self.drawn[number - 1].get(kind, NOTHING) for letter, (number, _) in pinned.items()}
-            self.compare.show(drawn)
-
-    # files
+    def _compare(self):
+        self.compare.show(self.drawn)
 
     def save_figure(self, folder):
-        """Write the open tab's figure; A | B's table as well."""
+        """Write the open tab's figure, and for A | B its table too."""
         figure, name = self._figure()
         paths = save_figure(figure, folder, name)
         if self.open == "A | B":
@@ -178,11 +149,14 @@ class Results:
         self._say_written(paths)
 
     def _figure(self):
-        """Return the open tab's figure, and what its file may be called."""
+        """Return the open tab's figure, and a name for its file."""
         if self.open == "surface":
             return self.surface.figure()
         if self.open == "A | B":
-            return self._pair()
+            if len(self.compare.pinned) < 2:
+                raise LirfError("two runs must be pinned before they can be saved side by side: pin as A, pin as B")
+            kind, pair = self.compare.kind.value, {letter: self.compare.pinned[letter] for letter in "AB"}
+            return plot_pair(kind, pair), f"runs-{pair['A'][0]}-{pair['B'][0]}-{kind}"
         if self.open not in (*FIGURES, "image"):
             allowed = ", ".join((*FIGURES, "A | B", "image", "surface"))
             raise LirfError(f"a tab with a figure must be open, not {self.open!r}: {allowed}")
@@ -194,14 +168,6 @@ class Results:
         if self.open == "t-SNE" and self.journey.chosen:
             return plot_run_tsne(self.run, place=place), file
         return FIGURES[self.open](self.run), file
-
-    def _pair(self):
-        """Return A above B, and what the file may be called."""
-        pinned, kind = self.compare.pinned, self.compare.kind.value
-        if len(pinned) < 2:
-            raise LirfError("two runs must be pinned before they can be saved side by side: pin as A, pin as B")
-        file = "-".join(["runs", *(str(pinned[letter][0]) for letter in "AB"), kind])
-        return plot_pair(kind, {letter: pinned[letter] for letter in "AB"}), file
 
     def save_history(self, folder):
         """Write the history as CSV."""

@@ -13,11 +13,11 @@ from PIL import Image
 from lirf_kit.config import LirfError
 from lirf_kit.data.partition import check_deposit_classes
 from lirf_kit.method.losses import distillation_loss, select_deposited, select_preserved
-from lirf_kit.method.networks import evaluation_mode, predict, split
+from lirf_kit.method.networks import evaluation_mode, split
 from lirf_kit.method.pruning import count_parameters, prune_lower
 from lirf_kit.pictures.figures import COOL, DPI, INK, PALE, WARM, plot_tsne
 
-FORGOTTEN = -9.0  # the logit of a class that a toy student has forgotten
+FORGOTTEN = -9.0  # a toy student's logit of a class that it has forgotten
 
 
 def part_counts(data, deposit_classes):
@@ -27,7 +27,7 @@ def part_counts(data, deposit_classes):
     ----------
     data : Dataset
     deposit_classes : iterable of int
-        As for `split_by_class`, which cuts what is only counted here.
+        As for `split_by_class`, which makes the split that is only counted here.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def part_counts(data, deposit_classes):
     Raises
     ------
     LirfError
-        As `split_by_class`.
+        In the same cases as `split_by_class`.
     """
     chosen = torch.tensor(check_deposit_classes(deposit_classes, len(data.class_names)), device=data.labels.device)
     places = {"train": data.train_indices, "validation": data.validation_indices, "test": data.test_indices}
@@ -47,21 +47,21 @@ def part_counts(data, deposit_classes):
 
 
 def image_png(image, side):
-    """Return one image, uint8 (C, H, W), with its pixels enlarged to a square, as the bytes of a PNG."""
-    pixels, beside = numpy.squeeze(image.cpu().permute(1, 2, 0).numpy()), io.BytesIO()
-    Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST).save(beside, "PNG")
-    return beside.getvalue()
+    """Return one image, uint8 (C, H, W), enlarged to a square without smoothing, as the bytes of a PNG."""
+    pixels, file = numpy.squeeze(image.cpu().permute(1, 2, 0).numpy()), io.BytesIO()
+    Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST).save(file, "PNG")
+    return file.getvalue()
 
 
 def cut_table(network, image, split_after, keep):
-    """Say of each block of a network what a deposit does with it if the network is cut after a stage.
+    """Return what a deposit does with each block of a network if the cut comes after a certain stage.
 
     Parameters
     ----------
     network : SplitNetwork
-        The original; it may be cut anywhere.
+        The original; it can be cut after any stage.
     image : torch.Tensor
-        uint8, (1, C, H, W): what the shapes are measured with.
+        uint8, (1, C, H, W), used to measure the shapes.
     split_after : int
         n, the last stage of the lower blocks.
     keep : float
@@ -70,9 +70,9 @@ def cut_table(network, image, split_after, keep):
     Returns
     -------
     pandas.DataFrame
-        One row a block. Columns: "shape" of what the block returns for the image, as (C, H, W) or (D,); "parameters";
-        "target", which is "learns" or "frozen"; "module", the parameters of the module's pruned copy of the block, 0
-        where the module has none and is read out through the target's.
+        One row a block. Columns: "shape" of the block's output for the image, as (C, H, W) or (D,); "parameters";
+        "target", which is "learns" or "frozen"; "module", the number of parameters in the module's pruned copy of the
+        block, or 0 for the blocks that the module shares with the target.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def cut_table(network, image, split_after, keep):
 
 
 def softened(logits, deposit_classes, temperature):
-    """Return the softmax of one image's logits at a temperature, over all classes, over g's and over ḡ's.
+    """Return the softmax of one image's logits at a temperature τ, over all classes, over g's and over ḡ's.
 
     Parameters
     ----------
@@ -109,24 +109,22 @@ def softened(logits, deposit_classes, temperature):
         (K,).
     deposit_classes : sequence of int
     temperature : float
-        τ.
 
     Returns
     -------
     pandas.DataFrame
-        One row a class, by number; the columns "all", "g" and "ḡ". NaN where a column was dropped.
+        One row a class, by number; the columns "all", "g" and "ḡ". NaN for classes that g or ḡ drops.
     """
     cool, classes = logits[None].double() / temperature, list(deposit_classes)
     numbers = torch.arange(len(logits))[None]
-    table = pandas.DataFrame(index=range(len(logits)), columns=["all", "g", "ḡ"], dtype=float)
-    table["all"] = cool.softmax(1)[0].numpy()
+    table = pandas.DataFrame({"all": cool.softmax(1)[0].numpy(), "g": numpy.nan, "ḡ": numpy.nan})
     for name, select in (("g", select_preserved), ("ḡ", select_deposited)):
         table.loc[select(numbers, classes)[0].tolist(), name] = select(cool, classes).softmax(1)[0].numpy()
     return table
 
 
 def distillations(student, teacher, deposit_classes, temperature):
-    """Return how far one image's student logits are from the teacher's, as KD over the columns that count.
+    """Return how far one image's student logits are from the teacher's: KD at τ over all classes, g's and ḡ's.
 
     Parameters
     ----------
@@ -134,7 +132,6 @@ def distillations(student, teacher, deposit_classes, temperature):
         (K,).
     deposit_classes : sequence of int
     temperature : float
-        τ.
 
     Returns
     -------
@@ -151,53 +148,36 @@ def distillations(student, teacher, deposit_classes, temperature):
 
 
 def toy_students(logits, deposit_classes):
-    """Return students to compare with a teacher's logits, (K,) each, by what is to be said of them."""
+    """Return the logits, (K,), of three students to compare with a teacher's, by what each student is like."""
     forgot = logits.clone()
     forgot[list(deposit_classes)] = FORGOTTEN
-    return {
-        "knows nothing": torch.zeros_like(logits),
-        "has forgotten": forgot,
-        "is the original": logits,
-    }
+    return {"knows nothing": torch.zeros_like(logits), "has forgotten": forgot, "is the original": logits}
 
 
 class Backdrop:
-    """A figure that is drawn once; what moves is drawn over it again and again, in a few hundredths of a second.
-
-    Parameters
-    ----------
-    figure : matplotlib.figure.Figure
-        What is added to it later isn't drawn by itself.
-    """
+    """A figure that is drawn once; artists added later are drawn on top of it, in a few hundredths of a second."""
 
     def __init__(self, figure):
         figure.set_facecolor("white")
         self._canvas = FigureCanvasAgg(figure)
-        for _ in range(2):  # the first time the layout doesn't know yet how large its panels will be
+        for _ in range(2):  # at the first drawing, the layout doesn't know the size of the panels yet
             self._canvas.draw()
-        figure.set_layout_engine("none")  # else the panels would move with each drawing
+        figure.set_layout_engine("none")  # otherwise the panels would move with each drawing
         self._canvas.draw()
         self._drawn = self._canvas.copy_from_bbox(figure.bbox)
 
     def png(self, moving):
-        """Return the figure with some of its artists drawn anew, as the bytes of a PNG."""
+        """Return the figure with these artists on top, as the bytes of a PNG."""
         self._canvas.restore_region(self._drawn)
         for artist in moving:
             artist.axes.draw_artist(artist)
-        beside = io.BytesIO()
-        Image.fromarray(numpy.asarray(self._canvas.buffer_rgba())[..., :3]).save(beside, "PNG", compress_level=1)
-        return beside.getvalue()
+        file = io.BytesIO()
+        Image.fromarray(numpy.asarray(self._canvas.buffer_rgba())[..., :3]).save(file, "PNG", compress_level=1)
+        return file.getvalue()
 
 
 class SoftenedBars:
-    """The original's softmax as bars and a student's as lines: over all classes, over g's and over ḡ's.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Of the classes.
-    deposit_classes : sequence of int
-    """
+    """The original's softmax as bars and a student's as lines: over all classes, over g's and over ḡ's."""
 
     TITLES = {"all": "all classes", "g": "$g$: the preserved, $L_{kp}$", "ḡ": "$\\bar{g}$: the deposited, $L_{pt}$"}
 
@@ -214,24 +194,21 @@ class SoftenedBars:
             axes.tick_params(labelsize=13, length=0)
             axes.spines[["top", "right"]].set_visible(False)
             axes.spines[:].set_color(PALE)
-            for number in range(len(names)):
-                if not columns[name][number]:
+            for number, there in enumerate(columns[name]):
+                if not there:
                     axes.text(number, 0.03, "dropped", rotation=90, ha="center", fontsize=13, color="#666666")
         panels["all"].set_ylabel("softmax", fontsize=14)
         said = "bars: the original, striped where deposited · black lines: the student"
         figure.text(0.5, 0.03, said, ha="center", fontsize=13, color=INK)
         self._backdrop = Backdrop(figure)
-        self._moving = {
-            name: self._bars(axes, [number for number, there in enumerate(columns[name]) if there], given)
-            for name, axes in panels.items()
-        }
+        self._moving = {name: self._bars(axes, columns[name], given) for name, axes in panels.items()}
 
     @staticmethod
-    def _bars(axes, numbers, given):
-        """Return what moves in a panel: the loss, and by class a bar, a line, and the bar's height in digits."""
+    def _bars(axes, there, given):
+        """Return what changes in a panel: the loss, and for each class that is there a bar, a line, and a number."""
         loss = axes.text(0.5, 1.02, "", transform=axes.transAxes, ha="center", fontsize=14, color=INK)
         classes = {}
-        for number in numbers:
+        for number in numpy.flatnonzero(there).tolist():
             colour, hatch = (WARM[0], "//") if given[number] else (COOL[0], "")
             (bar,) = axes.bar(number, 0, 0.8, color=colour, hatch=hatch, edgecolor="white")
             (line,) = axes.plot([number - 0.46, number + 0.46], [0, 0], color=INK, linewidth=3)
@@ -240,7 +217,7 @@ class SoftenedBars:
         return loss, classes
 
     def png(self, teacher, student, terms):
-        """Return the figure of two tables of `softened` and of `distillations`, as the bytes of a PNG."""
+        """Return the figure as the bytes of a PNG, for two `softened` tables and the `distillations` between them."""
         moving, few = [], len(teacher) <= 6
         for name, (loss, classes) in self._moving.items():
             loss.set_text(f"KD = {terms[name]:.3f}")
@@ -255,7 +232,7 @@ class SoftenedBars:
 
 
 def point_table(embeddings, part, probabilities, place, neighbours=10):
-    """Say of one image what each network makes of it, and among whom it stands in each panel.
+    """Return what each network answers for one image, and how many of its neighbours in each panel are of its class.
 
     Parameters
     ----------
@@ -268,13 +245,13 @@ def point_table(embeddings, part, probabilities, place, neighbours=10):
     place : int
         Which image of the part.
     neighbours : int
-        How many nearest points are asked for their class.
+        The number of nearest points that are looked at.
 
     Returns
     -------
     pandas.DataFrame
-        One row a network: "answer", the most probable class's name; "probability" of it, in percent; "neighbours",
-        how many of the nearest points of the panel are of the image's own class.
+        One row a network: "answer", the most probable class's name; its "probability" in percent; "neighbours", the
+        number of nearest points in the panel that belong to the image's own class.
     """
     labels, rows = part.labels.cpu().numpy(), {}
     for name, points in embeddings.items():
@@ -290,25 +267,21 @@ def point_table(embeddings, part, probabilities, place, neighbours=10):
     return pandas.DataFrame.from_dict(rows, orient="index")
 
 
-def class_probabilities(networks, part):
-    """Return each network's softmax for each image of a part, (N, K), by the networks' names."""
-    found = {}
-    for name, network in networks.items():
-        with evaluation_mode(network):
-            found[name] = predict(network, part.images).softmax(1).cpu().numpy()
-    return found
+def nearest_point(figure, embeddings, across, down):
+    """Return which point is nearest to a spot of a drawn t-SNE figure, and its distance from there in pixels.
+
+    The spot is given in shares from the figure's top left. Only the panel there counts; without one, the point is None.
+    """
+    spot = figure.transFigure.transform((across, 1 - down))
+    for axes, points in zip(figure.axes, embeddings):
+        if axes.bbox.contains(*spot):
+            distances = numpy.linalg.norm(axes.transData.transform(points) - spot, axis=1)
+            return int(distances.argmin()), distances.min()
+    return None, numpy.inf
 
 
 class RingedPanels:
-    """`plot_tsne`'s panels, drawn once, with a ring around one image in each; a ring is quickly moved.
-
-    Parameters
-    ----------
-    embeddings : dict of str to numpy.ndarray
-        (N, 2) for each panel's name.
-    part : ImageData
-        The N images.
-    """
+    """`plot_tsne`'s panels, drawn once, with a ring around one image in each; the rings move quickly."""
 
     def __init__(self, embeddings, part):
         self.points = list(embeddings.values())
@@ -322,33 +295,21 @@ class RingedPanels:
         ]
 
     def png(self, place):
-        """Return the panels with one image ringed, as the bytes of a PNG."""
+        """Return the panels with a ring around one image, as the bytes of a PNG."""
         for ring, points in zip(self._rings, self.points):
             ring.set_offsets(points[place])
         return self._backdrop.png(self._rings)
 
     def spot(self, panel, place):
-        """Return where an image's point lies in the picture: shares across and down from its top left."""
+        """Return where an image's point is in the picture, as shares across and down from its top left."""
         axes = self.figure.axes[panel]
         pixel = axes.transData.transform(self.points[panel][place])
         across, up = self.figure.transFigure.inverted().transform(pixel).tolist()
         return across, 1 - up
 
     def nearest(self, across, down):
-        """Return which image's point is nearest to a place of the picture, in the panel that the place is in.
-
-        Parameters
-        ----------
-        across, down : float
-            Shares from 0 to 1, from the picture's top left.
-
-        Raises
-        ------
-        LirfError
-            If the place is in no panel.
-        """
-        spot = self.figure.transFigure.transform((across, 1 - down))
-        for axes, points in zip(self.figure.axes, self.points):
-            if axes.bbox.contains(*spot):
-                return int(numpy.linalg.norm(axes.transData.transform(points) - spot, axis=1).argmin())
-        raise LirfError("no panel was clicked: click a point, or near one, inside a frame")
+        """Return the image whose point is nearest to a spot of the picture; a spot in no panel raises a `LirfError`."""
+        place, distance = nearest_point(self.figure, self.points, across, down)
+        if place is None:
+            raise LirfError("no panel was clicked: click a point, or near one, inside a frame")
+        return place

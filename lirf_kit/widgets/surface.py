@@ -1,10 +1,12 @@
-"""The explorer's response surface: a metric over knobs, from runs already made, and a grid that is filled."""
+"""The explorer's response surface: a metric over one or two knobs, from earlier runs and from a grid that is filled."""
 
 import html
 import threading
 
+import numpy
+
 from lirf_kit.config import LirfError
-from lirf_kit.widgets.controls import STEPS
+from lirf_kit.widgets.controls import OFF, STEPS
 from lirf_kit.widgets.drawings import plot_surface, png
 from lirf_kit.widgets.exploring import EXPLORED, fill_grid, knob_grid, surface_points
 from lirf_kit.widgets.pieces import ipywidgets
@@ -20,28 +22,15 @@ METRICS = (
 class SurfaceTab:
     """The tab, and the measuring in the background.
 
-    Parameters
-    ----------
-    main : MainThread
-    settings : callable
-        Returns the config that the controls stand for, and the fraction.
-    runs : list of Run
-        All that are finished; it grows.
-    say : callable
-        Shows a message.
-
-    Attributes
-    ----------
-    measured : list of tuple of Config and dict
-        What filled the grid: settings, and their metrics by "network: column".
-    filling : threading.Event or None
-        There while a grid is filled; set when it is cancelled.
+    `settings` returns the controls' config and fraction, `runs` is the growing list of finished runs, and `say` shows a
+    message.
     """
 
     def __init__(self, main, settings, runs, say):
         self._main, self._settings, self._runs, self._say = main, settings, runs, say
-        self.measured, self.filling = [], None
-        names = [name for name in EXPLORED if name not in ("relabel", "preservation", "recovery", "split_after")]
+        self.measured = []  # the grid's points so far: pairs of a config and its metrics by "network: column"
+        self.filling = None  # an Event while a grid is being filled; it is set to cancel that
+        names = [name for name in EXPLORED if name in STEPS]
         self.across = ipywidgets.Dropdown(options=names, value="lambda_at", description="across", tooltip="first knob")
         self.up = ipywidgets.Dropdown(options=["–", *names], description="up", tooltip="second knob, or none")
         self.metric = ipywidgets.Dropdown(options=METRICS, description="metric", tooltip="what is drawn")
@@ -51,8 +40,7 @@ class SurfaceTab:
         self.image = figure_box("lirf-small")
         for control in (self.across, self.up, self.metric):
             control.observe(main.safe(self.draw), names="value")
-            control.layout.width = "235px"
-            control.style.description_width = "52px"
+            control.layout.width, control.style.description_width = "235px", "52px"
         self.fill.on_click(main.safe(self._fill))
         self.cancel.on_click(main.safe(self._cancel))
         rows = [[self.across, self.up, self.metric], [self.fill, self.cancel, self.note]]
@@ -65,23 +53,22 @@ class SurfaceTab:
         return both if both[1] not in ("–", both[0]) else both[:1]
 
     def _config(self):
-        """Return the settings of the controls; samples have no surface, for `results_over_seeds` deposits classes."""
+        """Return the controls' config; there is no surface by sample, because `results_over_seeds` deposits classes."""
         config, fraction = self._settings()
         if fraction is not None:
             raise LirfError("the surface is of deposits of classes: choose by class")
         return config
 
-    @property
-    def _by_class(self):
-        return [run for run in self._runs if run.fraction is None]
+    def _found(self):
+        """Return everything that has been measured, by runs or for the grid."""
+        return [*self.measured, *((run.config, run.metrics) for run in self._runs if run.fraction is None)]
 
     def _points(self):
         """Return the measured points that agree with the controls in everything but the chosen knobs."""
-        found = [*self.measured, *((run.config, run.metrics) for run in self._by_class)]
-        return surface_points(found, self._config(), self.names, self.metric.value)
+        return surface_points(self._found(), self._config(), self.names, self.metric.value)
 
     def draw(self):
-        """Draw what is measured so far, or say why there is no surface of what the controls say."""
+        """Draw what has been measured so far, or say why the controls' settings have no surface."""
         try:
             points, metric = self._points(), self.metric.value
             self.note.value = f"{len(points)} measured; everything else as the controls say now"
@@ -94,7 +81,7 @@ class SurfaceTab:
         self._main.later("surface", work, lambda drawn: put(self.image, drawn))
 
     def figure(self):
-        """Return the figure, and what its file may be called."""
+        """Return the figure, and a name for its file."""
         points, metric = self._points(), self.metric.value
         if not len(points):
             raise LirfError("a surface must have a measured point before it can be saved: press Run, or fill grid")
@@ -105,11 +92,13 @@ class SurfaceTab:
         """Measure the grid's missing points in the background."""
         if self.filling is not None:
             return
-        config, names = self._config(), self.names
-        most = 8 if len(names) == 1 else 4
-        grid = knob_grid(config, {name: _thinned(STEPS[name], most) for name in names})
-        known = {one for one, _ in self.measured} | {run.config for run in self._by_class}
-        missing = [one for one in grid if one not in known]
+        values, most = {}, 8 if len(self.names) == 1 else 4
+        for name in self.names:  # up to `most` values, evenly spread from the first to the last
+            steps = [step for step in STEPS[name] if step != OFF]
+            values[name] = [steps[at] for at in sorted({*numpy.linspace(0, len(steps) - 1, most).round().astype(int)})]
+        grid = knob_grid(self._config(), values)
+        known = {setting for setting, _ in self._found()}
+        missing = [config for config in grid if config not in known]
         if not missing:
             return self._say("the grid has no missing points")
         self.filling = cancelled = threading.Event()
@@ -117,7 +106,7 @@ class SurfaceTab:
         threading.Thread(target=self._measure, args=(missing, cancelled), daemon=True).start()
 
     def _measure(self, missing, cancelled):
-        """Measure one point after the other until all are done or it is cancelled; a thread's whole life."""
+        """Measure one point after another until all are done or the user cancels; this is all that the thread does."""
         failed = []
         try:
             self._main.post(self._say, f"measuring {len(missing)} points in two processes …")
@@ -143,22 +132,15 @@ class SurfaceTab:
             self._say(said)
 
     def _cancel(self):
-        """Ask the measuring to end; the next one may only begin when it has, for all share joblib's processes."""
+        """Ask the measuring to end. All grids share joblib's processes, so the next one has to wait until it has."""
         if self.filling is not None:
             self.filling.set()
             self.cancel.disabled = True
             self._say("cancelling …")
 
     def _filled(self):
-        """Take back what was only for the time of the measuring; the last that its thread asks for."""
+        """Make the tab ready for the next grid; the measuring thread posts this last."""
         if self.filling.is_set():
             self._say("the measuring is cancelled; what was measured stays")
         self.filling = None
         self.fill.disabled, self.cancel.disabled = False, True
-
-
-def _thinned(values, most):
-    """Return at most so many values, first and last among them."""
-    values = [value for value in values if value != 1e9]
-    places = {round(at * (len(values) - 1) / (most - 1)) for at in range(most)}
-    return [values[at] for at in sorted(places)]

@@ -1,16 +1,12 @@
-"""What the explorer's figures show, in words: the headline of a run, and the alternative text of every picture."""
+"""The explorer's results in words: the headline of a run, and the description of every picture for screen readers."""
 
 from lirf_kit.widgets.exploring import deposited, tsne_part
 
-NUMBERS = {  # what is said of a run: the network, what its number is called, and its metric
-    "classes": [
-        ("target", "Pre", "Pre Acc"), ("target", "Dep", "Dep Acc"), ("target", "H Mean", "H Mean"),
-        ("recovered", "Pre", "Pre Acc"), ("recovered", "Dep", "Dep Acc"),
-    ],
-    "samples": [
-        ("target", "deposited samples", "deposited samples"), ("target", "gap", "gap"),
-        ("recovered", "deposited samples", "deposited samples"),
-    ],
+NUMBERS = {  # the main metrics of a run
+    "classes": (
+        "target: Pre Acc", "target: Dep Acc", "target: H Mean", "recovered: Pre Acc", "recovered: Dep Acc",
+    ),
+    "samples": ("target: deposited samples", "target: gap", "recovered: deposited samples"),
 }  # fmt: skip
 SHOWN = {
     "curves": "Curves of the deposit's loss and its terms over {epochs} epochs",
@@ -22,22 +18,23 @@ SHOWN = {
 
 
 def numbers(run, shape="{:.1f}"):
-    """Return a run's main numbers as one line, each in a shape."""
+    """Return a run's main numbers as one line, each formatted like `shape`; a network is named once."""
     said, before = [], None
-    for network, short, column in NUMBERS["classes" if run.fraction is None else "samples"]:
-        value = shape.format(run.metrics[f"{network}: {column}"])
-        said.append(f"{short} {value}" if network == before else f"{network} {short} {value}")
+    for name in NUMBERS["classes" if run.fraction is None else "samples"]:
+        network, column = name.split(": ")
+        value = f"{column.removesuffix(' Acc')} {shape.format(run.metrics[name])}"
+        said.append(value if network == before else f"{network} {value}")
         before = network
     return " · ".join(said)
 
 
 def headline(number, run):
-    """Return what the message says of a run, as HTML."""
+    """Return the message about a finished run, as HTML."""
     return f"run {number} in {run.seconds:.1f} s: {numbers(run, '<b>{:.1f}</b>')}"
 
 
 def of_run(name, run):
-    """Say what a run's figure shows: what kind it is, what was deposited, and the main numbers in percent."""
+    """Describe one of a run's figures: its kind, what was deposited, and the main numbers in percent."""
     shown = SHOWN[name].format(epochs=len(run.history), points=len(tsne_part(run)))
     kind = "" if run.fraction else "class " if len(run.config.deposit_classes) == 1 else "classes "
     given = kind + deposited(run.config, run.fraction)
@@ -45,12 +42,12 @@ def of_run(name, run):
 
 
 def of_curves(history, epochs):
-    """Say what the growing curves show."""
+    """Describe the curves of a deposit that is still running."""
     return f"Curves of the deposit's terms, epoch {len(history)} of {epochs}: loss {history[-1]['loss']:.3g}."
 
 
 def of_ring(run, place):
-    """Say what a t-SNE figure with a ring shows."""
+    """Describe a t-SNE figure in which one image has a ring."""
     part = run.parts.validation
     there = bool((tsne_part(run).indices == part.indices[place]).any())
     name = part.class_names[int(part.labels[place])]
@@ -59,7 +56,7 @@ def of_ring(run, place):
 
 
 def of_journey(run, place, probabilities):
-    """Say what the figure of one image's journey shows."""
+    """Describe the figure that follows one image through the networks."""
     part = run.parts.validation
     name = part.class_names[int(part.labels[place])]
     shares = ", ".join(f"{network} {share:.0f} %" for network, share in probabilities.loc[name].items())
@@ -71,7 +68,7 @@ def of_journey(run, place, probabilities):
 
 
 def of_surface(points, metric):
-    """Say where a metric was measured, and where it is lowest and highest."""
+    """Describe a surface: where the metric was measured, and where it is lowest and highest."""
     names = list(points.columns[:-1])
     ends = points.sort_values("value").iloc[[0, -1]]
     lowest, highest = (

@@ -1,0 +1,51 @@
+// The place of a click as shares of the picture from its top left; null beside the picture (object-fit: contain).
+function place(event, image) {
+  const box = image.getBoundingClientRect();
+  const scale = Math.min(box.width / image.naturalWidth, box.height / image.naturalHeight);
+  const across = (event.clientX - box.left - box.width / 2) / (image.naturalWidth * scale) + 0.5;
+  const down = (event.clientY - box.top - box.height / 2) / (image.naturalHeight * scale) + 0.5;
+  return Math.min(across, down) >= 0 && Math.max(across, down) <= 1 ? [across, down] : null;
+}
+
+function render({ model, el }) {
+  const image = document.createElement("img");
+  let shown = null, newest = 0;
+
+  async function draw() {  // the old picture stays until the new one is decoded
+    const mine = ++newest;
+    if (!model.get("png").byteLength) return image.removeAttribute("src");
+    const url = URL.createObjectURL(new Blob([model.get("png")], { type: "image/png" }));
+    const decoded = new Image();
+    decoded.src = url;
+    await decoded.decode();
+    if (mine !== newest) return URL.revokeObjectURL(url);
+    image.src = url;
+    if (shown) URL.revokeObjectURL(shown);
+    shown = url;
+  }
+
+  function describe() {
+    image.alt = model.get("alt");
+  }
+
+  image.addEventListener("click", (event) => {
+    const where = image.naturalWidth ? place(event, image) : null;
+    if (!where) return;
+    model.set("clicked", [...where, (model.get("clicked")[2] ?? 0) + 1]);
+    model.save_changes();
+  });
+  model.on("change:png", draw);
+  model.on("change:alt", describe);
+  el.classList.add("lirf-picture");
+  el.append(image);
+  describe();
+  draw();
+  return () => {
+    newest += 1;
+    model.off("change:png", draw);
+    model.off("change:alt", describe);
+    if (shown) URL.revokeObjectURL(shown);
+  };
+}
+
+export default { render };
