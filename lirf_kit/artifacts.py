@@ -1,9 +1,9 @@
-"""Saving what was computed, and finding it again: the kit's only cache.
+"""Save what was computed, and find it again: the kit's only cache of runs.
 
-A run is one folder with three files: ``weights.safetensors`` (loading one never runs code), ``made_from.json`` with
-everything that made the run, and ``metrics.json``. The folder's name carries a hash of what made the run, so another
-config, other data or another version of the package never finds it. It is written under another name and renamed when
-it is whole.
+A run is a folder with three files: ``weights.safetensors`` (loading it never runs code), ``made_from.json`` with
+everything that went into the run, and ``metrics.json``. The folder's name contains a hash of what went into the run, so
+it is never found for a different config, different data or a different version of the package. The folder is written
+under a temporary name and renamed when it is complete.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from lirf_kit import __version__
 TRAINED_BY = ("devices", "data/images", "method/networks", "method/training")
 DEPOSITED_BY = (*TRAINED_BY, "method/depositing", "method/losses", "method/pruning", "method/withdrawing")
 MEASURED_BY = (*DEPOSITED_BY, "data/partition", "evidence/metrics", "evidence/references")
-MADE_BY = {  # changed code, other runs
+MADE_BY = {  # the modules behind each kind of run: if one of them changes, the run is computed again
     "original": TRAINED_BY,
     "unfinished": TRAINED_BY,
     "deposit": DEPOSITED_BY,
@@ -33,29 +33,29 @@ FILES = ("weights.safetensors", "metrics.json")  # what made_from.json holds che
 
 
 def home():
-    """Return the folder that runs are kept in: ``$LIRF_KIT_HOME``, else one in the user's cache folder."""
+    """Return the folder that runs are saved in: ``$LIRF_KIT_HOME``, or else one in the user's cache folder."""
     return Path(os.environ.get("LIRF_KIT_HOME") or platformdirs.user_cache_path("lirf_kit"))
 
 
 def run_folder(kind, made_from):
-    """Return the folder of the run that was made from something, whether or not it is there."""
+    """Return the folder of the run that is made from something, whether or not it exists."""
     return home() / f"{kind}-{_digest(_canonical(made_from, _version(kind)))[:16]}"
 
 
 def save_run(kind, made_from, weights, metrics):
-    """Keep a run.
+    """Save a run.
 
-    A folder that can't be written costs the cache, not the run: a warning says so.
+    If the folder can't be written, a warning says so, and you go on without the saved copy.
 
     Parameters
     ----------
     kind : str
-        What it is, the first part of the folder's name: ``"original"`` or ``"deposit"``.
+        What kind of run it is, one of `MADE_BY`, such as ``"original"``. The folder's name starts with it.
     made_from : dict
-        Everything that made the run, as plain values; what `load_run` finds it by.
+        Everything that went into the run, as plain values; `load_run` finds the run by it.
     weights : dict of str to torch.Tensor
     metrics : dict
-        Plain values, such as the history.
+        Plain values, for example the history.
 
     Returns
     -------
@@ -70,7 +70,9 @@ def save_run(kind, made_from, weights, metrics):
             shutil.rmtree(folder, ignore_errors=True)
             Path(beside, "run").rename(folder)
     except OSError as error:
-        warnings.warn(f"this run was not kept in {folder}: {error}; LIRF_KIT_HOME names another folder", stacklevel=2)
+        warnings.warn(
+            f"this run can't be saved in {folder}: {error}; set LIRF_KIT_HOME to another folder", stacklevel=2
+        )
     return folder
 
 
@@ -86,8 +88,9 @@ def load_run(kind, made_from):
     -------
     tuple of dict, or None
         `weights` (on the CPU) and `metrics` as they were saved. None if there is no such run, or if its folder is
-        damaged, unfinished or of another config; then a warning names it, and the next `save_run` replaces it. A run
-        of an older version of the config, which has other knobs and is otherwise the same, is named too and left alone.
+        damaged, unfinished or from a different config; then a warning names the folder, and the next `save_run`
+        replaces it. A run from an older version of the config, with different knobs but otherwise the same, is also
+        named in a warning, and left alone.
     """
     folder = run_folder(kind, made_from)
     try:
@@ -101,7 +104,7 @@ def load_run(kind, made_from):
 
 
 def fingerprint(*tensors):
-    """Return a hash of some tensors' types, shapes and values, the same on every device."""
+    """Return a hash of the types, shapes and values of some tensors; it is the same on every device."""
     digest = hashlib.sha256()
     for tensor in tensors:
         array = tensor.detach().cpu().contiguous()
@@ -111,7 +114,7 @@ def fingerprint(*tensors):
 
 
 def _write(folder, version, made_from, weights, metrics):
-    """Write a run's three files, and flush them to the disk."""
+    """Write a run's three files, and flush them to disk."""
     folder.mkdir()
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     contents = {
@@ -129,7 +132,7 @@ def _write(folder, version, made_from, weights, metrics):
 
 
 def _read(folder, version, made_from):
-    """Read a run's files; raise a `ValueError` if one isn't what `made_from.json` promises."""
+    """Read a run's files; raise a `ValueError` if one of them doesn't match `made_from.json`."""
     note = json.loads((folder / "made_from.json").read_bytes())
     if _canonical(note["made_from"], note["version"]) != _canonical(made_from, version):
         raise ValueError("it was made from something else")
@@ -141,34 +144,34 @@ def _read(folder, version, made_from):
 
 
 def _name_older(kind, made_from):
-    """Warn of a run that would be the one looked for if its config had the same knobs."""
+    """Warn about a run that would be the right one if its config had the same knobs."""
     now = made_from.get("config", {})
     for note in home().glob(f"{kind}-*/made_from.json"):
         try:
             older = json.loads(note.read_bytes())["made_from"]
             was = dict(older["config"])
         except (OSError, ValueError, KeyError, TypeError):
-            continue  # another run's damage is no concern of this one
+            continue  # a damaged folder of a different run doesn't matter here
         shared = was.keys() & now.keys()
         alike = shared and all(was[name] == now[name] for name in shared)
         if was.keys() != now.keys() and alike and older | {"config": now} == made_from:
             knobs = ", ".join(sorted(was.keys() ^ now.keys()))
             warnings.warn(
-                f"{note.parent} is of an older version of the config, with other knobs ({knobs}): it is left alone "
-                "and made again",
+                f"{note.parent} is from an older version of the config, with different knobs ({knobs}): it is left "
+                "alone, and the run is made again",
                 stacklevel=3,
             )
             return
 
 
 def _version(kind):
-    """Return the package's version with a hash of the code that makes such runs: who edits a loss deposits anew."""
+    """Return the package's version and a hash of the code behind a kind of run: an edited loss makes new deposits."""
     sources = b"".join(Path(__file__).parent.joinpath(f"{name}.py").read_bytes() for name in MADE_BY[kind])
     return f"{__version__} {_digest(sources)[:16]}"
 
 
 def _canonical(made_from, version):
-    """Write what made a run, and the package's version, in one way only."""
+    """Write what went into a run, and the package's version; the order of the keys doesn't matter."""
     return json.dumps([version, made_from], sort_keys=True).encode()
 
 

@@ -94,7 +94,7 @@ def test_a_run_of_an_older_version_of_the_config_is_named_left_alone_and_made_ag
     (warning,) = recwarn.list
     knob = "epochs" if older is OLDER else "gone"
     assert re.match(
-        f"{re.escape(str(folder))} is of an older version of the config, .*{knob}.*left alone", f"{warning.message}"
+        f"{re.escape(str(folder))} is from an older version of the config, .*{knob}.*left alone", f"{warning.message}"
     )
     assert warning.filename == __file__
     run = lk.save_run("original", MADE_FROM, WEIGHTS, METRICS)
@@ -128,7 +128,7 @@ def test_another_run_s_damage_hides_no_older_run_and_stops_nothing(own_home, rec
     (own_home / "original-1" / "made_from.json").mkdir(parents=True)
     assert lk.load_run("original", MADE_FROM) is None and not recwarn.list
     folder = lk.save_run("original", OLDER, WEIGHTS, METRICS)
-    with pytest.warns(UserWarning, match=f"^{re.escape(str(folder))} is of an older version"):
+    with pytest.warns(UserWarning, match=f"^{re.escape(str(folder))} is from an older version"):
         assert lk.load_run("original", MADE_FROM) is None
 
 
@@ -234,7 +234,7 @@ def test_a_home_that_cannot_be_written_costs_the_cache_and_not_the_run(
 ):
     (tmp_path / "taken").write_text("a file, no folder")
     monkeypatch.setenv("LIRF_KIT_HOME", str(tmp_path / home))
-    with pytest.warns(UserWarning, match="this run was not kept in .*LIRF_KIT_HOME names another folder"):
+    with pytest.warns(UserWarning, match="this run can't be saved in .*set LIRF_KIT_HOME to another folder"):
         network = lk.load_or_train(tiny_data, tiny)
     assert same_weights(network, tiny_original)
 
@@ -244,7 +244,7 @@ def test_a_full_disk_costs_the_cache_and_not_the_run(monkeypatch, own_home, tiny
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.warns(UserWarning, match="this run was not kept .*No space left on device"):
+    with pytest.warns(UserWarning, match="this run can't be saved .*No space left on device"):
         network = lk.load_or_train(tiny_data, tiny)
     assert network.history[-1]["loss"] == tiny_original.history[-1]["loss"]
     assert not list(own_home.iterdir())

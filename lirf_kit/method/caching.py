@@ -1,4 +1,4 @@
-"""The path's costly steps, loaded where they were done before."""
+"""The expensive steps of the path: loaded from disk if they were done before."""
 
 import shutil
 
@@ -9,9 +9,9 @@ from lirf_kit.method.training import train_original
 
 
 def load_or_train(data, config):
-    """Return the original network: loaded if this config trained it on this data before, else trained and kept.
+    """Return the original network: loaded if this config trained it on this data before, else trained and saved.
 
-    After an interrupt the network of the last finished epoch is returned, and the next call goes on from there.
+    If you interrupt the training, you get the network of the last finished epoch, and the next call continues there.
 
     Parameters
     ----------
@@ -22,17 +22,18 @@ def load_or_train(data, config):
     Returns
     -------
     SplitNetwork
-        What `train_original` returns, weights and history alike.
+        The same as from `train_original`, including its history.
     """
-    made_from = {
+    made_from = {  # everything the weights depend on; any change is a different run
         "config": config.stages("seed", "network", "optimiser", "training"),
         "data": fingerprint(data.images, data.labels, data.train_indices, data.validation_indices, data.test_indices),
     }
     found = load_run("original", made_from)
     if found is None:
         begun = load_run("unfinished", made_from)
+        # begun is None unless an earlier call was interrupted
         network = train_original(data, config, begun and {"tensors": begun[0], "plain": begun[1]})
-        if network.checkpoint is not None:
+        if network.checkpoint is not None:  # interrupted: save what was reached, for the next call
             save_run("unfinished", made_from, network.checkpoint["tensors"], network.checkpoint["plain"])
             return network
         save_run("original", made_from, network.layers.state_dict(), {"history": network.history})
@@ -40,14 +41,14 @@ def load_or_train(data, config):
         return network
     weights, metrics = found
     network = build_network(config, data.images.shape[1], len(data.class_names))
-    network.layers.load_state_dict(weights)
+    network.layers.load_state_dict(weights)  # the drawn weights and the normalisation are overwritten
     network.history = metrics["history"]
     prepare(network)
     return network.eval()
 
 
 def load_or_deposit(original, deposit_set, config):
-    """Return target and deposit module: loaded if this very deposit was made before, else made and kept.
+    """Return target and deposit module: loaded if the same deposit was made before, else made and saved.
 
     Parameters
     ----------
@@ -60,19 +61,21 @@ def load_or_deposit(original, deposit_set, config):
     -------
     target : SplitNetwork
     deposit_module : DepositModule
-        What `deposit` returns, weights and history alike.
+        The same as from `deposit`, including the target's history.
     """
+    # cheap: it checks the input, and builds networks of the right shapes to load the weights into
     target, deposit_module = start_deposit(original, deposit_set, config)
     made_from = {
         "config": config.stages("seed", "optimiser", "deposit"),
         "data": fingerprint(deposit_set.images, deposit_set.labels),
         "indices": fingerprint(deposit_set.indices),
         "deposit_classes": deposit_set.deposit_classes and list(deposit_set.deposit_classes),
-        "original": fingerprint(*original.layers.state_dict().values()),
+        "original": fingerprint(*original.layers.state_dict().values()),  # T_0's weights, however they were made
     }
     found = load_run("deposit", made_from)
     if found is None:
         target, deposit_module = deposit(original, deposit_set, config)
+        # one file for both, so that a target is never paired with another deposit's module
         both = {"target": target.layers, "deposit_module": deposit_module}
         weights = {f"{name}.{key}": value for name in both for key, value in both[name].state_dict().items()}
         save_run("deposit", made_from, weights, {"history": target.history})

@@ -48,11 +48,11 @@ def deposit(original, deposit_set, config):
         loss stops being finite; then the sentence names the knob to turn.
     """
     target, deposit_module = start_deposit(original, deposit_set, config)
-    total = config.deposit_epochs * -(-len(deposit_set) // config.deposit_batch_size)
+    total = config.deposit_epochs * -(-len(deposit_set) // config.deposit_batch_size)  # rounded up
     steps = deposit_steps(original, target, deposit_module, deposit_set, config)
     with cpu_threads(config), memory_advice(config):
         for _ in progress_bar(steps, desc="deposit", total=total, unit="step"):
-            pass
+            pass  # `deposit_steps` does the work
     return target, deposit_module
 
 
@@ -68,8 +68,8 @@ def start_deposit(original, deposit_set, config):
     target.history = []
     target.upper.requires_grad_(False)  # T^(n-) = T_0^(n-), frozen
     classes = deposit_set.deposit_classes
-    if classes is None:
-        classes = deposit_set.labels.unique()
+    if classes is None:  # a split by samples
+        classes = deposit_set.labels.unique()  # (k,)
     deposit_module = DepositModule(prune_lower(target.lower, config.keep), classes)  # T_r
     return target.eval(), deposit_module.to(target.device, memory_format=layout(deposit_module)).eval()
 
@@ -93,6 +93,7 @@ def deposit_steps(original, target, deposit_module, deposit_set, config):
     reference = original_reference(original, deposit_set.images, config)  # computed once: T_0 never changes
     learners = [list(target.lower.parameters()), list(deposit_module.parameters())]
     steps = config.deposit_epochs * -(-len(deposit_set) // config.deposit_batch_size)
+    # one optimiser serves both: no term of the loss pulls on both networks
     optimiser, schedule = one_cycle(
         sum(learners, []), config.deposit_learning_rate, steps, config.momentum, config.weight_decay
     )
@@ -105,17 +106,19 @@ def deposit_steps(original, target, deposit_module, deposit_set, config):
             taken = []
             for chosen in order.split(config.deposit_batch_size):
                 batch = deposit_set.select(chosen, deposit_set.deposit_classes)
-                seen = [part[chosen] for part in reference]
+                seen = [part[chosen] for part in reference]  # z_T0 and T_0^(-n)(x) of these samples
                 terms = deposit_terms(target, deposit_module, batch, seen, generator, config)
                 # checked at once where that costs nothing; a GPU would have to wait, so there once an epoch
                 if terms["loss"].device.type == "cpu" and not terms["loss"].isfinite():
                     raise LirfError(_diverged(epoch, config))
                 optimiser.zero_grad()
                 terms["loss"].backward()
+                # clipped one by one, so that a long gradient of one network doesn't slow down the other
                 norms = [torch.nn.utils.clip_grad_norm_(weights, config.max_gradient_norm) for weights in learners]
                 optimiser.step()
                 schedule.step()
                 terms["gradient_norm"] = torch.stack(norms).norm()
+                # weighted by the batch's share of the samples: the sum over the steps is the epoch's mean
                 taken.append({name: term.detach() * len(chosen) / len(deposit_set) for name, term in terms.items()})
                 yield epoch
             target.history.append(_epoch_means(epoch, taken, config))
@@ -260,13 +263,13 @@ def deposit_terms(target, deposit_module, batch, reference, generator, config):
 def _look(target, deposit_module, batch, reference, config):
     """Run target and module on a batch; the module only where a term needs it. All that is returned is float32."""
     classes = deposit_module.deposit_classes
-    forgotten = batch.labels[:, None] if batch.deposit_classes is None else classes
+    forgotten = batch.labels[:, None] if batch.deposit_classes is None else classes  # (N, 1) or (k,)
     with autocast(config, batch.labels.device):
         features = target.lower(batch.images)  # (N, C_n, H_n, W_n)
-        seen = [target.upper(features), features]
+        seen = [target.upper(features), features]  # z_T, T^(-n)(x)
         if config.lambda_re or config.lambda_pt:
             features = deposit_module(batch.images)  # (N, C_n, H_n, W_n), read out by the target's frozen upper blocks
-            seen += [target.upper(features), features]
+            seen += [target.upper(features), features]  # z of T_r ∘ T^(n-), T_r(x)
     return Views(batch.labels, forgotten, classes, *reference, *(tensor.float() for tensor in seen))
 
 

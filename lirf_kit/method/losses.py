@@ -1,7 +1,7 @@
-"""The terms of the deposit's loss, one function per symbol of the paper (Ye et al. 2022).
+"""The terms of the deposit loss, one function per symbol of the paper (Ye et al. 2022).
 
-Logits are (N, K), features (N, C, H, W), labels (N,); every loss is a scalar, the mean over the samples. What a
-function calls a teacher should carry no gradient.
+Logits are (N, K), features (N, C, H, W), labels (N,). Every loss is a scalar, most of them a mean over the samples.
+The outputs of the network to learn from (the teacher, here the original) should carry no gradient.
 """
 
 import torch
@@ -11,22 +11,23 @@ from lirf_kit.config import LirfError
 
 
 def select_preserved(logits, deposit_classes):
-    """g: the logits of the preserved classes; the other columns are dropped, not zeroed.
+    """g: the logits of the preserved classes. The other columns are dropped, not zeroed.
 
     Parameters
     ----------
     logits : torch.Tensor
         (N, K).
     deposit_classes : iterable of int, or torch.Tensor
-        The classes whose columns are dropped: k numbers for all samples alike, or int64 (N, k), each sample's own.
+        The classes whose columns are dropped: k numbers for all samples, or int64 (N, k), different for each sample.
 
     Returns
     -------
     torch.Tensor
-        (N, K − k), in the order of the classes' numbers.
+        (N, K − k), in the order of the class numbers.
     """
-    columns = _columns(logits, deposit_classes)
-    dropped = torch.zeros_like(logits, dtype=torch.uint8).scatter_(1, columns, 1)
+    columns = _columns(logits, deposit_classes)  # (N, k)
+    dropped = torch.zeros_like(logits, dtype=torch.uint8).scatter_(1, columns, 1)  # (N, K), 1 where a column goes
+    # a stable sort moves the zeros to the front and keeps their order: the columns that stay, (N, K − k)
     kept = dropped.argsort(dim=1, stable=True)[:, : logits.shape[1] - columns.shape[1]]
     return logits.gather(1, kept)
 
@@ -50,12 +51,13 @@ def select_deposited(logits, deposit_classes):
 
 
 def _columns(logits, classes):
-    """Return the numbers of some classes' columns for each sample, (N, k)."""
+    """Return the column numbers of some classes for each sample, (N, k)."""
+    # expand repeats (k,) for every sample, and leaves (N, k) as it is
     return torch.as_tensor(classes, device=logits.device).expand(len(logits), -1)
 
 
 def wrong_labels(labels, num_classes, generator):
-    """y_r: a random wrong label for each sample, each of the K − 1 wrong classes equally likely.
+    """y_r: a random wrong label for each sample. Each of the K − 1 wrong classes is equally likely.
 
     Parameters
     ----------
@@ -64,14 +66,14 @@ def wrong_labels(labels, num_classes, generator):
     num_classes : int
         K.
     generator : torch.Generator
-        On the labels' device.
+        On the same device as the labels.
 
     Returns
     -------
     torch.Tensor
-        int64, (N,); an offset of 1 to K − 1 never leads back to the true label.
+        int64, (N,). An offset from 1 to K − 1 never leads back to the true label.
     """
-    offset = torch.randint(1, num_classes, labels.shape, generator=generator, device=labels.device)
+    offset = torch.randint(1, num_classes, labels.shape, generator=generator, device=labels.device)  # 1 to K − 1
     return (labels + offset) % num_classes
 
 
@@ -90,13 +92,14 @@ def best_preserved_labels(original_logits, deposit_classes):
     torch.Tensor
         int64, (N,).
     """
+    # a logit of −∞ never wins the arg max
     return original_logits.scatter(1, _columns(original_logits, deposit_classes), -torch.inf).argmax(dim=1)
 
 
 def attention_map(features):
     """Where a network looks: the channel-wise mean of squared activations, flattened, scaled to length 1.
 
-    Zagoruyko & Komodakis 2017, attention transfer. A sample whose activations are all zero has a map of zeros.
+    Zagoruyko & Komodakis 2017, attention transfer. If all activations of a sample are zero, its map is all zeros.
 
     Parameters
     ----------
@@ -108,25 +111,27 @@ def attention_map(features):
     torch.Tensor
         (N, H·W), non-negative.
     """
+    # the mean over the channels is (N, H, W), flattened (N, H·W); each row is then scaled to length 1
     return functional.normalize(features.square().mean(dim=1).flatten(1), dim=1)
 
 
 def attention_distance(attention, original_attention):
     """L_at = mean over samples of ‖A(T^(-n)(x)) − A(T_0^(-n)(x))‖²; A is the attention map   (Ye et al. 2022).
 
-    Non-negative unit vectors are at most √2 apart, so it lies in [0, 2]; for maps of one position it is always 0.
+    Two non-negative unit vectors are at most √2 apart, so L_at lies in [0, 2]. For maps with a single position it is
+    always 0.
 
     Parameters
     ----------
     attention, original_attention : torch.Tensor
-        (N, H·W), `attention_map` of what the target's and the original's lower blocks return.
+        (N, H·W), the `attention_map` of what the target's and the original's lower blocks return.
 
     Returns
     -------
     torch.Tensor
         Scalar.
     """
-    return (attention - original_attention).square().sum(dim=1).mean()
+    return (attention - original_attention).square().sum(dim=1).mean()  # sum over positions, mean over samples
 
 
 def distillation_loss(student_logits, teacher_logits, temperature):
@@ -146,15 +151,17 @@ def distillation_loss(student_logits, teacher_logits, temperature):
     """
     student = functional.log_softmax(student_logits / temperature, dim=1)
     teacher = functional.log_softmax(teacher_logits / temperature, dim=1)
+    # τ² because the gradients of softened logits shrink as 1/τ²; batchmean: sum over classes, mean over samples
     return temperature**2 * functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
 
 
 def class_scatter(features, labels, ridge):
-    """L_cs = tr[(S_T + εI)⁻¹ S_B] / (k − 1): the share of the class labels that a ridge regression reads off features.
+    """L_cs = tr[(S_T + εI)⁻¹ S_B] / (k − 1): the share of the class labels that ridge regression reads off features.
 
-    S_T is the covariance of the features, S_B that of their class means. A linear probe asks for the same thing, so a
-    target that lowers L_cs hides the classes from it. L_cs is 0 exactly where all class means are equal, and then no
-    linear classifier can tell the classes apart (Fisher 1936; Belrose et al. 2023, LEACE). It is the kit's own term.
+    S_T is the covariance of the features, and S_B that of their class means. A linear probe looks for the same thing,
+    so a target that lowers L_cs hides the classes from it. L_cs is 0 exactly when all class means are equal, and then
+    no linear classifier can tell the classes apart (Fisher 1936; Belrose et al. 2023, LEACE). This term is the kit's
+    own.
 
     Parameters
     ----------
@@ -163,8 +170,9 @@ def class_scatter(features, labels, ridge):
     labels : torch.Tensor
         int64, (N,), of k classes.
     ridge : torch.Tensor or float
-        ε, above 0, in the unit of a variance. A larger ε overlooks directions in which the features hardly vary. Take
-        it from the original's features: if it followed the target's, L_cs would not see them shrink.
+        ε, above 0, in the unit of a variance. The larger ε is, the more L_cs ignores directions in which the features
+        hardly vary. Compute it from the original's features: if it followed the target's, L_cs would not notice that
+        they shrink.
 
     Returns
     -------
@@ -174,18 +182,20 @@ def class_scatter(features, labels, ridge):
     Raises
     ------
     LirfError
-        If all samples are of one class: a single class has no scatter between classes.
+        If all samples belong to one class: a single class has no scatter between classes.
     """
-    classes = labels.unique()
+    classes = labels.unique()  # (k,)
     if len(classes) < 2:
-        raise LirfError(f"labels must be of at least two classes, not only of {classes.tolist()}")
+        raise LirfError(f"labels must contain at least two classes, not just {classes.tolist()}")
     belongs = (labels[:, None] == classes).float()  # (N, k), one-hot
     centred = features - features.mean(dim=0)  # (N, D)
-    means = (belongs / belongs.sum(dim=0)).T @ centred  # (k, D), of the classes
+    means = (belongs / belongs.sum(dim=0)).T @ centred  # (k, D): m_c, the mean of each class
     total = centred.T @ centred / len(features)  # S_T, (D, D)
+    # without εI, S_T has no inverse if there are at most D samples, or if a feature never varies
     total = total + ridge * torch.eye(len(total), device=features.device)
     solved = torch.linalg.solve(total, means.T).T  # (S_T + εI)⁻¹ m_c, (k, D)
-    trace = belongs.mean(dim=0) @ (means * solved).sum(dim=1)  # S_B is the sum of share_c · m_c m_cᵀ
+    # S_B is the sum of share_c · m_c m_cᵀ, so the trace is the sum of share_c · m_cᵀ (S_T + εI)⁻¹ m_c
+    trace = belongs.mean(dim=0) @ (means * solved).sum(dim=1)
     return trace / (len(classes) - 1)
 
 
@@ -199,19 +209,20 @@ def removal_loss(target_logits, labels_wrong, distance, lambda_at, scatter=0.0, 
     labels_wrong : torch.Tensor
         int64, (N,), y_r.
     distance : torch.Tensor or float
-        L_at, as `attention_distance` gives it.
+        L_at, as `attention_distance` returns it.
     lambda_at : float
-        How much the distance counts.
+        The weight of the distance.
     scatter : torch.Tensor or float
-        L_cs, as `class_scatter` gives it.
+        L_cs, as `class_scatter` returns it.
     lambda_cs : float
-        How much the scatter counts; 0 in the paper's loss.
+        The weight of the scatter; 0 in the paper's loss.
 
     Returns
     -------
     torch.Tensor
-        Scalar; below zero where the distance outweighs the cross-entropy.
+        Scalar; below zero if the distance outweighs the cross-entropy.
     """
+    # minus: L_kr is minimised, and the attention distance should grow
     return functional.cross_entropy(target_logits, labels_wrong) - lambda_at * distance + lambda_cs * scatter
 
 
@@ -233,8 +244,8 @@ def preservation_loss(target_logits, original_logits, deposit_classes, temperatu
         Scalar.
     """
     return distillation_loss(
-        select_preserved(target_logits, deposit_classes),
-        select_preserved(original_logits, deposit_classes),
+        select_preserved(target_logits, deposit_classes),  # g(z_T), the student: (N, K − k)
+        select_preserved(original_logits, deposit_classes),  # g(z_T0), the teacher
         temperature,
     )
 
@@ -242,8 +253,9 @@ def preservation_loss(target_logits, original_logits, deposit_classes, temperatu
 def logit_preservation_loss(target_logits, original_logits, deposit_classes):
     """L_kp, the kit's variant: ½ · mean of (g(z_T) − g(z_T0))² over samples and preserved classes.
 
-    KD compares softmaxes, and no softmax changes when all of its logits rise together. The recovered network has the
-    deposit module's logits beside these, so their height counts: here they keep it (logit matching; Ba & Caruana 2014).
+    KD compares softmaxes, and a softmax doesn't change when all of its logits rise together. In the recovered network
+    these logits compete with the deposit module's, so their height matters, and this loss keeps it (logit matching;
+    Ba & Caruana 2014).
 
     Parameters
     ----------
@@ -257,27 +269,29 @@ def logit_preservation_loss(target_logits, original_logits, deposit_classes):
     torch.Tensor
         Scalar.
     """
-    preserved = [select_preserved(logits, deposit_classes) for logits in (target_logits, original_logits)]
+    preserved = [select_preserved(logits, deposit_classes) for logits in (target_logits, original_logits)]  # (N, K − k)
     return functional.mse_loss(*preserved) / 2
 
 
 def hold_preserved(target_logits, original_logits, deposit_classes):
-    """The target's deposit logits among the original's preserved ones: who lowers a loss of these can't raise those.
+    """Join the target's deposit logits with the original's preserved ones, so that a loss can only move the former.
+
+    Otherwise cross-entropy with a wrong label could also fall because the target's preserved logits rise.
 
     Parameters
     ----------
     target_logits, original_logits : torch.Tensor
         (N, K).
     deposit_classes : iterable of int, or torch.Tensor
-        The columns of the target, as for `select_preserved`.
+        The columns to take from the target, as for `select_preserved`.
 
     Returns
     -------
     torch.Tensor
         (N, K).
     """
-    columns = _columns(target_logits, deposit_classes)
-    return original_logits.scatter(1, columns, target_logits.gather(1, columns))
+    columns = _columns(target_logits, deposit_classes)  # (N, k)
+    return original_logits.scatter(1, columns, target_logits.gather(1, columns))  # gradients reach these columns only
 
 
 def partial_transfer_loss(module_logits, original_logits, deposit_classes, temperature):
@@ -286,7 +300,7 @@ def partial_transfer_loss(module_logits, original_logits, deposit_classes, tempe
     Parameters
     ----------
     module_logits, original_logits : torch.Tensor
-        (N, K); the deposit module's are read out through the shared upper blocks.
+        (N, K). The deposit module's logits are read out through the shared upper blocks.
     deposit_classes : iterable of int
         ḡ keeps their columns.
     temperature : float
@@ -295,11 +309,11 @@ def partial_transfer_loss(module_logits, original_logits, deposit_classes, tempe
     Returns
     -------
     torch.Tensor
-        Scalar; always 0 for a single deposit class.
+        Scalar; always 0 for a single deposit class, because a softmax over one class is always 1.
     """
     return distillation_loss(
-        select_deposited(module_logits, deposit_classes),
-        select_deposited(original_logits, deposit_classes),
+        select_deposited(module_logits, deposit_classes),  # ḡ(z_{T_r∘T^(n-)}), the student: (N, k)
+        select_deposited(original_logits, deposit_classes),  # ḡ(z_T0), the teacher
         temperature,
     )
 
@@ -325,8 +339,8 @@ def recovery_loss(recovered_logits, labels):
 def distilled_recovery_loss(recovered_logits, original_logits, temperature):
     """L_re, the kit's variant: KD(T̃(x)/τ, z_T0/τ) over all K classes.
 
-    Cross-entropy on deposit samples alone teaches the module to answer "one of mine" to everything; the original's
-    logits also say how unlike the other classes each image is.
+    Cross-entropy on deposit samples alone teaches the module to answer "one of mine" to every image. The original's
+    logits also say how little each image resembles the other classes.
 
     Parameters
     ----------
@@ -346,8 +360,9 @@ def distilled_recovery_loss(recovered_logits, original_logits, temperature):
 def feature_recovery_loss(module_features, original_features):
     """L_re, the kit's choice: ‖T_r(x) − T_0^(-n)(x)‖² / ‖T_0^(-n)(x)‖², norms over the whole batch.
 
-    A module that makes the original's features gives the original's logits through the shared upper blocks, on every
-    image and on their old scale. Features say far more of an image than K logits (Romero et al. 2015, FitNets).
+    A module that reproduces the original's features also gives the original's logits through the shared upper blocks,
+    for every image and on the original scale. Features say far more about an image than K logits do (Romero et al.
+    2015, FitNets).
 
     Parameters
     ----------
@@ -359,7 +374,8 @@ def feature_recovery_loss(module_features, original_features):
     torch.Tensor
         Scalar, at least 0; 1 for a module that returns zeros.
     """
-    distance = (module_features - original_features).square().sum()
+    distance = (module_features - original_features).square().sum()  # over samples, channels and positions
+    # relative, so that λ_re means the same for features of any size; the clamp avoids a division by 0
     return distance / original_features.square().sum().clamp_min(torch.finfo(torch.float32).tiny)
 
 
@@ -371,7 +387,7 @@ def deposit_loss(removal, preservation, recovery, transfer, config):
     removal, preservation, recovery, transfer : torch.Tensor or float
         L_kr, L_kp, L_re and L_pt.
     config : Config
-        Reads `lambda_kp`, `lambda_re` and `lambda_pt`.
+        Reads `lambda_kp`, `lambda_re` and `lambda_pt`; `lambda_at` and `lambda_cs` are already part of L_kr.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The recovered network: target and deposit module, plugged together without data and without training."""
+"""The recovered network: the target with the deposit module plugged in, without data and without training."""
 
 import torch
 from torch import nn
@@ -8,24 +8,25 @@ from lirf_kit.method.networks import penultimate
 
 
 class DepositModule(nn.Module):
-    """T_r: a container for the knowledge of the deposit classes, no classifier on its own.
+    """T_r: a container for the knowledge of the deposit classes. It can't classify on its own.
 
     Attributes
     ----------
     lower : nn.Sequential
-        A copy of the original's lower blocks; its parameters are the module's only ones.
+        A copy of the original's lower blocks, perhaps pruned. The module has no other parameters.
     deposit_classes : torch.Tensor
-        int64, (k,), a buffer: the classes whose logits it supplies.
+        int64, (k,), a buffer: the classes whose logits the module supplies.
     """
 
     def __init__(self, lower, deposit_classes):
         super().__init__()
         self.lower = lower
+        # a buffer is saved with the weights and moves with the module, but is never trained
         self.register_buffer("deposit_classes", torch.as_tensor(deposit_classes, dtype=torch.int64))
 
     def forward(self, images):
-        """Images to features (N, C_n, H_n, W_n), which the shared upper blocks read out."""
-        return self.lower(images)
+        """uint8 images (N, C, H, W) to features (N, C_n, H_n, W_n), for the shared upper blocks to read out."""
+        return self.lower(images)  # T_r(x)
 
 
 class RecoveredNetwork(nn.Module):
@@ -35,7 +36,7 @@ class RecoveredNetwork(nn.Module):
     ----------
     target : SplitNetwork
     deposit_module : DepositModule
-        Both as they were given, not copied.
+        Both are the objects that were given, not copies.
     """
 
     def __init__(self, target, deposit_module):
@@ -45,13 +46,13 @@ class RecoveredNetwork(nn.Module):
 
     def forward(self, images):
         """uint8 images (N, C, H, W) to logits (N, K)."""
-        target_logits = self.target(images)  # (N, K)
-        module_logits = self.target.upper(self.deposit_module(images))  # (N, K)
+        target_logits = self.target(images)  # T(x), (N, K)
+        module_logits = self.target.upper(self.deposit_module(images))  # (T_r ∘ T^(n-))(x), (N, K)
         return merge_logits(target_logits, module_logits, self.deposit_module.deposit_classes)
 
     def features(self, images):
-        """Return the target's and the module's final-layer features side by side, (N, 2·D), for every input alike."""
-        module_features = penultimate(self.target.upper, self.deposit_module(images))
+        """Return the target's and the module's final-layer features side by side, (N, 2·D), whatever the input."""
+        module_features = penultimate(self.target.upper, self.deposit_module(images))  # (N, D)
         return torch.cat([self.target.features(images), module_features], dim=1)
 
     @property
@@ -61,7 +62,7 @@ class RecoveredNetwork(nn.Module):
 
 
 def merge_logits(target_logits, module_logits, deposit_classes):
-    """Take the deposit classes' logits from the module and all others from the target.
+    """Take the deposit classes' logits from the module and all other logits from the target.
 
     Parameters
     ----------
@@ -73,24 +74,24 @@ def merge_logits(target_logits, module_logits, deposit_classes):
     Returns
     -------
     torch.Tensor
-        (N, K), every logit at its class's index.
+        (N, K), every logit at the index of its class.
     """
-    deposited = torch.zeros(target_logits.shape[1], dtype=torch.bool, device=target_logits.device)
+    deposited = torch.zeros(target_logits.shape[1], dtype=torch.bool, device=target_logits.device)  # (K,)
     deposited[deposit_classes] = True
-    return torch.where(deposited, module_logits, target_logits)
+    return torch.where(deposited, module_logits, target_logits)  # the same columns for every sample
 
 
 def withdraw(target, deposit_module):
     """Plug the deposit module back in.
 
-    No data, no training: the two networks are joined as they are, and nothing is copied.
+    This takes no data and no training. The two networks are joined without changing or copying anything.
 
     Parameters
     ----------
     target : SplitNetwork
-        What `deposit` left.
+        The first result of `deposit`.
     deposit_module : DepositModule
-        What the same call of `deposit` took out.
+        The second result of the same call.
 
     Returns
     -------
@@ -100,17 +101,17 @@ def withdraw(target, deposit_module):
     Raises
     ------
     LirfError
-        If the module's features don't fit the target's upper blocks, or its classes aren't the target's.
+        If the module's features don't fit the target's upper blocks, or if it has classes that the target doesn't have.
     """
     if not isinstance(deposit_module, DepositModule):
-        raise LirfError(f"deposit_module must be what deposit returned second, not a {type(deposit_module).__name__}")
-    width = _width(target.lower)
+        raise LirfError(f"deposit_module must be deposit's second result, not a {type(deposit_module).__name__}")
+    width = _width(target.lower)  # C_n, the channels that the upper blocks expect
     if _width(deposit_module.lower) != width or len(deposit_module.lower) != len(target.lower):
         raise LirfError(
             f"deposit_module must fit the target: {len(target.lower)} lower layers that end in {width} channels, not "
             f"{len(deposit_module.lower)} that end in {_width(deposit_module.lower)}"
         )
-    num_classes = target.upper[-1].out_features
+    num_classes = target.upper[-1].out_features  # K
     if int(deposit_module.deposit_classes.max()) >= num_classes:
         raise LirfError(
             f"deposit_module must hold classes of the target, from 0 to {num_classes - 1}, not "
@@ -120,5 +121,6 @@ def withdraw(target, deposit_module):
 
 
 def _width(lower):
-    """How many channels lower blocks end in."""
+    """Return the number of channels that lower blocks end in, C_n."""
+    # the last BatchNorm, at the end of the last block or of its shortcut, is as wide as the output
     return [layer for layer in lower.modules() if isinstance(layer, nn.BatchNorm2d)][-1].num_features

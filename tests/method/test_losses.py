@@ -218,7 +218,7 @@ def test_descending_the_class_scatter_moves_class_means_together(generator):
 
 
 def test_the_class_scatter_of_a_single_class_is_refused():
-    with pytest.raises(lk.LirfError, match=r"^labels must be of at least two classes, not only of \[5\]$"):
+    with pytest.raises(lk.LirfError, match=r"^labels must contain at least two classes, not just \[5\]$"):
         lk.class_scatter(torch.ones(3, 2), torch.tensor([5, 5, 5]), 0.1)
 
 

@@ -186,7 +186,7 @@ def test_a_share_outside_0_to_1_is_refused(tiny_original, keep):
 def test_a_share_that_leaves_a_block_without_channels_is_refused_and_the_least_one_named_works(original, after):
     lower = lk.split(original, after).lower
     with pytest.raises(
-        lk.LirfError, match=r"^keep must .*at least 0\.\d+ of these lower blocks, not 0.001$"
+        lk.LirfError, match=r"^keep must .*at least 0\.\d+ of these lower blocks' parameters, not 0.001$"
     ) as refusal:
         lk.prune_lower(lower, 0.001)
     least = float(str(refusal.value).split("at least ")[1].split()[0])

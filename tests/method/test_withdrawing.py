@@ -58,7 +58,7 @@ def test_features_are_the_target_s_and_the_module_s_side_by_side(recovered, depo
 
 
 def test_a_module_that_is_none_is_refused(deposited):
-    with pytest.raises(lk.LirfError, match="^deposit_module must be what deposit returned second, not a SplitNetwork"):
+    with pytest.raises(lk.LirfError, match="^deposit_module must be deposit's second result, not a SplitNetwork"):
         lk.withdraw(deposited[0], deposited[0])
 
 
