@@ -23,11 +23,17 @@ from lirf_kit import __version__
 TRAINED_BY = ("devices", "data/images", "method/networks", "method/training")
 DEPOSITED_BY = (*TRAINED_BY, "method/depositing", "method/losses", "method/pruning", "method/withdrawing")
 MEASURED_BY = (*DEPOSITED_BY, "data/partition", "evidence/metrics", "evidence/references")
+EXAMINED_BY = (
+    *MEASURED_BY,
+    *(f"evidence/{name}" for name in ("readings", "probes", "few_shot", "membership", "streisand", "thieves")),
+    *(f"evidence/{name}" for name in ("relearning", "distillation", "laboratory")),
+)
 MADE_BY = {  # the modules behind each kind of run: if one of them changes, the run is computed again
     "original": TRAINED_BY,
     "unfinished": TRAINED_BY,
     "deposit": DEPOSITED_BY,
     "result": MEASURED_BY,
+    "evidence": EXAMINED_BY,
 }
 FILES = ("weights.safetensors", "metrics.json")  # what made_from.json holds checksums of
 

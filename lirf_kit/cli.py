@@ -15,6 +15,7 @@ from pathlib import Path
 
 import lirf_kit as lk
 
+GAPS = ("linear probe, stage 3", "kNN (10)", "class means, 5 a class", "MLP probe, stage 3")
 WRONG_GRADIENT = 1e-4  # relative; rounding makes about 1e-6
 
 
@@ -64,7 +65,7 @@ def _parser():
     grid.add_argument("--jobs", type=int, metavar="N", help="processes (default: one a core; one on a GPU)")
     grid.add_argument("--data-name", metavar="NAME", help="what to call the data in tables, with --folder")
     commands = parser.add_subparsers(
-        required=True, metavar="figures | table | ablation | sweep | bench | doctor", parser_class=_Parser
+        required=True, metavar="figures | table | evidence | ablation | sweep | bench | doctor", parser_class=_Parser
     )
     figures = commands.add_parser("figures", parents=[recipe, shared], help="the whole path once: figures and results")
     figures.set_defaults(command=_figures)
@@ -77,6 +78,14 @@ def _parser():
         "--among", default="all", metavar="all|part", help="arg max over all classes, or over the part's (default: all)"
     )
     table.set_defaults(command=_table)
+    evidence = commands.add_parser(
+        "evidence", parents=[recipe, shared, grid], help="is it forgotten? every test on every network, over seeds"
+    )
+    evidence.add_argument("--seeds", type=int, default=1, metavar="N", help="training seeds (default: 1)")
+    evidence.add_argument("--on", default="test", metavar="test|validation", help="unseen images (default: test)")
+    evidence.add_argument("--per-class", type=int, metavar="N", help="training images of a class for probes (all)")
+    evidence.add_argument("--relearning", action="store_true", help="also train every network on")
+    evidence.set_defaults(command=_evidence)
     ablation = commands.add_parser(
         "ablation", parents=[recipe, shared, grid], help="each part of the method left out, on the validation part"
     )
@@ -155,6 +164,31 @@ def _table(options):
     print(f"\nwritten: {path}")
 
 
+def _evidence(options):
+    """Print what every test reads in every network, and how far each network is from a retrained one."""
+    config, out = _config(options), _folder(options)
+    results = lk.evidence_over_seeds(
+        config, options.seeds, options.deposit_sets, options.on, options.per_class, options.relearning, options.jobs
+    )
+    table = lk.evidence_summary(results)
+    name = f"evidence-{options.preset}-{options.seeds}-seeds"
+    lk.save_figure(lk.plot_evidence(table), out, name)
+    kept = results[["seed", "deposit classes", "test", "task", "network", "value"]].round(3)
+    path = _write_about(kept, out / f"{name}.csv", config, options, f"{options.on} part")
+    rows = table.assign(cell=[_cell(row) for row in table.itertuples()])
+    wide = rows.pivot_table("cell", ["test", "task", "unit"], "network", "first", sort=False)
+    print(wide.to_string(na_rep="–"))
+    closed = table[table["test"].isin(GAPS) & (table["network"].str.startswith("target"))]
+    print("\nhow much of the gap between original and retrained networks is closed, in percent (100: as if never seen)")
+    print(closed.pivot_table("closed", ["test", "task"], "network", sort=False).round(0).to_string(na_rep="–"))
+    print(f"\nwritten: {path}")
+
+
+def _cell(row):
+    """Write a mean, and its standard deviation where there is one."""
+    return f"{row.value:.1f}" + (f" ± {row.deviation:.1f}" if row.n > 1 else "")
+
+
 def _ablation(options):
     """Print what each part of the method is good for."""
     config, out = _config(options), _folder(options)
@@ -178,19 +212,29 @@ def _vary(variants, path, config, options):
 
 def _write_results(results, path, config, options, protocol):
     """Print the means of some runs, and write the runs, and beside them what they are runs of."""
+    written = _write_about(results, path, config, options, protocol)
+    name = _data_name(config, options)
+    print(f"\n{name}, {protocol}: mean ± standard deviation over n runs\n{lk.summary(results).to_string()}")
+    return written
+
+
+def _data_name(config, options):
+    """Return what to call the data in tables."""
+    named = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "cub200": "CUB-200-2011"}
+    return options.data_name or named.get(config.dataset, config.dataset)
+
+
+def _write_about(results, path, config, options, protocol):
+    """Write some runs, and beside them what they are runs of."""
     from lirf_kit.bench import machine
 
     about = {
-        "data": options.data_name
-        or {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "cub200": "CUB-200-2011"}.get(
-            config.dataset, config.dataset
-        ),
+        "data": _data_name(config, options),
         "protocol": protocol,
         "config": config.model_dump(exclude={"folder", "data_root"}),
         "seeds": sorted(set(results["seed"].tolist())),
         "machine": machine(lk.resolve_device(config.device)),
     }
-    print(f"\n{about['data']}, {protocol}: mean ± standard deviation over n runs\n{lk.summary(results).to_string()}")
     _write_text(json.dumps(about, indent=1), path.with_suffix(".json"))
     return _write_text(results.to_csv(index=False), path)
 

@@ -102,12 +102,37 @@ def results_over_seeds(config, seeds, deposit_sets=5, on="test", among="all", re
     check_choice("among", among, ("all", "part"))
     for name in references:
         check_choice("references", name, REFERENCES)
+    return over_grid(_run, (on, among, tuple(references)), config, seeds, deposit_sets, jobs)
+
+
+def over_grid(run, asked, config, seeds, deposit_sets, jobs=None):
+    """Call a function for every seed and deposit set, in parallel, once the original of each seed is there.
+
+    Parameters
+    ----------
+    run : callable
+        Takes a config of the seed, the deposit classes, and what is asked; returns a list of dict, its rows.
+    asked : tuple
+        Further arguments of `run`.
+    config, seeds, deposit_sets, jobs
+        As for `results_over_seeds`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows of all runs.
+
+    Raises
+    ------
+    LirfError
+        As `results_over_seeds` does.
+    """
     runs = [(config.replace(seed=seed), classes) for seed, classes in _grid(config, seeds, deposit_sets)]
     workers = _workers(config, len(runs), jobs)
     originals = {turned.seed: (turned,) for turned, _ in runs}
     failed = dict(zip(originals, _in_parallel(_keep_original, originals.values(), workers, "originals")))
-    found = [(*run, on, among, tuple(references)) for run in runs if failed[run[0].seed] is None]
-    outcomes = _in_parallel(_run, found, workers, "seeds × deposit sets")
+    found = [(*each, *asked) for each in runs if failed[each[0].seed] is None]
+    outcomes = _in_parallel(run, found, workers, "seeds × deposit sets")
     rows = [row for outcome in outcomes if isinstance(outcome, list) for row in outcome]
     reasons = [f"seed {seed}: {reason}" for seed, reason in failed.items() if reason is not None]
     reasons += [
@@ -205,20 +230,35 @@ def _keep_original(config):
         raise KeyboardInterrupt  # no run may use a half-trained network
 
 
-def _run(config, deposit_classes, on, among, references):
-    """Return one run's rows: loaded from disk if they are there, otherwise computed and saved."""
+def _run(config, deposit_classes, *asked):
+    """Return one run's rows of results."""
+    return found_or_measured("result", _measure, config, deposit_classes, *asked)
+
+
+def found_or_measured(kind, measure, config, deposit_classes, *asked):
+    """Return one run's rows: loaded from disk if they are there, otherwise measured and saved.
+
+    Parameters
+    ----------
+    kind : str
+        What the run is saved as; see `artifacts.MADE_BY`.
+    measure : callable
+        Takes the data, the config, the deposit classes and what is asked; returns a list of dict.
+    config, deposit_classes, asked
+        What `measure` is given.
+    """
     data = load_dataset(config)
     made_from = {
         "config": config.stages("seed", "network", "optimiser", "training", "deposit"),
         "data": fingerprint(data.images, data.labels, data.train_indices, data.validation_indices, data.test_indices),
         "deposit_classes": list(deposit_classes),
-        "asked": [on, among, list(references)],
+        "asked": [list(each) if isinstance(each, tuple) else each for each in asked],
     }
-    found = load_run("result", made_from)
+    found = load_run(kind, made_from)
     if found is not None:
         return [row | {"deposit classes": deposit_classes} for row in found[1]["rows"]]
-    rows = _measure(data, config, deposit_classes, on, among, references)
-    save_run("result", made_from, {}, {"rows": rows})
+    rows = measure(data, config, deposit_classes, *asked)
+    save_run(kind, made_from, {}, {"rows": rows})
     return rows
 
 

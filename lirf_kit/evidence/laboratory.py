@@ -10,7 +10,9 @@ import math
 import pandas
 
 from lirf_kit.config import check_choice
+from lirf_kit.data.partition import split_by_class
 from lirf_kit.evidence.distillation import distillation_table
+from lirf_kit.evidence.experiments import found_or_measured, over_grid
 from lirf_kit.evidence.few_shot import SHOTS, check_shots, few_shot_table
 from lirf_kit.evidence.membership import members_and_unseen, membership_table
 from lirf_kit.evidence.probes import NEIGHBOURS, check_tasks, probe_table
@@ -22,12 +24,119 @@ from lirf_kit.evidence.readings import (
     check_parts,
     read_features,
     training_images,
+    untrained_network,
 )
+from lirf_kit.evidence.references import mask_head, retrain
 from lirf_kit.evidence.relearning import relearn, relearning_table
 from lirf_kit.evidence.streisand import streisand_table
 from lirf_kit.evidence.thieves import thief_table
+from lirf_kit.method.caching import load_or_deposit, load_or_train
+from lirf_kit.method.withdrawing import withdraw
 
 DIGITS = {"%": 1, "nats": 2, "cosine": 2, "ratio": 2, "classes": 0, "steps": 0}  # how a unit is written
+
+
+OTHER_SEED = 1000  # is added to a seed for a second retrained network
+WITHOUT_SCATTER = "target, λ_cs = 0"
+
+
+def evidence_networks(original, data, parts, config):
+    """Return the networks that the laboratory compares; what was made before is loaded.
+
+    Parameters
+    ----------
+    original : SplitNetwork
+    data : Dataset
+    parts : Partition
+        Of a split by class.
+    config : Config
+
+    Returns
+    -------
+    dict of str to nn.Module
+        "original"; "target, λ_cs = 0" (left out if the config's own λ_cs is 0); "target" and "recovered"; "retrained"
+        and "retrained, another seed", the yardstick; "head masking" and "untrained", the controls.
+    """
+    target, deposit_module = load_or_deposit(original, parts.deposit_set, config)
+    networks = {"original": original}
+    if config.lambda_cs:
+        networks[WITHOUT_SCATTER] = load_or_deposit(original, parts.deposit_set, config.replace(lambda_cs=0.0))[0]
+    another = config.replace(seed=(config.seed + OTHER_SEED) % 2**32)
+    return networks | {
+        "target": target,
+        "recovered": withdraw(target, deposit_module),
+        "retrained": retrain(data, parts, config),
+        "retrained, another seed": retrain(data, parts, another),
+        "head masking": mask_head(original, parts.deposit_set.deposit_classes),
+        "untrained": untrained_network(parts, another),
+    }
+
+
+def evidence_over_seeds(config, seeds, deposit_sets=5, on="test", per_class=None, relearning=False, jobs=None):
+    """Repeat `evidence_table` over seeds and deposit sets; runs that are on disk are loaded.
+
+    Parameters
+    ----------
+    config, seeds, deposit_sets, on, jobs
+        As for `results_over_seeds`.
+    per_class, relearning
+        As for `evidence_table`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per run, test, task and network: seed, deposit classes, and the columns of `evidence_table`.
+
+    Raises
+    ------
+    LirfError
+        As for `results_over_seeds`.
+    """
+    check_choice("on", on, ("validation", "test"))
+    return over_grid(_examine, (on, per_class, relearning), config, seeds, deposit_sets, jobs)
+
+
+def _examine(config, deposit_classes, *asked):
+    """Return one run's rows of the evidence table."""
+    return found_or_measured("evidence", _measure, config, deposit_classes, *asked)
+
+
+def _measure(data, config, deposit_classes, on, per_class, relearning):
+    """Make the networks of one run and put them through the tests."""
+    parts = split_by_class(data, deposit_classes)
+    networks = evidence_networks(load_or_train(data, config), data, parts, config)
+    table = evidence_table(networks, parts, config, on, per_class, relearning=relearning)
+    run = {"seed": config.seed, "deposit classes": deposit_classes}
+    return [run | row for row in table.drop(columns=["retrained", "spread", "reads"]).to_dict("records")]
+
+
+def evidence_summary(results):
+    """Return the mean of every test over runs, and how much of the way to a retrained network each network went.
+
+    Parameters
+    ----------
+    results : pandas.DataFrame
+        Of `evidence_over_seeds`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per test, task and network, in the columns of `evidence_table`, with the mean over the runs for value.
+        "spread" is here the standard deviation of the retrained networks over all runs. Further columns: "deviation",
+        the network's own standard deviation over the runs, "n", and "closed", the share of the gap between original and
+        retrained networks that the network has closed, in percent: 100 is a retrained network's mean, more is past it.
+    """
+    by = ["test", "task", "network"]
+    groups = results.groupby(by, sort=False)
+    table = groups[["unit", "higher means"]].first().join(groups["value"].agg(value="mean", deviation="std", n="count"))
+    table = table.reset_index().assign(note="")
+    never_seen = results[results["network"].str.startswith(YARDSTICK)].groupby(by[:2], sort=False)["value"]
+    table = table.join(pandas.DataFrame({"retrained": never_seen.mean(), "spread": never_seen.std()}), on=by[:2])
+    original = table[table["network"] == "original"].set_index(by[:2])["value"]
+    before = table.join(original.rename("original"), on=by[:2])["original"]
+    gap = (before - table["retrained"]).where(lambda gap: gap.abs() > 0)
+    table["closed"] = 100 * (before - table["value"]) / gap
+    return table.assign(reads=table.apply(_read, axis=1))
 
 
 def evidence_table(

@@ -132,7 +132,8 @@ def deposit_steps(original, target, deposit_module, deposit_set, config):
 
 def _epoch_means(epoch, taken, config):
     """Return an epoch's entry of the history: each term's mean over the samples, from every step's share of it."""
-    means = {name: float(sum(terms[name] for terms in taken)) for name in taken[0]}
+    names = max(taken, key=len)  # a batch of a single class has no class scatter: it counts as 0
+    means = {name: float(sum(terms.get(name, 0.0) for terms in taken)) for name in names}
     if not all(math.isfinite(mean) for mean in means.values()):
         raise LirfError(_diverged(epoch, config))
     return {"epoch": epoch, "loss": means["loss"]} | means

@@ -15,8 +15,7 @@ import pytest
 import torch
 
 import lirf_kit as lk
-from lirf_kit.data import decoding
-from lirf_kit.data import sources as datasets
+from lirf_kit.data import decoding, sources as datasets
 from lirf_kit.data.decoding import decode
 
 SIZE = 8

@@ -282,6 +282,13 @@ def test_without_two_whole_classes_there_is_no_class_scatter(
     assert "class_scatter" in target.history[0] and not same_weights(target, tiny_deposited[0])
 
 
+def test_a_last_batch_of_a_single_class_is_no_trouble(tiny_original, tiny_parts, tiny):
+    pair = tiny_parts.deposit_set.select(tiny_parts.deposit_set.labels < 2, (0, 1))
+    odd = pair.select(slice(0, 65), (0, 1))  # the second batch has one image
+    target, _ = lk.deposit(tiny_original, odd, tiny.replace(lambda_cs=1.0, deposit_epochs=1))
+    assert 0 < target.history[0]["class_scatter"] < 1
+
+
 def test_the_loss_adds_the_weighed_terms(terms_of):
     terms = terms_of(lambda_kp=2.0, lambda_re=5.0, lambda_pt=11.0)
     expected = terms["removal"] + 2 * terms["preservation"] + 5 * terms["recovery"] + 11 * terms["transfer"]
