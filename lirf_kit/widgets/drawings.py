@@ -1,4 +1,4 @@
-"""The explorer's figures. They have a white background, and letters that can be read from the back row.
+"""The explorer's figures, on white, with letters that can be read from the back row.
 
 All figures of a kind have the same size, so a new one replaces the old one without a jump.
 """

@@ -36,8 +36,8 @@ def interrupted(*_):
 class DepositExplorer(Panel):
     """A panel to explore the deposit with: controls on the left, results in tabs on the right.
 
-    Put it last in a notebook's cell. Its computations are plain functions: `explore`, `embed_run`, `journey`,
-    `history_table`, `compare_runs`, `surface_points`, `fill_grid`, `code_line`.
+    Put it last in a notebook's cell. Its `runs` lists every finished run. Its computations are plain functions:
+    `explore`, `embed_run`, `journey`, `history_table`, `compare_runs`, `surface_points`, `fill_grid`, `code_line`.
 
     Parameters
     ----------
@@ -45,11 +45,6 @@ class DepositExplorer(Panel):
         The calibrated settings; the default is the preset "digits".
     out : str
         The folder that figures and the history are written to.
-
-    Attributes
-    ----------
-    runs : list of Run
-        Every finished run.
 
     Raises
     ------
@@ -62,16 +57,13 @@ class DepositExplorer(Panel):
         self.config, self.out = config or preset("digits"), out
         self.job, self._computing, self._growing = None, threading.Lock(), GrowingCurves()
         self._main = MainThread(self._fail)
-        self._starts, self._known = {}, {}  # by seed: the original's embedding; the data and the original
-        data, _ = self._data_and_original(self.config)
-        self._build(data)
+        self._known, self._starts = {}, {}  # by seed: data and original; the original's embedding
+        self._build(self._load(self.config)[0])
         self._say("Choose what to deposit, turn the knobs, press <b>Run</b>.")
 
     def _repr_mimebundle_(self, **keywords):
         said = "The explorer's panel: run this cell in JupyterLab (make lab) to see it."
         return mime_bundle(self.panel, said, **keywords)
-
-    # the panel
 
     def _build(self, data):
         safe = self._main.safe
@@ -104,8 +96,6 @@ class DepositExplorer(Panel):
         button.on_click(self._main.safe(pressed))
         return button
 
-    # settings
-
     def _settings_changed(self):
         """Show the code of the new settings, and start the wait for an auto-run."""
         self.results.history.rows.value = None  # so that choosing the same row again counts as a change
@@ -128,20 +118,17 @@ class DepositExplorer(Panel):
         )
         return valid
 
-    def _data_and_original(self, config):
-        """Return the data and the original of a config's seed; they are loaded or trained only once."""
-        if config.seed not in self._known:
-            data = load_dataset(config)
-            original = load_or_train(data, config)
-            if original.checkpoint is not None:
-                raise LirfError(
-                    f"the original's training was stopped after epoch {len(original.history)} of {config.epochs}: the "
-                    "next run goes on from there"
-                )
-            self._known[config.seed] = data, original
-        return self._known[config.seed]
-
-    # a run
+    def _load(self, config):
+        """Return the data and the original of a config's seed, and remember them."""
+        data = load_dataset(config)
+        original = load_or_train(data, config)
+        if original.checkpoint is not None:
+            raise LirfError(
+                f"the original's training was stopped after epoch {len(original.history)} of {config.epochs}: the "
+                "next run goes on from there"
+            )
+        self._known[config.seed] = data, original
+        return data, original
 
     def run(self):
         """Make the deposit that the controls describe; a run that is still going is dropped."""
@@ -267,7 +254,7 @@ class DepositExplorer(Panel):
         try:
             with warnings.catch_warnings(record=True) as caught, without_bars():
                 warnings.simplefilter("always")
-                found = self._data_and_original(config)
+                found = self._load(config)
         finally:
             job.training = False
         job.note = "".join(f"<br>note: {html.escape(str(warning.message))}" for warning in caught)
@@ -300,18 +287,17 @@ class DepositExplorer(Panel):
             return
 
         def on_step(done, total):
-            self._main.post(self._if_newest, job, self._show_tsne_progress, job, done, total)
+            self._main.post(self._if_newest, job, self._show_tsne_progress, done, total)
 
         embed_run(run, self._starts.get(run.config.seed), job.stop.is_set, on_step)
         if run.embeddings:
             self._starts[run.config.seed] = run.embeddings["original"]
             self._draw(run, "t-SNE", drawn)
 
-    def _show_tsne_progress(self, job, done, total):
-        if job.stop.is_set():
-            return
-        self._show_progress(done, total, "success" if done == total else "info")
-        self.results.show_tsne_progress(done, total)
+    def _show_tsne_progress(self, done, total):
+        if not self.job.stop.is_set():
+            self._show_progress(done, total, "success" if done == total else "info")
+            self.results.show_tsne_progress(done, total)
 
     def _bring_back(self, place):
         """Show an earlier run, and set the controls to its settings."""

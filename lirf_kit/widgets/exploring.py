@@ -37,20 +37,12 @@ MOST_POINTS = 600  # in a t-SNE figure
 
 
 def recipes(config):
-    """Return the explorer's presets by name, each with the knobs that it changes.
+    """Return the explorer's presets by name, each with the knobs that it changes in a calibrated config.
 
-    Parameters
-    ----------
-    config : Config
-        The calibrated one, which the others start from.
-
-    Returns
-    -------
-    dict of str to dict
-        "calibrated" changes nothing. "paper" has the paper's losses, including its softmax L_kp, with every λ at 1 (the
-        paper's own values were never published). "no attention term" leaves out L_at. "what goes wrong" has nothing
-        that protects the preserved classes: no L_kp, a removal that isn't confined to the deposit logits (preservation
-        "paper"), random wrong labels, and a learning rate that is too high.
+    "calibrated" changes nothing. "paper" has the paper's losses, including its softmax L_kp, with every λ at 1 (the
+    paper's own values were never published). "no attention term" leaves out L_at. "what goes wrong" has nothing that
+    protects the preserved classes: no L_kp, a removal that isn't confined to the deposit logits (preservation "paper"),
+    random wrong labels, and a learning rate that is too high.
     """
     ones = dict.fromkeys(("lambda_at", "lambda_kp", "lambda_re", "lambda_pt"), 1.0)
     paper = {"relabel": "random", "preservation": "paper"}
@@ -76,8 +68,8 @@ def code_line(config, fraction=None):
         return {name: value for name, value in vars(config).items() if value != getattr(base, name)}
 
     name = min(_PRESETS, key=lambda name: len(changes(_PRESETS[name])))
-    turned = ", ".join(f"{knob}={value!r}" for knob, value in changes(_PRESETS[name]).items())
-    line = f'config = lk.preset("{name}")' + (f".replace({turned})" if turned else "")
+    settings = ", ".join(f"{knob}={value!r}" for knob, value in changes(_PRESETS[name]).items())
+    line = f'config = lk.preset("{name}")' + (f".replace({settings})" if settings else "")
     if fraction is None:
         return line
     return f"{line}\nparts = lk.split_by_sample(lk.load_dataset(config), fraction={fraction}, seed=config.seed)"

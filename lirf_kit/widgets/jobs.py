@@ -75,9 +75,9 @@ class MainThread:
                 self.guarded(function, *arguments)
 
     def later(self, name, work, then):
-        """Call `work` in the background and pass its result to `then`, unless newer work has the same name.
+        """Call `work` in the background and post its result to `then`, unless newer work has the same name.
 
-        Returns a Future, which is done once the result has been posted.
+        Returns a Future, which is done when the result is posted.
         """
         mine = self._newest[name] = object()
 

@@ -33,12 +33,7 @@ def need_widgets(what):
 def toggle(name, tooltip, value=False):
     """Return a button that stays pressed, with a tick before its name while it is."""
     button = ipywidgets.ToggleButton(value=value, tooltip=tooltip)
-
-    def tick(_=None):
-        button.description = f"✓ {name}" if button.value else name
-
-    button.observe(tick, names="value")
-    tick()
+    ipywidgets.dlink((button, "value"), (button, "description"), lambda on: f"✓ {name}" if on else name)
     return button
 
 

@@ -26,8 +26,7 @@ class Results:
         self.images["t-SNE"].add_class("lirf-clickable").observe(main.safe(self._clicked), names="clicked")
         self.table = ipywidgets.HTML("no run yet")
         self.history = HistoryTab(main.safe(bring_back), controls.config)
-        self.compare = CompareTab()
-        self.compare.kind.observe(main.safe(self._compare), names="value")
+        self.compare = CompareTab(main, self.drawn)
         self.journey = JourneyTab(controls.names, lambda: main.rested("image", self.draw_open))
         self.surface = SurfaceTab(main, controls.settings, self.runs, say)
         pages = {name: page(image) for name, image in self.images.items()} | {"table": page(self.table)}
@@ -69,7 +68,7 @@ class Results:
     def show_figure(self, run, name, drawn):
         """Show a new figure of a run if the run is still shown, or is pinned."""
         if name == self.compare.kind.value and any(run is pinned for _, pinned in self.compare.pinned.values()):
-            self._compare()
+            self.compare.show()
         if run is self.run:
             put(self.images[name], drawn)
             if name == self.open == "t-SNE":
@@ -81,7 +80,7 @@ class Results:
 
     def draw_open(self):
         """Draw the open tab if it is one of those that are only drawn while they are open."""
-        drawing = {"t-SNE": self._draw_ring, "A | B": self._compare}
+        drawing = {"t-SNE": self._draw_ring, "A | B": self.compare.show}
         drawing |= {"image": self._draw_journey, "surface": self.surface.draw}
         if self.open in drawing:
             drawing[self.open]()
@@ -133,11 +132,8 @@ class Results:
         if self.run is None:
             raise LirfError("a run must be shown before it can be pinned: press Run")
         self.compare.pinned[letter] = self.shown + 1, self.run
-        self._compare()
+        self.compare.show()
         self._say(f"run {self.shown + 1} is pinned as {letter}: see the tab A | B")
-
-    def _compare(self):
-        self.compare.show(self.drawn)
 
     def save_figure(self, folder):
         """Write the open tab's figure, and for A | B its table too."""
@@ -146,7 +142,7 @@ class Results:
         if self.open == "A | B":
             (_, first), (_, second) = (self.compare.pinned[letter] for letter in "AB")
             paths.append(_write_csv(compare_runs(first, second), folder, name))
-        self._say_written(paths)
+        self._written(paths)
 
     def _figure(self):
         """Return the open tab's figure, and a name for its file."""
@@ -173,10 +169,10 @@ class Results:
         """Write the history as CSV."""
         if not self.runs:
             raise LirfError("the history must have a run before it can be saved: press Run")
-        self._say_written([_write_csv(history_table(self.runs), folder, "history")])
+        self._written([_write_csv(history_table(self.runs), folder, "history")])
 
-    def _say_written(self, paths):
-        self._say(f"written: {html.escape(', '.join(str(path) for path in paths))}")
+    def _written(self, paths):
+        self._say(f"written: {html.escape(', '.join(map(str, paths)))}")
 
 
 def _write_csv(table, folder, name):

@@ -21,13 +21,12 @@ FORGOTTEN = -9.0  # a toy student's logit of a class that it has forgotten
 
 
 def part_counts(data, deposit_classes):
-    """Count how many images of each part are deposited, and how many are preserved.
+    """Count how many images of each part `split_by_class` would deposit, and how many it would preserve.
 
     Parameters
     ----------
     data : Dataset
     deposit_classes : iterable of int
-        As for `split_by_class`, which makes the split that is only counted here.
 
     Returns
     -------
@@ -37,7 +36,7 @@ def part_counts(data, deposit_classes):
     Raises
     ------
     LirfError
-        In the same cases as `split_by_class`.
+        If the classes can't be deposited.
     """
     chosen = torch.tensor(check_deposit_classes(deposit_classes, len(data.class_names)), device=data.labels.device)
     places = {"train": data.train_indices, "validation": data.validation_indices, "test": data.test_indices}
@@ -105,8 +104,7 @@ def softened(logits, deposit_classes, temperature):
 
     Parameters
     ----------
-    logits : torch.Tensor
-        (K,).
+    logits : torch.Tensor of shape (K,)
     deposit_classes : sequence of int
     temperature : float
 
@@ -128,8 +126,7 @@ def distillations(student, teacher, deposit_classes, temperature):
 
     Parameters
     ----------
-    student, teacher : torch.Tensor
-        (K,).
+    student, teacher : torch.Tensor of shape (K,)
     deposit_classes : sequence of int
     temperature : float
 
@@ -179,16 +176,15 @@ class Backdrop:
 class SoftenedBars:
     """The original's softmax as bars and a student's as lines: over all classes, over g's and over ḡ's."""
 
-    TITLES = {"all": "all classes", "g": "$g$: the preserved, $L_{kp}$", "ḡ": "$\\bar{g}$: the deposited, $L_{pt}$"}
-
     def __init__(self, names, deposit_classes):
         self.figure = figure = Figure(figsize=(9.6, 3.5), dpi=DPI)
         figure.subplots_adjust(left=0.07, right=0.99, bottom=0.2, top=0.82, wspace=0.08)
         given = [number in deposit_classes for number in range(len(names))]
         columns = {"all": [True] * len(names), "g": [not deposited for deposited in given], "ḡ": given}
         panels = dict(zip(columns, figure.subplots(1, 3, sharey=True, width_ratios=[1.3, 1, 1])))
-        for name, axes in panels.items():
-            axes.set_title(self.TITLES[name], fontsize=14, color=INK, pad=24)
+        titles = "all classes", "$g$: the preserved, $L_{kp}$", "$\\bar{g}$: the deposited, $L_{pt}$"
+        for title, (name, axes) in zip(titles, panels.items()):
+            axes.set_title(title, fontsize=14, color=INK, pad=24)
             axes.set(xlim=(-0.6, len(names) - 0.4), ylim=(0, 1.12), yticks=(0, 0.5, 1))
             axes.set_xticks(range(len(names)), names)
             axes.tick_params(labelsize=13, length=0)

@@ -22,8 +22,7 @@ METRICS = (
 class SurfaceTab:
     """The tab, and the measuring in the background.
 
-    `settings` returns the controls' config and fraction, `runs` is the growing list of finished runs, and `say` shows a
-    message.
+    `settings` returns the controls' config and fraction; `runs` is the growing list of finished runs.
     """
 
     def __init__(self, main, settings, runs, say):

@@ -9,16 +9,8 @@ from lirf_kit.widgets.exploring import EXPLORED, compare_runs, deposited
 from lirf_kit.widgets.pieces import Picture, ipywidgets, unobserved
 
 NOTHING = (blank(), "nothing to see yet")  # stands in for a figure: its PNG, and its description
-SPACE = "\N{NO-BREAK SPACE}"  # a list would collapse other spaces
-HISTORY = {
-    "run": 3,
-    "deposit": 14,
-    "T Pre": 6,
-    "T Dep": 6,
-    "H": 6,
-    "R Avg": 6,
-    "s": 5,
-}  # its columns' widths in letters
+SPACE = "\N{NO-BREAK SPACE}"  # a list collapses ordinary ones
+HISTORY = {"run": 3, "deposit": 14, "T Pre": 6, "T Dep": 6, "H": 6, "R Avg": 6, "s": 5}  # columns and their widths
 METRICS = ("target: Pre Acc", "target: Dep Acc", "target: H Mean", "recovered: Avg Acc")  # in the history
 
 
@@ -88,23 +80,24 @@ class HistoryTab:
 
 
 class CompareTab:
-    """Two pinned runs side by side, with the differences marked."""
+    """Two pinned runs side by side, with the differences marked; `drawn` is the growing list of all runs' figures."""
 
-    def __init__(self):
-        self.pinned = {}  # a run's number, and the run, by A and B
+    def __init__(self, main, drawn):
+        self._drawn, self.pinned = drawn, {}  # a run's number, and the run, by A and B
         self.table = ipywidgets.HTML("Pin one run as A and another as B, with the buttons below.")
         self.kind = ipywidgets.Dropdown(
             options=("classes", "curves", "confusion", "t-SNE"), description="figure", tooltip="which figure of A and B"
         )
+        self.kind.observe(main.safe(self.show), names="value")
         self.images = {name: figure_box("lirf-half") for name in "AB"}
         left = ipywidgets.VBox([self.kind, self.table], layout={"flex": "0 0 50%"}).add_class("lirf-compare")
         right = ipywidgets.VBox(list(self.images.values()), layout={"flex": "1 1 48%"})
         self.box = page(ipywidgets.HBox([left, right]))
 
-    def show(self, drawn):
-        """Show the pinned runs' settings, metrics, and one figure of each; `drawn` holds every run's figures."""
+    def show(self):
+        """Show the pinned runs' settings, metrics, and one figure of each."""
         for letter, (number, _) in self.pinned.items():
-            put(self.images[letter], drawn[number - 1].get(self.kind.value, NOTHING))
+            put(self.images[letter], self._drawn[number - 1].get(self.kind.value, NOTHING))
             self.table.value = f"{letter} is run {number}. Pin another as well."
         if len(self.pinned) < 2:
             return
