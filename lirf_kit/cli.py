@@ -15,7 +15,6 @@ from pathlib import Path
 
 import lirf_kit as lk
 
-GAPS = ("linear probe, stage 3", "kNN (10)", "class means, 5 a class", "MLP probe, stage 3")
 WRONG_GRADIENT = 1e-4  # relative; rounding makes about 1e-6
 
 
@@ -178,7 +177,9 @@ def _evidence(options):
     rows = table.assign(cell=[_cell(row) for row in table.itertuples()])
     wide = rows.pivot_table("cell", ["test", "task", "unit"], "network", "first", sort=False)
     print(wide.to_string(na_rep="–"))
-    closed = table[table["test"].isin(GAPS) & (table["network"].str.startswith("target"))]
+    last = [f"{probe} probe, stage {config.split_after}" for probe in ("linear", "MLP")]
+    read = table["test"].isin([*last, "kNN (10)", "class means, 5 a class"])
+    closed = table[read & table["network"].str.startswith("target")]
     print("\nhow much of the gap between original and retrained networks is closed, in percent (100: as if never seen)")
     print(closed.pivot_table("closed", ["test", "task"], "network", sort=False).round(0).to_string(na_rep="–"))
     print(f"\nwritten: {path}")

@@ -308,3 +308,20 @@ print("imported", lirf_kit.__version__)
 """,
     )
     assert done.stdout == f"imported {lk.__version__}\n", done.stderr
+
+
+def test_evidence_prints_every_test_and_writes_runs_and_a_figure(tiny, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(lk, "preset", lambda name: tiny.replace(lambda_cs=0.3))
+    options = ["--deposit-sets", "1", "--per-class", "20", "--on", "validation", "--jobs", "1", "--device", "cpu"]
+    assert main(["evidence", *options, "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "linear probe, stage 2" in said and "target, λ_cs = 0" in said and "how much of the gap" in said
+    runs = pandas.read_csv(tmp_path / "evidence-digits-1-seeds.csv")
+    assert list(runs.columns) == ["seed", "deposit classes", "test", "task", "network", "value"]
+    about = json.loads((tmp_path / "evidence-digits-1-seeds.json").read_text(encoding="utf-8"))
+    assert about["protocol"] == "validation part" and about["config"]["lambda_cs"] == 0.3
+    assert (tmp_path / "evidence-digits-1-seeds.png").exists()
+
+
+def test_evidence_refuses_a_wrong_part_before_it_trains(no_training, tmp_path, capsys):
+    assert "on must be validation or test, not 'train'" in fails(capsys, "evidence", "--on", "train", "--out", tmp_path)

@@ -340,6 +340,7 @@ def ablations(config):
     variants = {
         "the whole method": {},
         "without L_at": {"lambda_at": 0.0},
+        **({"without L_cs": {"lambda_cs": 0.0}} if config.lambda_cs else {}),
         "without L_kp": {"lambda_kp": 0.0},
         f"L_kp of {held}": {"preservation": other},
         "without L_pt": {"lambda_pt": 0.0},

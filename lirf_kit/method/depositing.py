@@ -276,7 +276,9 @@ def _look(target, deposit_module, batch, reference, config):
 
 def _diverged(epoch, config):
     """Say that the loss stopped being finite, and which knobs to turn."""
-    weights = {name: getattr(config, name) for name in ("lambda_at", "lambda_kp", "lambda_re", "lambda_pt")}
+    weights = {
+        name: getattr(config, name) for name in ("lambda_at", "lambda_cs", "lambda_kp", "lambda_re", "lambda_pt")
+    }
     largest = max(weights, key=weights.get)
     return (
         f"the deposit's loss stopped being finite in epoch {epoch}: lower deposit_learning_rate, now "

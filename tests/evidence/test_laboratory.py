@@ -134,3 +134,69 @@ def test_a_single_deposit_class_is_judged_without_the_task_that_needs_two(tiny_o
         evidence_table({"original": tiny_original}, parts, tiny)
     table = evidence_table({"original": tiny_original}, parts, tiny, per_class=40, tasks=(ALL, AGAINST))
     assert ONLY not in set(table["task"]) and len(table) > 20
+
+
+@pytest.fixture(scope="module")
+def over_seeds(tmp_path_factory, tiny):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LIRF_KIT_HOME", str(tmp_path_factory.mktemp("home")))
+        turned = tiny.replace(lambda_cs=0.3)
+        first = lk.evidence_over_seeds(turned, [0, 1], [(0, 1, 2)], on="validation", per_class=20, jobs=1)
+        patch.setattr("lirf_kit.evidence.laboratory.evidence_table", None)  # measuring again would be a TypeError
+        again = lk.evidence_over_seeds(turned, [0, 1], [(0, 1, 2)], on="validation", per_class=20, jobs=1)
+        pandas.testing.assert_frame_equal(first, again)
+    return first
+
+
+def test_evidence_over_seeds_has_every_network_for_every_seed(over_seeds):
+    networks = [
+        "original", "target, λ_cs = 0", "target", "recovered", "retrained", "retrained, another seed", "head masking",
+        "untrained",
+    ]  # fmt: skip
+    for seed in (0, 1):
+        probes = over_seeds[(over_seeds["seed"] == seed) & (over_seeds["test"] == "kNN (10)")]
+        assert list(probes[probes["task"] == ALL]["network"]) == networks
+    assert set(over_seeds["deposit classes"]) == {(0, 1, 2)}
+
+
+def test_the_retrained_networks_of_two_seeds_are_two_networks(over_seeds):
+    values = over_seeds.set_index(["network", "seed", "test", "task"])["value"].sort_index()
+    assert not values["retrained"].equals(values["retrained, another seed"])
+
+
+def test_without_the_term_there_is_one_target(tiny_original, tiny_data, tiny_parts, tiny, same_weights):
+    networks = lk.evidence_networks(tiny_original, tiny_data, tiny_parts, tiny.replace(lambda_cs=0.0))
+    assert "target, λ_cs = 0" not in networks
+    turned = lk.evidence_networks(tiny_original, tiny_data, tiny_parts, tiny.replace(lambda_cs=0.5))
+    assert same_weights(turned["target, λ_cs = 0"], networks["target"])
+    assert not same_weights(turned["target"], networks["target"])
+    assert turned["original"] is tiny_original
+
+
+def test_the_summary_of_runs_is_worked_out_by_hand():
+    rows = [
+        {
+            "seed": seed,
+            "test": "kNN (10)",
+            "task": ALL,
+            "network": name,
+            "value": value,
+            "unit": "%",
+            "higher means": "m",
+        }
+        for seed, values in enumerate([(100.0, 70.0, 60.0, 64.0), (98.0, 66.0, 62.0, 58.0)])
+        for name, value in zip(["original", "target", "retrained", "retrained, another seed"], values)
+    ]
+    table = lk.evidence_summary(pandas.DataFrame(rows)).set_index("network")
+    assert table["value"].to_dict() == {
+        "original": 99.0, "target": 68.0, "retrained": 61.0, "retrained, another seed": 61.0,
+    }  # fmt: skip
+    assert (table["n"] == 2).all() and (table["retrained"] == 61.0).all()
+    assert table.loc["target", "spread"] == pytest.approx(math.sqrt((1 + 9 + 1 + 9) / 3))  # of 60, 64, 62 and 58
+    assert table.loc["target", "deviation"] == pytest.approx(math.sqrt(8))  # of 70 and 66
+    assert table.loc["target", "closed"] == pytest.approx(100 * (99 - 68) / (99 - 61))
+    assert table.loc["original", "closed"] == 0
+
+
+def test_the_summary_of_runs_is_drawn(over_seeds):
+    assert lk.plot_evidence(lk.evidence_summary(over_seeds)).axes
