@@ -64,6 +64,7 @@ from .evidence.metrics import (
 from .evidence.probes import (
     neighbour_accuracy as neighbour_accuracy,
     probe_table as probe_table,
+    with_neighbours as with_neighbours,
 )
 from .evidence.readings import (
     pooled_features as pooled_features,

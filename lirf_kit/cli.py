@@ -115,23 +115,38 @@ def _figures(options):
     with _timed("references"):
         beside = lk.reference_networks(networks["original"], data, parts, config)
     table = lk.results_table(networks | beside, parts)
+    shown_too = networks | {"retrained": beside["retrained"]}
+    outside = config.replace(lambda_cs=0.0)  # forgetting at the output alone
+    with _timed("deposit, λ_cs = 0"):
+        pair = lk.load_or_deposit(networks["original"], parts.deposit_set, outside)
+    at_the_output = {"target, λ_cs = 0": pair[0], "recovered, λ_cs = 0": lk.withdraw(*pair)}
     with _timed("features and t-SNE"):
-        embeddings = lk.embed_networks(networks, parts.test, config)
+        embedded = shown_too | at_the_output
+        embeddings = lk.embed_networks(embedded, parts.test, config)
+        told = lk.with_neighbours(lk.results_table(embedded, parts), embedded, parts)
     shown = parts.deposit_set.deposit_classes
-    journey = networks | {"retrained": beside["retrained"]}
     pictures = {
         "samples": lk.plot_samples(data.train.select(slice(None), shown)),
         "training": lk.plot_history(networks["original"].history, "training the original"),
         "deposit": lk.plot_history(networks["target"].history, "deposit"),
-        "tsne": lk.plot_tsne(embeddings, parts.test, table),
-        "round-trip": lk.plot_round_trip(lk.class_accuracies(journey, parts.test), shown),
-        "confusions": lk.plot_confusions({name: lk.confusion(journey[name], parts.test) for name in journey}),
+        "tsne": lk.plot_tsne(_some(embeddings, networks), parts.test, told),
+        "tsne-retrained": lk.plot_tsne(_some(embeddings, shown_too), parts.test, told),
+        "tsne-outside": lk.plot_tsne(_some(embeddings, ["original", *at_the_output]), parts.test, told),
+        "round-trip": lk.plot_round_trip(lk.class_accuracies(shown_too, parts.test), shown),
+        "confusions": lk.plot_confusions(
+            {name: lk.confusion(network, parts.test) for name, network in shown_too.items()}
+        ),
     }
     with _timed("drawing and writing"):
         written = [lk.save_figure(figure, out, f"{name}-{options.preset}")[0] for name, figure in pictures.items()]
         written.append(_write_text(table.to_csv(), out / f"results-{options.preset}.csv"))
     print(f"\n{table.to_string(na_rep='–')}")
     print(f"\nwritten, the figures also as SVG and PDF: {', '.join(str(path) for path in written)}")
+
+
+def _some(embeddings, names):
+    """Return the embeddings of some networks."""
+    return {name: embeddings[name] for name in names}
 
 
 def _table(options):

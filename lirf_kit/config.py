@@ -73,13 +73,13 @@ class Config(BaseModel, frozen=True, strict=True, extra="forbid", allow_inf_nan=
     keep: float = _deposit(
         0.5, gt=0, le=1, description="share of the lower blocks' parameters that the deposit module keeps"
     )
-    deposit_epochs: int = _deposit(16, ge=1, description="passes over the deposit set")
+    deposit_epochs: int = _deposit(32, ge=1, description="passes over the deposit set")
     deposit_batch_size: int = _deposit(64, ge=1, description="images in a deposit step")
     deposit_learning_rate: float = _deposit(0.01, gt=0, description="peak of the deposit's one-cycle schedule")
     max_gradient_norm: float = _deposit(1.0, gt=0, description="longer gradients are scaled down to this length")
     temperature: float = _deposit(4.0, gt=0, title="τ", description="softens the logits before they are distilled")
     lambda_at: float = _deposit(0.3, ge=0, title="λ_at", description="weight of the attention distance, maximised")
-    lambda_cs: float = _deposit(0.0, ge=0, title="λ_cs", description="weight of the class scatter, minimised")
+    lambda_cs: float = _deposit(0.3, ge=0, title="λ_cs", description="weight of the class scatter, minimised")
     lambda_kp: float = _deposit(20.0, ge=0, title="λ_kp", description="weight of knowledge preservation")
     lambda_re: float = _deposit(100.0, ge=0, title="λ_re", description="weight of recovery")
     lambda_pt: float = _deposit(1.0, ge=0, title="λ_pt", description="weight of partial transfer")
@@ -226,7 +226,7 @@ _CIFAR = {
     "crop_padding": 4,
     "flip": True,
     "batch_size": 128,
-    "deposit_batch_size": 128,
+    "deposit_batch_size": 256,  # L_cs needs more images than features
     "deposit_epochs": 6,  # of many more images than the digits have
     "deposit_learning_rate": 0.03,
     "preservation": "logits",

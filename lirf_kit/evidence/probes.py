@@ -19,7 +19,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from lirf_kit.config import LirfError, check_choice
-from lirf_kit.evidence.readings import AGAINST, ALL, ONLY, TASKS, tidy
+from lirf_kit.evidence.readings import AGAINST, ALL, ONLY, TASKS, check_parts, tidy, training_images
+from lirf_kit.method.networks import extract_features
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)  # C of the logistic regression; the best on a split of the training features
 MOST_STEPS = 1000  # of a probe's solver
@@ -46,6 +47,42 @@ def neighbour_accuracy(points, labels, neighbours=10):
         Between 0 and 1.
     """
     return float(cross_val_score(KNeighborsClassifier(neighbours), points, labels.cpu().numpy(), cv=5).mean())
+
+
+def with_neighbours(table, networks, parts, on="test", neighbours=NEIGHBOURS):
+    """Return a results table with the column "kNN": what the nearest training images tell of a deposit image.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `results_table`.
+    networks : dict of str to nn.Module
+        Networks with `features`, by the names of the table's rows; other rows get NaN.
+    parts : Partition
+        Of a split by class.
+    on : {"test", "validation"}
+        Which deposit images are read.
+    neighbours : int
+        How many training images vote, of all classes, by the distance of their final-layer features.
+
+    Returns
+    -------
+    pandas.DataFrame
+        "kNN" is an accuracy in percent.
+
+    Raises
+    ------
+    LirfError
+        If a class has no images.
+    """
+    check_parts(parts, on)
+    train, deposited = training_images(parts, 0), getattr(parts, f"deposit_{on}")
+    found = {}
+    for name, network in networks.items():
+        learnt, asked = (extract_features(network, part) for part in (train, deposited))
+        voting = KNeighborsClassifier(neighbours).fit(learnt, train.labels.cpu().numpy())
+        found[name] = 100 * voting.score(asked, deposited.labels.cpu().numpy())
+    return table.assign(kNN=pandas.Series(found).round(2))
 
 
 def probe_table(readings, config, probes=PROBES, tasks=TASKS, stages="all", neighbours=NEIGHBOURS):

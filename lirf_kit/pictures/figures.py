@@ -39,7 +39,8 @@ def plot_tsne(embeddings, part, table=None, figure=None):
     part : ImageData
         The N images; its deposit classes are marked.
     table : pandas.DataFrame, optional
-        A `results_table` with a row for each panel; Pre and Dep Acc are written below the panel.
+        A `results_table` with a row for each panel; Pre and Dep Acc are written below the panel. So is the column
+        "kNN", if `with_neighbours` has added it: how well the features still tell the deposit classes apart.
     figure : matplotlib.figure.Figure or SubFigure, optional
         Where to draw; by default in a new figure.
 
@@ -61,7 +62,10 @@ def plot_tsne(embeddings, part, table=None, figure=None):
         axes.spines[:].set_color(PALE)
         axes.set_title(name.capitalize(), fontsize=15, color=INK)
         if table is not None:
-            axes.set_xlabel(f"Pre Acc {table.loc[name, 'Pre Acc']:.1f} %    Dep Acc {table.loc[name, 'Dep Acc']:.1f} %")
+            said = f"Pre Acc {table.loc[name, 'Pre Acc']:.1f} %    Dep Acc {table.loc[name, 'Dep Acc']:.1f} %"
+            if "kNN" in table:
+                said += f"\nkNN of deposit classes, in features: {table.loc[name, 'kNN']:.1f} %"
+            axes.set_xlabel(said)
             axes.xaxis.label.set(fontsize=12, color=INK)
     if part.deposit_classes:
         _deposit_legend(figure, part, styles)

@@ -22,6 +22,7 @@ TERMS = {  # of a deposit's history: the panel's title, colour and line style
     "loss": ("loss, weighted sum", INK, "-"),
     "removal": ("removal L_kr", WARM[0], "-"),
     "attention_distance": ("attention L_at ↑", WARM[1], "--"),
+    "class_scatter": ("class scatter L_cs", COOL[1], "-"),
     "preservation": ("preservation L_kp", COOL[0], "-"),
     "recovery": ("recovery L_re", COOL[2], "-"),
     "transfer": ("transfer L_pt", WARM[2], "--"),
@@ -70,14 +71,16 @@ class GrowingCurves:
         if figure is None:  # fixed margins, because a computed layout takes longer than the drawing
             self.figure.subplots_adjust(left=0.07, right=0.985, bottom=0.12, top=0.91, wspace=0.27, hspace=0.45)
         self.lines = {}
-        for axes, (name, (title, colour, dashes)) in zip(self.figure.subplots(2, 3).flat, TERMS.items()):
+        for axes, (name, (title, colour, dashes)) in zip(self.figure.subplots(2, 4).flat, TERMS.items()):
             (self.lines[name],) = axes.plot([], [], dashes, color=colour, marker="o", markersize=4, linewidth=2)
             axes.text(0.5, 0.5, "off (λ = 0)", transform=axes.transAxes, ha="center", fontsize=13)
             axes.set_title(title, fontsize=14, color=INK)
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             axes.yaxis.set_major_locator(MaxNLocator(4))
             _plain(axes, labelsize=11)
-        self.figure.axes[4].set_xlabel("epoch", fontsize=12, labelpad=0)
+        for axes in self.figure.axes[len(TERMS) :]:
+            axes.set_axis_off()
+        self.figure.axes[5].set_xlabel("epoch", fontsize=12, labelpad=0)
 
     def draw(self, history, epochs):
         """Return the figure with the epochs so far, out of `epochs`; a term whose λ is 0 is marked as off."""

@@ -26,8 +26,8 @@ from lirf_kit.pictures.embedding import embed_tsne, extract_features
 from lirf_kit.widgets.jobs import without_bars
 
 EXPLORED = {  # the explorer's knobs, and what it calls them
-    "lambda_at": "λ_at attention", "lambda_kp": "λ_kp preserve", "lambda_re": "λ_re recover",
-    "lambda_pt": "λ_pt transfer", "temperature": "τ temperature", "split_after": "n split after",
+    "lambda_at": "λ_at attention", "lambda_cs": "λ_cs scatter", "lambda_kp": "λ_kp preserve",
+    "lambda_re": "λ_re recover", "lambda_pt": "λ_pt transfer", "temperature": "τ temperature", "split_after": "n split after",
     "keep": "keep (pruning)", "deposit_epochs": "epochs", "deposit_learning_rate": "learning rate",
     "max_gradient_norm": "gradient limit", "seed": "seed", "relabel": "y_r relabel", "preservation": "L_kp variant",
     "recovery": "L_re recovery",
@@ -40,7 +40,8 @@ def recipes(config):
     """Return the explorer's presets by name, each with the knobs that it changes in a calibrated config.
 
     "calibrated" changes nothing. "paper" has the paper's losses, including its softmax L_kp, with every λ at 1 (the
-    paper's own values were never published). "no attention term" leaves out L_at. "what goes wrong" has nothing that
+    paper's own values were never published), and no class scatter. "no attention term" leaves out L_at. "output alone"
+    leaves out L_cs: the target forgets its answers and keeps its features. "what goes wrong" has nothing that
     protects the preserved classes: no L_kp, a removal that isn't confined to the deposit logits (preservation "paper"),
     random wrong labels, and a learning rate that is too high.
     """
@@ -48,8 +49,9 @@ def recipes(config):
     paper = {"relabel": "random", "preservation": "paper"}
     return {
         "calibrated": {},
-        "paper": paper | {"recovery": "paper"} | ones,
+        "paper": paper | {"recovery": "paper", "lambda_cs": 0.0} | ones,
         "no attention term": {"lambda_at": 0.0},
+        "output alone": {"lambda_cs": 0.0},
         "what goes wrong": paper | {"lambda_kp": 0.0, "deposit_learning_rate": 0.1},
     }
 
