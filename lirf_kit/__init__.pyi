@@ -71,6 +71,10 @@ from .evidence.readings import (
     read_features as read_features,
     untrained_network as untrained_network,
 )
+from .evidence.recalibration import (
+    recalibrated as recalibrated,
+    recalibration_table as recalibration_table,
+)
 from .evidence.references import (
     mask_head as mask_head,
     reference_networks as reference_networks,

@@ -26,7 +26,7 @@ MEASURED_BY = (*DEPOSITED_BY, "data/partition", "evidence/metrics", "evidence/re
 EXAMINED_BY = (
     *MEASURED_BY,
     *(f"evidence/{name}" for name in ("readings", "probes", "few_shot", "membership", "streisand", "thieves")),
-    *(f"evidence/{name}" for name in ("relearning", "distillation", "laboratory")),
+    *(f"evidence/{name}" for name in ("recalibration", "relearning", "distillation", "laboratory")),
 )
 MADE_BY = {  # the modules behind each kind of run: if one of them changes, the run is computed again
     "original": TRAINED_BY,

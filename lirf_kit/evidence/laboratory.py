@@ -26,6 +26,7 @@ from lirf_kit.evidence.readings import (
     training_images,
     untrained_network,
 )
+from lirf_kit.evidence.recalibration import recalibration_table
 from lirf_kit.evidence.references import mask_head, retrain
 from lirf_kit.evidence.relearning import relearn, relearning_table
 from lirf_kit.evidence.streisand import streisand_table
@@ -136,7 +137,7 @@ def evidence_summary(results):
     before = table.join(original.rename("original"), on=by[:2])["original"]
     gap = (before - table["retrained"]).where(lambda gap: gap.abs() > 0)
     table["closed"] = 100 * (before - table["value"]) / gap
-    return table.assign(reads=table.apply(_read, axis=1))
+    return table.assign(reads=_reads(table))
 
 
 def evidence_table(
@@ -189,6 +190,7 @@ def evidence_table(
     readings = read_features(networks, parts, config, on, per_class)
     tables = [
         thief_table(networks, parts, on),
+        recalibration_table(networks, parts, config, on, per_class),
         probe_table(readings, config, tasks=tasks),
         few_shot_table(readings, config, tasks=[task for task in tasks if task != AGAINST]),
         membership_table(networks, parts, config, on),
@@ -214,13 +216,26 @@ def with_yardstick(table):
     -------
     pandas.DataFrame
         With the columns "retrained" (the mean), "spread" (largest − smallest, NaN for a single retrained network) and
-        "reads".
+        "reads". A test that finds nothing in the original either says nothing of the others, and "reads" says so.
     """
     values = table[table["network"].str.startswith(YARDSTICK)].groupby(["test", "task"], sort=False)["value"]
     spread = (values.max() - values.min()).where(values.count() > 1)
     yardstick = pandas.DataFrame({"retrained": values.mean(), "spread": spread})
     table = table.join(yardstick, on=["test", "task"])
-    return table.assign(reads=table.apply(_read, axis=1))
+    return table.assign(reads=_reads(table))
+
+
+def _reads(table):
+    """Return a sentence for each row."""
+    inside = (table["value"] - table["retrained"]).abs() <= table["spread"]
+    blind = table[inside & (table["network"] == "original")]
+    blind = set(zip(blind["test"], blind["task"]))
+    said = table.apply(_read, axis=1)
+    doubtful = [
+        (row.test, row.task) in blind and text.endswith("as if never seen")
+        for row, text in zip(table.itertuples(), said)
+    ]
+    return said.mask(doubtful, said + ", but this test can't convict the original either")
 
 
 def _read(row):

@@ -267,6 +267,7 @@ def test_each_ablation_turns_what_it_says_and_nothing_else(config):
     assert variants == {
         "the whole method": {},
         "without L_at": {"lambda_at": 0.0},
+        "without L_cs": {"lambda_cs": 0.0},
         "without L_kp": {"lambda_kp": 0.0},
         "L_kp of logits": {"preservation": "logits"},
         "without L_pt": {"lambda_pt": 0.0},
@@ -279,6 +280,7 @@ def test_each_ablation_turns_what_it_says_and_nothing_else(config):
     }
     for changes in list(variants.values())[1:]:
         assert config.replace(**changes) != config  # the preset has every part
+    assert "without L_cs" not in lk.ablations(config.replace(lambda_cs=0.0))
     assert lk.ablations(config.replace(preservation="logits"))["L_kp of softmax"] == {"preservation": "paper"}
     four_stages = config.replace(widths=(4, 8, 8, 8), split_after=2)
     assert [name for name in lk.ablations(four_stages) if "cut" in name] == [f"cut after stage {n}" for n in (1, 3, 4)]

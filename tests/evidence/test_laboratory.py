@@ -33,6 +33,7 @@ def test_every_network_is_put_through_every_test(table, named):
         assert list(rows["network"]) == [*named, *(["module alone"] if test == "own answers" else [])]
     assert list(table["test"].unique()) == [
         "own answers",
+        "own answers, new statistics",
         "linear probe, stage 1",
         "linear probe, stage 2",
         "MLP probe, stage 2",

@@ -1,0 +1,82 @@
+"""Does it come back without any training, when BatchNorm's statistics are taken anew from preserved images?
+
+The deposit keeps the original's running statistics, and only sees deposit images. So a target may hide the deposit
+classes in a shift that those statistics let through, and that new ones take away again. This attack needs preserved
+images, but no label, no gradient and no deposit image.
+"""
+
+import copy
+
+import torch
+from torch import nn
+
+from lirf_kit.evidence.readings import ALL, check_networks, check_parts, limited, tidy
+from lirf_kit.evidence.references import HeadMaskedNetwork
+from lirf_kit.method.networks import accuracy
+
+BATCH = 256  # images whose statistics are averaged at a time
+
+
+def recalibration_table(networks, parts, config, on="validation", per_class=None):
+    """Return what every network answers to deposit images once its BatchNorm statistics are the preserved images'.
+
+    The number for "as if never seen" is the retrained networks': 0, or nearly so.
+
+    Parameters
+    ----------
+    networks : dict of str to nn.Module
+        With lower blocks; left as they are.
+    parts : Partition
+        Of a split by class.
+    config : Config
+        Reads the seed, which draws and shuffles the preserved training images.
+    on : {"validation", "test"}
+        Which deposit images are read.
+    per_class : int, optional
+        At most so many preserved training images of each class; else all of them.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Tidy, accuracy on the deposit images in percent, arg max over all classes.
+
+    Raises
+    ------
+    LirfError
+        If a class has no images, or a network no lower blocks.
+    """
+    check_parts(parts, on)
+    check_networks(networks)
+    preserved = limited(parts.preservation_set, config.seed, per_class).images
+    order = torch.randperm(len(preserved), generator=torch.Generator().manual_seed(config.seed))
+    images, deposited = preserved[order.to(preserved.device)], getattr(parts, f"deposit_{on}")
+    values = {name: accuracy(recalibrated(network, images), deposited) for name, network in networks.items()}
+    meaning = "deposit images are recognised again without any training"
+    return tidy("own answers, new statistics", ALL, values, "%", meaning)
+
+
+@torch.no_grad()
+def recalibrated(network, images):
+    """Return a copy of a network with its BatchNorm statistics taken anew from some images; no weight changes.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Head masking is taken off: a thief sees it at once.
+    images : torch.Tensor
+        uint8, (N, C, H, W), in random order.
+
+    Returns
+    -------
+    nn.Module
+        In evaluation mode.
+    """
+    fresh = copy.deepcopy(network.original if isinstance(network, HeadMaskedNetwork) else network)
+    for layer in fresh.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.reset_running_stats()
+            layer.momentum = None  # the mean over all batches
+    fresh.train()
+    for batch in images.split(BATCH):
+        fresh(batch)
+    return fresh.eval()
