@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -107,3 +109,18 @@ def test_the_readme_s_speeds_are_those_of_the_committed_measurement():
     assert f"{measured['input_path']['ratio']:.0f} times the images per second" in readme
     assert f"{100 * measured['training_step']['peak_share']:.0f} % of the machine's own matrix product" in readme
     assert f"a deposit step cost {measured['deposit_step']['ratio']:.1f} training steps" in readme
+
+
+def test_an_unknown_public_name_is_answered_with_the_nearest_one():
+    sentence = r"^module 'lirf_kit' has no attribute 'depositt'; did you mean 'deposit'\?$"
+    with pytest.raises(AttributeError, match=sentence):
+        _ = lk.depositt
+    with pytest.raises(AttributeError, match="^module 'lirf_kit' has no attribute 'xyzzy'$"):
+        _ = lk.xyzzy
+
+
+def test_names_are_listed_without_importing_what_is_behind_them():
+    asked = "import sys, lirf_kit as lk; print('deposit' in dir(lk), {'torch', 'pandas', 'sklearn'} & set(sys.modules))"
+    said = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, timeout=60)
+    assert said.stdout.strip() == "True set()", said.stderr
+    assert sorted(lk.__all__) == sorted(dir(lk))
