@@ -254,7 +254,7 @@ def preset(name):
     """Return the config of a data set's preset.
 
     - ``digits``: scikit-learn's handwritten digits, 8×8, shipped with it. Measured on two CPU cores: about 10 seconds
-      to train the original, 2 to deposit; 0.9 GiB of memory, most of it libraries.
+      to train the original, 3 to deposit; 0.9 GiB of memory, most of it libraries.
     - ``cifar10-small``: CIFAR-10 and a network of 0.3 million parameters. Measured on one CPU core each, two trainings
       side by side, ``precision="bfloat16", compile=True``: at best 92 seconds for each of the 24 epochs; 2 GiB.
     - ``cifar10-class``: CIFAR-10 in a class's time: a strided stem and 8 epochs.

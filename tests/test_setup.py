@@ -98,6 +98,23 @@ def test_the_readme_s_results_are_those_of_the_committed_runs(file):
     assert [cells(row) for row in rows] == [[name, *table.loc[name, cells(header)[1:]]] for name in table.index]
 
 
+def test_the_readme_s_evidence_is_that_of_the_committed_runs():
+    runs = pandas.read_csv(ROOT / "benchmarks" / "evidence-digits-5-seeds.csv")
+    runs["network"] = runs["network"].str.replace("retrained, another seed", "retrained")
+    values = runs[runs["task"] == "all classes"].groupby(["test", "network"])["value"]
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    header, _, *rows = lines[lines.index("<!-- evidence-digits-5-seeds.csv -->") + 2 :][:8]
+    tests = {
+        "linear probe": "linear probe, stage 3", "MLP": "MLP probe, stage 3", "kNN": "kNN (10)",
+        "5 shots": "class means, 5 a class", "own answers": "own answers",
+        "after new statistics": "own answers, new statistics",
+    }  # fmt: skip
+    for row in rows:
+        name, *shown = cells(row)
+        keys = [(tests[column], name) for column in cells(header)[1:]]
+        assert shown == [f"{values.mean()[key]:.1f} ± {values.std()[key]:.1f}" for key in keys]
+
+
 def test_everything_public_is_there_and_documented():
     for name in lk.__all__:
         assert getattr(lk, name).__doc__, name

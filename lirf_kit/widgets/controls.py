@@ -69,7 +69,7 @@ class Controls:
         )  # fmt: skip
         self.recipe = ipywidgets.Dropdown(
             options=["–", *recipes(config)], value="calibrated", description="preset",
-            tooltip="settings that belong together: calibrated ones, the paper's losses, two to learn from",
+            tooltip="settings that belong together: calibrated ones, the paper's losses, three to learn from",
         )  # fmt: skip
         self.reset = ipywidgets.Button(description="reset", tooltip="back to the calibrated settings and classes")
         self.knobs = {name: self._knob(name) for name in EXPLORED}
