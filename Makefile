@@ -40,7 +40,7 @@ lint: $(READY) ## check the style, and that imports go one way
 	$(BIN)/lint-imports
 
 clean: ## remove the environment and what tools left behind
-	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache test-artifacts
+	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache .import_linter_cache test-artifacts
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml requirements.lock

@@ -6,7 +6,13 @@ Python's SPEC 1), so that ``import lirf_kit`` is quick, and ``python -m lirf_kit
 
 import difflib
 
-import lazy_loader
+try:
+    import lazy_loader
+except ModuleNotFoundError:
+    sentence = (
+        'lirf_kit needs lazy-loader: in the kit\'s folder, python -m pip install -e ".[dev]" installs all it needs'
+    )
+    raise ModuleNotFoundError(sentence, name="lazy_loader") from None
 
 __version__ = "0.1.0"
 

@@ -22,7 +22,7 @@ from lirf_kit import __version__
 
 TRAINED_BY = ("devices", "data/images", "method/networks", "method/training")
 DEPOSITED_BY = (*TRAINED_BY, "method/depositing", "method/losses", "method/pruning", "method/withdrawing")
-MEASURED_BY = (*DEPOSITED_BY, "data/partition", "evidence/metrics", "evidence/references")
+MEASURED_BY = (*DEPOSITED_BY, "data/partition", "evidence/experiments", "evidence/metrics", "evidence/references")
 EXAMINED_BY = (
     *MEASURED_BY,
     *(f"evidence/{name}" for name in ("readings", "probes", "few_shot", "membership", "streisand", "thieves")),

@@ -35,10 +35,10 @@ from lirf_kit.devices import (
     synchronise,
 )
 from lirf_kit.method.depositing import deposit, deposit_steps, start_deposit
-from lirf_kit.method.networks import Normalise, build_network, prepare
+from lirf_kit.method.networks import Normalise, build_network, extract_features, prepare
 from lirf_kit.method.training import start_training, train_original, train_step
 from lirf_kit.method.withdrawing import withdraw
-from lirf_kit.pictures.embedding import embed_tsne, extract_features
+from lirf_kit.pictures.embedding import embed_tsne
 
 PICTURES, CLASSES = 4000, 10
 WARM_UP, REPEATS = 2, 7

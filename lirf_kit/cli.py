@@ -280,7 +280,10 @@ def _doctor(options):
     missing = [name for name in needed + for_notebooks if not _print_version(name)]
     kernel = _kernel()
     print(f"{'kernel':<14} {kernel or 'missing'}")
-    wrong = None if set(missing) & set(needed) else _machine(options)
+    try:
+        wrong = None if set(missing) & set(needed) else _machine(options)
+    except ImportError as error:  # its metadata is there, but it can't be imported
+        wrong = missing.append(error.name or str(error))
     if missing or not kernel:
         print("\nmissing: " + ", ".join(missing or ["the notebooks' kernel, python3"]))
         print('to install it, in the kit\'s folder: python -m pip install -e ".[dev]" (make lab does it for you)')

@@ -272,6 +272,6 @@ def preset(name):
     LirfError
         If there is no such preset.
     """
-    if name not in _PRESETS:
+    if not isinstance(name, str) or name not in _PRESETS:
         raise LirfError(f"preset must be one of {', '.join(_PRESETS)}, not {name!r}")
     return _PRESETS[name]

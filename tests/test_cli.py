@@ -267,6 +267,17 @@ def test_doctor_works_where_torch_is_missing():
     )
 
 
+def test_doctor_names_a_package_that_is_there_and_cannot_be_imported():
+    done = python("-c", WITHOUT_TORCH, "doctor")
+    assert done.returncode == 0 and not done.stderr
+    assert "missing: torch\n" in done.stdout and 'pip install -e ".[dev]"' in done.stdout
+
+
+def test_without_lazy_loader_the_package_says_how_to_install_it():
+    done = python("-c", "import sys; sys.modules['lazy_loader'] = None; import lirf_kit")
+    assert "ModuleNotFoundError: lirf_kit needs lazy-loader: in the kit's folder, python -m pip install" in done.stderr
+
+
 def test_a_terminal_that_lacks_a_letter_does_not_stop_a_command(tmp_path):
     done = python("-m", "lirf_kit", "table", "--help", PYTHONIOENCODING="ascii")
     assert done.returncode == 0
@@ -321,6 +332,11 @@ def test_evidence_prints_every_test_and_writes_runs_and_a_figure(tiny, monkeypat
     about = json.loads((tmp_path / "evidence-digits-1-seeds.json").read_text(encoding="utf-8"))
     assert about["protocol"] == "validation part" and about["config"]["lambda_cs"] == 0.3
     assert (tmp_path / "evidence-digits-1-seeds.png").exists()
+
+
+def test_evidence_refuses_no_training_images_before_it_trains(no_training, tmp_path, capsys):
+    said = fails(capsys, "evidence", "--per-class", "0", "--out", tmp_path)
+    assert "per_class must be a whole number at least 1, or None for all, not 0" in said
 
 
 def test_evidence_refuses_a_wrong_part_before_it_trains(no_training, tmp_path, capsys):

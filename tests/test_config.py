@@ -7,13 +7,15 @@ import pytest
 
 import lirf_kit as lk
 
-PRESETS = ["digits", "cifar10-small", "cifar10", "cifar100", "cub200"]
+PRESETS = ["digits", "cifar10-small", "cifar10-class", "cifar10", "cifar100", "cub200"]
 
 
 @pytest.mark.parametrize(
     "knob, value, sentence",
     [
         ("lambda_at", -0.1, "lambda_at must be a number at least 0, not -0.1"),
+        ("lambda_cs", -0.5, "lambda_cs must be a number at least 0, not -0.5"),
+        ("stem_stride", 3, "stem_stride must be a whole number at least 1 and at most 2, not 3"),
         ("lambda_kp", -1, "lambda_kp must be a number at least 0, not -1"),
         ("lambda_re", -1.0, "lambda_re must be a number at least 0, not -1.0"),
         ("lambda_pt", -1e-9, "lambda_pt must be a number at least 0, not -1e-09"),

@@ -22,6 +22,7 @@ from lirf_kit.evidence.readings import (
     YARDSTICK,
     check_networks,
     check_parts,
+    check_per_class,
     read_features,
     training_images,
     untrained_network,
@@ -94,6 +95,7 @@ def evidence_over_seeds(config, seeds, deposit_sets=5, on="test", per_class=None
         As for `results_over_seeds`.
     """
     check_choice("on", on, ("validation", "test"))
+    check_per_class(per_class)
     return over_grid(_examine, (on, per_class, relearning), config, seeds, deposit_sets, jobs)
 
 

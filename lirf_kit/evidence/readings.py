@@ -179,9 +179,16 @@ def limited(part, seed, per_class=None):
     """Return at most so many images of each class, drawn by a seed; all of them for None."""
     if per_class is None:
         return part
+    check_per_class(per_class)
     draw, labels = numpy.random.default_rng(seed), part.labels.cpu().numpy()
     chosen = [draw.permutation(numpy.flatnonzero(labels == number))[:per_class] for number in range(part.num_classes)]
     return part.select(torch.from_numpy(numpy.sort(numpy.concatenate(chosen))), part.deposit_classes)
+
+
+def check_per_class(per_class):
+    """Raise a `LirfError` unless the number of images of a class is None or at least 1."""
+    if per_class is not None and (not isinstance(per_class, int) or per_class < 1):
+        raise LirfError(f"per_class must be a whole number at least 1, or None for all, not {per_class!r}")
 
 
 def check_parts(parts, on):

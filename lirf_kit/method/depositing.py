@@ -71,7 +71,7 @@ def start_deposit(original, deposit_set, config):
     if classes is None:  # a split by samples
         classes = deposit_set.labels.unique()  # (k,)
     deposit_module = DepositModule(prune_lower(target.lower, config.keep), classes)  # T_r
-    return target.eval(), deposit_module.to(target.device, memory_format=layout(deposit_module)).eval()
+    return target.eval(), deposit_module.to(target.device, memory_format=layout(target)).eval()
 
 
 def deposit_steps(original, target, deposit_module, deposit_set, config):
@@ -103,25 +103,15 @@ def deposit_steps(original, target, deposit_module, deposit_set, config):
             target.lower.train(config.batch_statistics == "updated")
             deposit_module.train(config.batch_statistics == "updated")
             order = torch.randperm(len(deposit_set), generator=generator, device=generator.device)
+            steps = order.split(config.deposit_batch_size)
             taken = []
-            for chosen in order.split(config.deposit_batch_size):
+            for chosen in steps:
                 batch = deposit_set.select(chosen, deposit_set.deposit_classes)
-                seen = [part[chosen] for part in reference]  # z_T0 and T_0^(-n)(x) of these samples
+                seen = [part[chosen] for part in reference]  # z_T0 and T_0^(-n)(x) of this batch
                 terms = deposit_terms(target, deposit_module, batch, seen, generator, config)
-                # checked at once where that costs nothing; a GPU would have to wait, so there once an epoch
-                if terms["loss"].device.type == "cpu" and not terms["loss"].isfinite():
-                    raise LirfError(_diverged(epoch, config))
-                optimiser.zero_grad()
-                terms["loss"].backward()
-                # clipped one by one, so that a long gradient of one network doesn't slow down the other
-                norms = [torch.nn.utils.clip_grad_norm_(weights, config.max_gradient_norm) for weights in learners]
-                optimiser.step()
-                schedule.step()
-                terms["gradient_norm"] = torch.stack(norms).norm()
-                # weighted by the batch's share of the samples: the sum over the steps is the epoch's mean
-                taken.append({name: term.detach() * len(chosen) / len(deposit_set) for name, term in terms.items()})
+                taken.append(_descend(terms, learners, optimiser, schedule, epoch, config))
                 yield epoch
-            target.history.append(_epoch_means(epoch, taken, config))
+            target.history.append(_epoch_means(epoch, taken, [len(chosen) for chosen in steps], config))
     finally:
         target.eval(), deposit_module.eval()
     # the very last step has changed the weights, but no loss has been computed since
@@ -130,10 +120,27 @@ def deposit_steps(original, target, deposit_module, deposit_set, config):
         raise LirfError(_diverged(config.deposit_epochs, config))
 
 
-def _epoch_means(epoch, taken, config):
-    """Return an epoch's entry of the history: each term's mean over the samples, from every step's share of it."""
+def _descend(terms, learners, optimiser, schedule, epoch, config):
+    """Take one step down L_all; return the terms, detached, with the gradient's length before it was clipped."""
+    # checked at once where that costs nothing; a GPU would have to wait, so there once an epoch
+    if terms["loss"].device.type == "cpu" and not terms["loss"].isfinite():
+        raise LirfError(_diverged(epoch, config))
+    optimiser.zero_grad()
+    terms["loss"].backward()
+    # clipped one by one, so that a long gradient of one network doesn't slow down the other
+    norms = [torch.nn.utils.clip_grad_norm_(weights, config.max_gradient_norm) for weights in learners]
+    optimiser.step()
+    schedule.step()
+    return {name: term.detach() for name, term in terms.items()} | {"gradient_norm": torch.stack(norms).norm()}
+
+
+def _epoch_means(epoch, taken, sizes, config):
+    """Return an epoch's entry of the history: each term's mean over the samples, from its mean in each batch."""
     names = max(taken, key=len)  # a batch of a single class has no class scatter: it counts as 0
-    means = {name: float(sum(terms.get(name, 0.0) for terms in taken)) for name in names}
+    shares = {
+        name: [terms[name] * size / sum(sizes) for terms, size in zip(taken, sizes) if name in terms] for name in names
+    }
+    means = {name: float(sum(parts)) for name, parts in shares.items()}
     if not all(math.isfinite(mean) for mean in means.values()):
         raise LirfError(_diverged(epoch, config))
     return {"epoch": epoch, "loss": means["loss"]} | means

@@ -105,7 +105,7 @@ def build_network(config, channels, num_classes):
     Parameters
     ----------
     config : Config
-        Reads `widths`, `blocks_per_stage`, `split_after`, `seed` and `device`.
+        Reads `widths`, `blocks_per_stage`, `stem_stride`, `split_after`, `seed` and `device`.
     channels : int
         Of the images: 1 for grey, 3 for RGB.
     num_classes : int

@@ -20,9 +20,9 @@ from lirf_kit.evidence.metrics import class_accuracies, confusion, results_table
 from lirf_kit.evidence.references import mask_head
 from lirf_kit.method.depositing import deposit_steps, start_deposit
 from lirf_kit.method.losses import attention_map
-from lirf_kit.method.networks import evaluation_mode, split
+from lirf_kit.method.networks import evaluation_mode, extract_features, split
 from lirf_kit.method.withdrawing import withdraw
-from lirf_kit.pictures.embedding import embed_tsne, extract_features
+from lirf_kit.pictures.embedding import embed_tsne
 from lirf_kit.widgets.jobs import without_bars
 
 EXPLORED = {  # the explorer's knobs, and what it calls them

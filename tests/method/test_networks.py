@@ -126,9 +126,16 @@ def test_weights_follow_the_seed_and_nothing_else(tiny, same_weights):
     assert same_weights(first, again) and not same_weights(first, other)
 
 
-@pytest.mark.parametrize("widths, expected", [((16, 32), torch.channels_last), ((15, 32), torch.contiguous_format)])
-def test_weights_are_channels_last_unless_a_shortcut_is_too_narrow_for_that(data, parts, config, widths, expected):
-    turned = config.replace(widths=widths, split_after=2, keep=0.5, epochs=1)
+@pytest.mark.parametrize(
+    "widths, cut, expected",
+    [
+        ((16, 32), 2, torch.channels_last),
+        ((15, 32), 2, torch.contiguous_format),
+        ((4, 8), 1, torch.contiguous_format),  # the module's features go into the upper blocks, where the shortcut is
+    ],
+)
+def test_weights_are_channels_last_unless_a_shortcut_is_too_narrow_for_that(data, parts, config, widths, cut, expected):
+    turned = config.replace(widths=widths, split_after=cut, keep=0.9, epochs=1)
     network = start_training(data, turned).network
     target, module = lk.start_deposit(network, parts.deposit_set, turned)
     for laid_out in (network, target, module):
