@@ -51,7 +51,16 @@ def test_figures_writes_every_figure_and_the_table(tmp_path, capsys):
     assert main(["figures", "--out", str(tmp_path / "out"), "--device", "cpu"]) == 0
     pictures = [
         f"{name}-digits.{ending}"
-        for name in ("samples", "training", "deposit", "tsne", "round-trip", "confusions")
+        for name in (
+            "samples",
+            "training",
+            "deposit",
+            "tsne",
+            "tsne-outside",
+            "tsne-retrained",
+            "round-trip",
+            "confusions",
+        )
         for ending in ("png", "svg", "pdf")
     ]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([*pictures, "results-digits.csv"])
