@@ -54,7 +54,7 @@ def _parser():
     shared.add_argument(
         "--out",
         metavar="FOLDER",
-        help="what is written goes here (default: figures, or else benchmarks)",
+        help="folder to write to (default: figures, or else benchmarks)",
     )
     recipe = argparse.ArgumentParser(add_help=False)
     recipe.add_argument("--preset", default="digits", metavar="NAME", help="data set and recipe (default: digits)")
@@ -69,7 +69,7 @@ def _parser():
     figures = commands.add_parser("figures", parents=[recipe, shared], help="the whole path once: figures and results")
     figures.set_defaults(command=_figures)
     table = commands.add_parser("table", parents=[recipe, shared, grid], help="the results, over seeds if asked")
-    table.add_argument("--seeds", type=int, metavar="N", help="so many training seeds, each with random deposit sets")
+    table.add_argument("--seeds", type=int, metavar="N", help="number of training seeds, each with random deposit sets")
     table.add_argument(
         "--references", nargs="*", metavar="NAME", help="of retrained, independent, 'head masking' (default: all)"
     )
@@ -83,7 +83,7 @@ def _parser():
     evidence.add_argument("--seeds", type=int, default=1, metavar="N", help="training seeds (default: 1)")
     evidence.add_argument("--on", default="test", metavar="test|validation", help="unseen images (default: test)")
     evidence.add_argument("--per-class", type=int, metavar="N", help="training images of a class for probes (all)")
-    evidence.add_argument("--relearning", action="store_true", help="also train every network on")
+    evidence.add_argument("--relearning", action="store_true", help="also continue training every network")
     evidence.set_defaults(command=_evidence)
     ablation = commands.add_parser(
         "ablation", parents=[recipe, shared, grid], help="each part of the method left out, on the validation part"
@@ -227,7 +227,7 @@ def _vary(variants, path, config, options):
 
 
 def _write_results(results, path, config, options, protocol):
-    """Print the means of some runs, and write the runs, and beside them what they are runs of."""
+    """Print the means of some runs, and write the runs and a file that says how they were made."""
     written = _write_about(results, path, config, options, protocol)
     name = _data_name(config, options)
     print(f"\n{name}, {protocol}: mean ± standard deviation over n runs\n{lk.summary(results).to_string()}")
@@ -241,7 +241,7 @@ def _data_name(config, options):
 
 
 def _write_about(results, path, config, options, protocol):
-    """Write some runs, and beside them what they are runs of."""
+    """Write some runs and a file that says how they were made."""
     from lirf_kit.bench import machine
 
     about = {

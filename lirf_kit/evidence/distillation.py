@@ -1,10 +1,10 @@
 """Can a student distil the forgotten classes out of a network?   (Ye et al. 2022, the table of distilled students)
 
 The students learn from a teacher's logits (Hinton et al. 2015) or from its attention maps (Zagoruyko & Komodakis 2017).
-The paper does not say which images they see, and whether their labels too. Its students of a target with a Dep Acc of
-15 % reach 82 to 95 %, which such a teacher can hardly teach, so we assume that they see all training images with their
-labels. Most of Dep Acc then comes from the labels, and only the difference from *labels alone* is a leak. A student
-*without labels* shows what the teacher alone gives away.
+The paper does not say which images they see, or whether they see the labels too. Its students of a target with a Dep
+Acc of 15 % reach 82 to 95 %, more than such a teacher can be expected to teach, so we assume that they see all training
+images with their labels. Most of their Dep Acc then comes from the labels, and only the difference from *labels alone*
+is a leak. A student *without labels* shows what the teacher alone gives away.
 """
 
 import pandas
@@ -30,7 +30,7 @@ from lirf_kit.method.training import one_cycle
 
 LABELS_ALONE = "labels alone"  # the control: a student without a teacher
 LESSONS = ("logits and labels", "attention and labels", "logits")
-SIZES = {"same size": 1, "half the width": 2}  # by what the widths are divided
+SIZES = {"same size": 1, "half the width": 2}  # what the widths are divided by
 MEANS = "a student learns more"
 TRANSFER = ("all classes", "preserved classes", "deposit classes")
 
@@ -39,46 +39,46 @@ def distillation_table(
     teachers, parts, config, on="validation", lessons=LESSONS, sizes=tuple(SIZES), transfer="all classes", epochs=8,
     attention_weight=10.0, per_class=None,
 ):  # fmt: skip
-    """Train students of every teacher and return what they know of the deposit classes.
+    """Train students of every teacher, and measure how much they know about the deposit classes.
 
-    A student's loss is the cross-entropy of the true labels, plus KD from the teacher's logits or the weighted distance
-    of its attention map after the last lower block from the teacher's; *logits* alone leaves the labels out. Teacher
-    and student see the images without augmentation. All students of a size begin with the same weights, drawn from
-    another seed than the original's.
+    A student's loss is the cross-entropy with the true labels, plus KD from the teacher's logits or the weighted
+    distance between the student's and the teacher's attention maps after the last lower block; *logits* alone leaves
+    out the labels. Teacher and student see the images without augmentation. All students of a size start from the same
+    weights, drawn with a different seed from the original's.
 
     Parameters
     ----------
     teachers : dict of str to nn.Module
         With lower blocks. A recovered network's attention maps are its target's.
     parts : Partition
-        Of a split by class.
+        From a split by class.
     config : Config
         Reads the knobs of the network, optimiser and training stages, `split_after`, `temperature` and the seed.
     on : {"validation", "test"}
-        What the students are read on.
+        The images that accuracy is measured on.
     lessons : sequence of str
-        Of ``"logits and labels"``, ``"attention and labels"`` (the paper's two) and ``"logits"``.
+        Any of ``"logits and labels"``, ``"attention and labels"`` (the paper's two) and ``"logits"``.
     sizes : sequence of str
-        Of ``"same size"`` and ``"half the width"``.
+        Either or both of ``"same size"`` and ``"half the width"``.
     transfer : {"all classes", "preserved classes", "deposit classes"}
         The transfer set: which training images the students see.
     epochs : int
         Passes over the transfer set.
     attention_weight : float
-        Of the attention distance, which lies in [0, 2].
+        The weight of the attention distance, which lies in [0, 2].
     per_class : int, optional
-        At most so many training images of each class.
+        How many training images of each class to use at most; None: all.
 
     Returns
     -------
     pandas.DataFrame
-        Tidy; network is the teacher, or "labels alone" for a student without one. In percent: accuracy on the deposit
+        Tidy; "network" is the teacher, or "labels alone" for a student without one. In percent: accuracy on the deposit
         images among all classes and among the deposit classes only, and on the preserved images among all classes.
 
     Raises
     ------
     LirfError
-        If a class has no images, or a teacher no lower blocks, or if a loss stops being finite.
+        If a class has no images, or a teacher has no lower blocks, or if a student's weights stop being finite.
     """
     check_parts(parts, on)
     check_networks(teachers)
@@ -120,7 +120,7 @@ def _teach(network, images, config):
 
 
 def _student(parts, config, divisor):
-    """Return a student before its first step, of the teachers' architecture, perhaps narrower."""
+    """Return an untrained student with the teachers' architecture, possibly narrower."""
     widths = [max(1, width // divisor) for width in config.widths]
     return untrained_network(parts, config.replace(widths=widths, seed=(config.seed + 1) % 2**32))
 
@@ -136,7 +136,7 @@ def train_student(student, images, taught, lesson, config, epochs, attention_wei
     taught : tuple of torch.Tensor, or None
         The teacher's logits (N, K) and attention maps (N, H·W); None for a student without a teacher.
     lesson : str
-        Of `LESSONS`; without a teacher, only the labels of it are learnt from.
+        One of `LESSONS`; without a teacher, only its labels are used.
     config, epochs, attention_weight
         As for `distillation_table`.
     """

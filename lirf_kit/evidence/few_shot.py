@@ -1,7 +1,7 @@
-"""How few labelled images bring the deposit classes back, with the network's features left as they are.
+"""How few labelled images does it take to bring the deposit classes back, without changing the network's features?
 
-A handful of labelled images is a realistic attack: no fine-tuning, no hidden data. A network that never saw the classes
-sets the standard, because good features serve new classes too.
+This attack is realistic: it needs a handful of labelled images, but no fine-tuning and no hidden data. A network that
+never saw the classes sets the standard, because good features work for new classes too.
 """
 
 import numpy
@@ -15,36 +15,36 @@ from lirf_kit.config import LirfError
 from lirf_kit.evidence.probes import MOST_STEPS, check_tasks, fit_and_note, task_part
 from lirf_kit.evidence.readings import ALL, ONLY, tidy
 
-SHOTS = (1, 5, 20)  # labelled images a class
-DRAWS = 10  # of the labelled images; the table has the mean
+SHOTS = (1, 5, 20)  # labelled images per class
+DRAWS = 10  # random choices of the labelled images; the table has the mean over them
 MEANS = "a few labelled images tell more about the deposit classes"
 
 
 def few_shot_table(readings, config, shots=SHOTS, share=0.02, tasks=(ALL, ONLY), draws=DRAWS):
-    """Return what a few labelled images of each class tell about the deposit classes, through each network's features.
+    """Measure how well each network's features recognise deposit images, given a few labelled images of each class.
 
-    - *class means*: an image belongs to the class whose mean is nearest, of k labelled images a class, in the unscaled
-      features of the last lower block (Snell et al. 2017, prototypical networks).
-    - *new head*: a scaler and a logistic regression (C = 1) over all classes, trained on a share of the training
-      images, the same share of each class, at least one image of each.
+    - *class means*: each class is represented by the mean of its k labelled images, in the unscaled features of the
+      last lower block, and an image is assigned to the nearest mean (Snell et al. 2017, prototypical networks).
+    - *new head*: a scaler and a logistic regression (C = 1) over all classes, trained on the same share of the training
+      images of each class, at least one image of each.
 
     Every network gets the same images. Each value is the mean accuracy on the deposit images over several draws.
 
     Parameters
     ----------
     readings : Readings
-        Of `read_features`.
+        From `read_features`.
     config : Config
         Reads the seed, which draws the images.
     shots : sequence of int
-        k; each at least 1.
+        The values of k, each at least 1.
     share : float
-        Of the training images, for the new head; above 0 and at most 1.
+        The share of the training images that the new head is trained on; above 0 and at most 1.
     tasks : sequence of str
-        Of the class means: *all classes*, or *deposit classes only*, which tells the attacker that an image is of a
+        For the class means: *all classes*, or *deposit classes only*, where the attacker knows that an image is of a
         deposit class.
     draws : int
-        How many.
+        How many draws to average over.
 
     Returns
     -------
@@ -77,19 +77,19 @@ def few_shot_table(readings, config, shots=SHOTS, share=0.02, tasks=(ALL, ONLY),
 
 
 def check_shots(shots, part, classes=None):
-    """Raise a `LirfError` unless each class, or each of some classes, offers as many images as asked for."""
+    """Raise a `LirfError` unless every class, or every one of `classes`, has as many images as `shots` asks for."""
     counts = part.labels.bincount(minlength=part.num_classes).tolist()
     scarce = min(range(part.num_classes) if classes is None else classes, key=lambda number: counts[number])
     for shot in shots:
         if not isinstance(shot, int) or not 1 <= shot <= counts[scarce]:
             raise LirfError(
-                f"shots must be whole numbers from 1 to {counts[scarce]}, the training images of "
+                f"shots must be whole numbers from 1 to {counts[scarce]}, the number of training images of "
                 f"{part.class_names[scarce]!r}, not {shot!r}"
             )
 
 
 def _draw(labels, counts, seed):
-    """Return the places of so many images of each class."""
+    """Return the places of randomly drawn images; `counts` says how many of each class."""
     draw = numpy.random.default_rng(seed)
     members = [draw.permutation(numpy.flatnonzero(labels == number))[:count] for number, count in enumerate(counts)]
     return numpy.concatenate(members)

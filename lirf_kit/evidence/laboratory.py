@@ -1,8 +1,9 @@
-"""The laboratory: every test on the same networks, in one table, against networks that never saw the deposit classes.
+"""The laboratory: all tests on the same networks, compared with networks that never saw the deposit classes.
 
-No single test proves forgetting, and zero is not the goal: a *retrained* network tells the deposit classes apart as
-well, only less. Two retrained networks differ too, and that difference is the yardstick: a network that is no further
-from their mean cannot be told from one that never saw the deposit classes.
+No single test proves forgetting, and a score of zero is not the goal: a *retrained* network can tell the deposit
+classes apart too, only less well. Two retrained networks also differ from each other, and that difference is the
+yardstick: a network that is no further than this from their mean can't be told from one that never saw the deposit
+classes.
 """
 
 import math
@@ -35,22 +36,22 @@ from lirf_kit.evidence.thieves import thief_table
 from lirf_kit.method.caching import load_or_deposit, load_or_train
 from lirf_kit.method.withdrawing import withdraw
 
-DIGITS = {"%": 1, "nats": 2, "cosine": 2, "ratio": 2, "classes": 0, "steps": 0}  # how a unit is written
+DIGITS = {"%": 1, "nats": 2, "cosine": 2, "ratio": 2, "classes": 0, "steps": 0}  # decimal places for each unit
 
 
-OTHER_SEED = 1000  # is added to a seed for a second retrained network
+OTHER_SEED = 1000  # added to the seed for the second retrained network
 WITHOUT_SCATTER = "target, λ_cs = 0"
 
 
 def evidence_networks(original, data, parts, config):
-    """Return the networks that the laboratory compares; what was made before is loaded.
+    """Return the networks that the laboratory compares; those that are already on disk are loaded.
 
     Parameters
     ----------
     original : SplitNetwork
     data : Dataset
     parts : Partition
-        Of a split by class.
+        From a split by class.
     config : Config
 
     Returns
@@ -114,20 +115,21 @@ def _measure(data, config, deposit_classes, on, per_class, relearning):
 
 
 def evidence_summary(results):
-    """Return the mean of every test over runs, and how much of the way to a retrained network each network went.
+    """Average every test over the runs, and work out how far each network has moved towards a retrained one.
 
     Parameters
     ----------
     results : pandas.DataFrame
-        Of `evidence_over_seeds`.
+        From `evidence_over_seeds`.
 
     Returns
     -------
     pandas.DataFrame
-        One row per test, task and network, in the columns of `evidence_table`, with the mean over the runs for value.
-        "spread" is here the standard deviation of the retrained networks over all runs. Further columns: "deviation",
-        the network's own standard deviation over the runs, "n", and "closed", the share of the gap between original and
-        retrained networks that the network has closed, in percent: 100 is a retrained network's mean, more is past it.
+        One row per test, task and network, with the columns of `evidence_table`. Here "value" is the mean over the
+        runs, and "spread" the standard deviation of the retrained networks over all runs. Further columns: "deviation",
+        the network's own standard deviation over the runs; "n", the number of runs; and "closed", how much of the gap
+        between the original and the retrained networks the network has closed, in percent: at 100 it has reached the
+        retrained networks' mean, above 100 it has gone past it.
     """
     by = ["test", "task", "network"]
     groups = results.groupby(by, sort=False)
@@ -147,39 +149,41 @@ def evidence_table(
 ):
     """Put every network through every test.
 
-    Measured on the digits with eight networks and one CPU core: 11 seconds, 15 more for relearning, and 40 for students
-    of four teachers.
+    With eight networks on the digits and one CPU core, this took 11 seconds, 15 more with relearning, and 40 more with
+    students of four teachers.
 
     Parameters
     ----------
     networks : dict of str to nn.Module
-        With lower blocks, as many as there are of: "original", targets, "recovered", "head masking", "untrained" (see
-        `untrained_network`), and the yardstick, at least two networks whose names begin with "retrained".
+        Networks with lower blocks; as many of these as you have: "original", targets, "recovered", "head masking",
+        "untrained" (see `untrained_network`), and the yardstick, at least two networks whose names begin with
+        "retrained".
     parts : Partition
-        Of a split by class.
+        From a split by class.
     config : Config
         Reads `split_after` and the seed.
     on : {"validation", "test"}
-        Which unseen images are read.
+        Which unseen images to use.
     per_class : int, optional
-        At most so many training images of each class for the probes; else all of them.
+        How many training images of each class to use at most (for relearning, how many images to measure on);
+        None: all.
     tasks : sequence of str
-        What the probes are asked; leave "deposit classes only" out where there is only one.
+        What to ask the probes; leave out "deposit classes only" if there is only one deposit class.
     relearning : bool
-        Also train every network on, as `relearn` does.
+        Also continue training every network, as `relearn` does.
     teachers : sequence of str
         Also train students of these networks, as `distillation_table` does.
 
     Returns
     -------
     pandas.DataFrame
-        As `with_yardstick` returns it, one row a test, task and network.
+        As `with_yardstick` returns it, one row per test, task and network.
 
     Raises
     ------
     LirfError
-        Before anything is computed, if a class has no images or too few, a network no lower blocks, or a single deposit
-        class is to be told apart.
+        Before anything is computed, if a class has no images or too few, or a network has no lower blocks, or the tasks
+        include "deposit classes only" and there is only one deposit class.
     """
     check_parts(parts, on)
     check_networks(networks)
@@ -207,18 +211,18 @@ def evidence_table(
 
 
 def with_yardstick(table):
-    """Add what networks show that never saw the deposit classes, and a sentence that reads each row.
+    """Add the results of networks that never saw the deposit classes, and a sentence that interprets each row.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Tidy, of any of the tests.
+        Tidy, from any of the tests.
 
     Returns
     -------
     pandas.DataFrame
         With the columns "retrained" (the mean), "spread" (largest − smallest, NaN for a single retrained network) and
-        "reads". A test that finds nothing in the original either says nothing of the others, and "reads" says so.
+        "reads". If a test finds nothing even in the original, it says nothing about the others; "reads" says so.
     """
     values = table[table["network"].str.startswith(YARDSTICK)].groupby(["test", "task"], sort=False)["value"]
     spread = (values.max() - values.min()).where(values.count() > 1)
@@ -237,11 +241,11 @@ def _reads(table):
         (row.test, row.task) in blind and text.endswith("as if never seen")
         for row, text in zip(table.itertuples(), said)
     ]
-    return said.mask(doubtful, said + ", but this test can't convict the original either")
+    return said.mask(doubtful, said + ", but this test can't tell the original from them either")
 
 
 def _read(row):
-    """Say in a sentence what a row shows: as if never seen, where it lies no further off than the spread."""
+    """Say in a sentence what a row shows; "as if never seen" if it is no further from the mean than the spread."""
     value, mean, spread = (
         math.nan if pandas.isna(number) else round(number, DIGITS[row["unit"]])
         for number in (row["value"], row["retrained"], row["spread"])
@@ -253,7 +257,7 @@ def _read(row):
         return f"{said}, and no retrained network to compare with"
     said += f", against {mean:g} in retrained networks"
     if math.isnan(spread):
-        return f"{said}, of which a second one is needed to judge by"
+        return f"{said}, but it takes a second one to judge"
     if abs(row["value"] - row["retrained"]) <= row["spread"]:
         return f"{said} that differ by {spread:g}: as if never seen"
     meaning = row["higher means"] if value > mean else row["higher means"].replace("more", "less")

@@ -1,8 +1,8 @@
 """Can an attacker tell which images a network was trained on?
 
 Membership inference (Shokri et al. 2017): if the target treats the deposited training images differently from unseen
-images of the same classes, an attacker learns that they were once in the training set. The right score is the retrained
-network's, not 50: unusually low scores give something away as well.
+images of the same classes, an attacker learns that they were once in the training set. The score to aim for is the
+retrained network's, not 50: an unusually low score gives something away too.
 """
 
 import numpy
@@ -21,32 +21,32 @@ from lirf_kit.method.networks import evaluation_mode, predict
 FOLDS = 5
 FALSE_POSITIVES = (0.01, 0.1)
 MEANS = "training images are recognised more often"
-LEAST = -30.0  # the lowest log-probability that is told apart, so that a masked class's −∞ stays finite
+LEAST = -30.0  # log-probabilities are clamped to this, so that a masked class's −∞ becomes finite
 
 
 def membership_table(networks, parts, config, on="validation"):
     """Attack every network: which are the deposited training images, and which are unseen images of the same classes?
 
-    Two attacks, both a scaler and a logistic regression, five-fold cross-validated: one sees the loss (as Yeom et al.
-    2018), the other all log-probabilities and the loss. Beside the area under the ROC curve the table has the
-    true-positive rate at a low false-positive rate, because an average hides an attack that is sure of a few images
-    (Carlini et al. 2022, whose stronger attack needs many shadow networks and is not run here).
+    There are two attacks, both a scaler and a logistic regression, five-fold cross-validated: one sees the loss (as in
+    Yeom et al. 2018), the other all log-probabilities and the loss. Besides the area under the ROC curve, the table has
+    the true-positive rate at low false-positive rates, because an average hides an attack that is sure about a few
+    images (Carlini et al. 2022, whose stronger attack needs many shadow networks and is not run here).
 
     Parameters
     ----------
     networks : dict of str to nn.Module
-        uint8 images to logits (N, K).
+        Each maps uint8 images to logits (N, K).
     parts : Partition
-        Of a split by class or by samples.
+        From a split by class or by samples.
     config : Config
         Reads the seed, which draws the folds.
     on : {"validation", "test"}
-        The unseen images.
+        Which unseen images to use.
 
     Returns
     -------
     pandas.DataFrame
-        Tidy, in percent; 50 is an area that tells nothing.
+        Tidy, in percent; an area of 50 is a guess.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def membership_table(networks, parts, config, on="validation"):
         rows.append(tidy(f"membership by {kind}", "area under the curve", areas, "%", MEANS))
         for rate in FALSE_POSITIVES:
             found = {name: 100 * true_positives(truth, score, rate) for name, (_, score) in each.items()}
-            note = f"{len(unseen)} unseen images: no rate below {finest:.1%} but 0" if finest > rate else ""
+            note = f"with {len(unseen)} unseen images the lowest rate above 0 is {finest:.1%}" if finest > rate else ""
             task = f"found at {rate:.0%} false alarms"
             rows.append(tidy(f"membership by {kind}", task, found, "%", MEANS, dict.fromkeys(networks, note)))
     return pandas.concat(rows, ignore_index=True)
@@ -95,21 +95,21 @@ def log_probabilities(network, part):
 
 
 def attack(seen, truth, seed):
-    """Score each image by a regression that never learnt from it, higher for a likelier member.
+    """Score each image by a regression that wasn't trained on it; a higher score means a likelier member.
 
     Parameters
     ----------
     seen : numpy.ndarray
-        (N, D), what the attacker sees of each image.
+        (N, D), what the attacker sees about each image.
     truth : numpy.ndarray
-        bool, (N,), who is a member.
+        bool, (N,), which images are members.
     seed : int
-        Of the folds.
+        For drawing the folds.
 
     Returns
     -------
     area : float
-        Under the ROC curve, in [0, 1], the mean over the folds.
+        The area under the ROC curve, in [0, 1], averaged over the folds.
     scores : numpy.ndarray
         (N,).
     """
@@ -122,6 +122,6 @@ def attack(seen, truth, seed):
 
 
 def true_positives(truth, scores, rate):
-    """Return the largest share of members found by a threshold that accuses at most a share `rate` of the others."""
+    """Return the largest share of members that a threshold finds with a false-positive rate of at most `rate`."""
     false, true, _ = roc_curve(truth, scores, drop_intermediate=False)
     return float(true[false <= rate].max())

@@ -1,4 +1,4 @@
-"""What can be read off features: nearest neighbours, a linear probe, a small multilayer perceptron.
+"""What features reveal to nearest neighbours, a linear probe and a small multilayer perceptron.
 
 A probe is a classifier trained on frozen features (Alain & Bengio 2017). It shows what a network still knows, whatever
 its own classifier answers. A network that never saw the deposit classes sets the standard: its features tell them
@@ -22,15 +22,15 @@ from lirf_kit.config import LirfError, check_choice
 from lirf_kit.evidence.readings import AGAINST, ALL, ONLY, TASKS, check_parts, tidy, training_images
 from lirf_kit.method.networks import extract_features
 
-STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)  # C of the logistic regression; the best on a split of the training features
-MOST_STEPS = 1000  # of a probe's solver
-FEWEST = 4  # training images of a class, of which a quarter chooses C
+STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)  # values of C to try; the best on a split of the training features is used
+MOST_STEPS = 1000  # that a probe's solver may take
+FEWEST = 4  # training images of a class; a quarter of them choose C
 PROBES = ("linear", "MLP", "kNN")
-NEIGHBOURS = 10  # that vote
+NEIGHBOURS = 10  # neighbours that vote
 
 
 def neighbour_accuracy(points, labels, neighbours=10):
-    """Return how often a point's nearest neighbours tell its class: kNN accuracy, five-fold cross-validated.
+    """Return how often a point's nearest neighbours predict its class: kNN accuracy, five-fold cross-validated.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def neighbour_accuracy(points, labels, neighbours=10):
     labels : torch.Tensor
         (N,).
     neighbours : int
-        How many vote.
+        How many neighbours vote.
 
     Returns
     -------
@@ -50,20 +50,20 @@ def neighbour_accuracy(points, labels, neighbours=10):
 
 
 def with_neighbours(table, networks, parts, on="test", neighbours=NEIGHBOURS):
-    """Return a results table with the column "kNN": what the nearest training images tell of a deposit image.
+    """Add the column "kNN" to a results table: how often the nearest training images predict a deposit image's class.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Of `results_table`.
+        From `results_table`.
     networks : dict of str to nn.Module
-        Networks with `features`, by the names of the table's rows; other rows get NaN.
+        Networks with `features`, named like the rows of the table; rows without a network get NaN.
     parts : Partition
-        Of a split by class.
+        From a split by class.
     on : {"test", "validation"}
-        Which deposit images are read.
+        Which deposit images to use.
     neighbours : int
-        How many training images vote, of all classes, by the distance of their final-layer features.
+        How many training images vote: the nearest ones of all classes, in the final layer's features.
 
     Returns
     -------
@@ -86,40 +86,40 @@ def with_neighbours(table, networks, parts, on="test", neighbours=NEIGHBOURS):
 
 
 def probe_table(readings, config, probes=PROBES, tasks=TASKS, stages="all", neighbours=NEIGHBOURS):
-    """Ask probes of every network's features what they know of the deposit classes.
+    """Train probes on every network's features, to see what they reveal of the deposit classes.
 
     - *all classes*: learns all classes; accuracy on the deposit images.
     - *deposit classes only*: learns the deposit classes; accuracy on the deposit images.
-    - *deposit against preserved*: learns which of the two; balanced accuracy on all images, so that chance is 50.
+    - *deposit against preserved*: learns to tell the two apart; balanced accuracy on all images, so that chance is 50.
 
-    The linear probe and the MLP see features scaled to mean 0 and standard deviation 1; kNN sees them unscaled, like
-    t-SNE.
+    The linear probe and the MLP see features scaled to mean 0 and standard deviation 1; kNN sees them unscaled, as
+    t-SNE does.
 
     Parameters
     ----------
     readings : Readings
-        Of `read_features`.
+        From `read_features`.
     config : Config
         Reads the seed.
     probes : sequence of str
-        Of ``"linear"`` (after each stage), ``"MLP"`` and ``"kNN"`` (after the last lower block): linear features can
-        be guarded against linear probes alone (Belrose et al. 2023).
+        Any of ``"linear"`` (after each stage), ``"MLP"`` and ``"kNN"`` (after the last lower block). Linear probes
+        alone are not enough, because features can be protected against just those (Belrose et al. 2023).
     tasks : sequence of str
         As above.
     stages : {"all", "last"}
-        Where the linear probe reads.
+        After which stages to train the linear probe.
     neighbours : int
-        How many vote in kNN.
+        How many neighbours vote in kNN.
 
     Returns
     -------
     pandas.DataFrame
-        Tidy, in percent; the note of a probe that did not converge says so, and so does a warning.
+        Tidy, in percent. If a probe did not converge, its note says so, and there is a warning.
 
     Raises
     ------
     LirfError
-        If the deposit classes are to be told apart and there is only one, or if there are fewer training images than
+        If *deposit classes only* is asked with a single deposit class, or if there are fewer training images than
         neighbours.
     """
     check_choice("stages", stages, ("all", "last"))
@@ -137,9 +137,7 @@ def probe_table(readings, config, probes=PROBES, tasks=TASKS, stages="all", neig
                     if notes[name]:
                         warnings.warn(f"{probe} probe, stage {stage}, {task}, {name}: {notes[name]}", stacklevel=2)
                 test = f"{probe} probe, stage {stage}" if probe != "kNN" else f"kNN ({neighbours})"
-                rows.append(
-                    tidy(test, task, values, "%", "more of the deposit classes can be read off the features", notes)
-                )
+                rows.append(tidy(test, task, values, "%", "the features reveal more about the deposit classes", notes))
     return pandas.concat(rows, ignore_index=True)
 
 
@@ -157,7 +155,7 @@ def _ask(probe, task, features, readings, config, neighbours):
 
 
 def fit_linear(features, labels, seed, steps=None):
-    """Fit a scaler and a logistic regression, its strength chosen on a quarter of the features held out for that.
+    """Fit a scaler and a logistic regression, whose C is chosen on a held-out quarter of the features.
 
     Parameters
     ----------
@@ -166,9 +164,9 @@ def fit_linear(features, labels, seed, steps=None):
     labels : numpy.ndarray
         (N,).
     seed : int
-        Of the split that chooses C, by log-loss; afterwards all features are learnt from.
+        For the split that chooses C, by log-loss; the final fit is on all features.
     steps : int, optional
-        At most, of the solver; else `MOST_STEPS`.
+        How many steps the solver takes at most; None: `MOST_STEPS`.
 
     Returns
     -------
@@ -203,7 +201,7 @@ def fit_and_note(probe, features, labels):
 
 
 def _share_right(truth, given, task):
-    """Return the share of right answers; the mean of both sides' for *deposit against preserved*."""
+    """Return the accuracy; for *deposit against preserved*, the balanced accuracy."""
     return (balanced_accuracy_score if task == AGAINST else accuracy_score)(truth, given)
 
 
@@ -217,16 +215,18 @@ def task_part(task, features, part):
 
 
 def check_tasks(tasks, train, neighbours=0, allowed=TASKS):
-    """Raise a `LirfError` if a task can't be set with these training images and so many neighbours."""
+    """Raise a `LirfError` if a task is impossible with these training images and this many neighbours."""
     counts = train.labels.bincount(minlength=train.num_classes).tolist()
     if min(counts) < FEWEST:
         scarce = train.class_names[counts.index(min(counts))]
-        raise LirfError(f"probes need {FEWEST} training images of each class, not {min(counts)}, as of {scarce!r}")
+        raise LirfError(f"probes need {FEWEST} training images of each class, but {scarce!r} has {min(counts)}")
     deposited = sum(counts[number] for number in train.deposit_classes)
     for task in tasks:
         check_choice("tasks", task, allowed)
         if task == ONLY and len(train.deposit_classes) == 1:
-            raise LirfError(f"tasks can't include {ONLY!r} where there is only one: it leaves nothing to tell apart")
+            raise LirfError(f"tasks can't include {ONLY!r} with a single deposit class: there is nothing to tell apart")
         learnt = deposited if task == ONLY else len(train)
         if learnt < neighbours:
-            raise LirfError(f"neighbours must be at most {learnt}, the training images of {task!r}, not {neighbours}")
+            raise LirfError(
+                f"neighbours must be at most {learnt}, the number of training images for {task!r}, not {neighbours}"
+            )

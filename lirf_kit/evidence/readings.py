@@ -1,7 +1,6 @@
-"""What the laboratory's tests look at: the same images, the same features and one tidy table for every network.
+"""What the laboratory's tests share: the images, the features, the input checks, and the format of the table.
 
-The images, the features and the checks of the input are shared, so that two networks' numbers differ because the
-networks do, and for no other reason.
+Because these are the same for every network, any difference between two networks' numbers comes from the networks.
 """
 
 from dataclasses import dataclass
@@ -18,20 +17,20 @@ from lirf_kit.method.networks import PREDICT_BATCH, SplitNetwork, build_network,
 from lirf_kit.method.withdrawing import RecoveredNetwork
 
 COLUMNS = ("test", "task", "network", "value", "unit", "higher means", "note")
-YARDSTICK = "retrained"  # how the names of networks begin that never saw the deposit classes
+YARDSTICK = "retrained"  # names of networks that never saw the deposit classes start with this
 ALL, ONLY, AGAINST = TASKS = ("all classes", "deposit classes only", "deposit against preserved")
 
 
 @dataclass(frozen=True)
 class Readings:
-    """The features of some networks, each after the same stages and of the same images.
+    """Features of several networks, for the same images and after the same stages.
 
     Attributes
     ----------
     train, evaluated : ImageData
-        Training images of all classes, from which a test may learn, and unseen images of all classes.
+        Training images of all classes, which a test may learn from, and unseen images of all classes.
     features : dict of str to list of tuple
-        For each network, stage by stage: its features of `train` and of `evaluated`, float32, (N, D).
+        For each network, stage by stage, its features for `train` and for `evaluated`, float32, (N, D).
     """
 
     train: ImageData
@@ -46,13 +45,13 @@ def read_features(networks, parts, config, on="validation", per_class=None):
     ----------
     networks : dict of str to nn.Module
     parts : Partition
-        Of a split by class.
+        From a split by class.
     config : Config
         Reads `split_after`, and the seed, which draws the training images.
     on : {"validation", "test"}
-        Which unseen images are read.
+        Which unseen images to use.
     per_class : int, optional
-        At most so many training images of each class; else all of them.
+        How many training images of each class to use at most; None: all.
 
     Returns
     -------
@@ -61,7 +60,7 @@ def read_features(networks, parts, config, on="validation", per_class=None):
     Raises
     ------
     LirfError
-        If a class has no images, or a network no lower blocks; see `check_parts` and `pooled_features`.
+        If a class has no images, or a network has no lower blocks; see `check_parts` and `pooled_features`.
     """
     check_parts(parts, on)
     check_networks(networks)
@@ -75,17 +74,17 @@ def read_features(networks, parts, config, on="validation", per_class=None):
 
 @torch.no_grad()
 def pooled_features(network, part, stages):
-    """Return a network's features after each stage, averaged over the positions.
+    """Return a network's features after each stage, averaged over all positions.
 
     Parameters
     ----------
     network : SplitNetwork, RecoveredNetwork or HeadMaskedNetwork
-        A recovered network gives its target's and its module's features side by side, both of every image; head
-        masking changes no features, so a masked network gives its original's.
+        For a recovered network, the target's and the module's features of each image are concatenated. Head masking
+        doesn't change features, so a masked network gives its original's.
     part : ImageData
         N images.
     stages : int
-        Read after stage 1, 2 and so on up to this one; `config.split_after` is the last lower block.
+        Read after stages 1, 2 and so on up to this one; `config.split_after` is the last lower block.
 
     Returns
     -------
@@ -95,11 +94,11 @@ def pooled_features(network, part, stages):
     Raises
     ------
     LirfError
-        If the network has no lower blocks, or not so many stages.
+        If the network has no lower blocks, or fewer stages than that.
     """
     _check_lower_blocks("network", network)
     blocks = nn.ModuleList(lower_blocks(network))
-    most = len(blocks[0]) - 5  # normalisation, stem, pooling, flattening and classifier are no stages
+    most = len(blocks[0]) - 5  # normalisation, stem, pooling, flattening and classifier are not stages
     if not 1 <= stages <= most:
         raise LirfError(f"stages must be a whole number from 1 to {most}, not {stages!r}")
 
@@ -119,9 +118,9 @@ def pooled_features(network, part, stages):
 
 
 def lower_blocks(network):
-    """Return the layers that turn images into features: one network's, or target's and module's; else an empty list.
+    """Return the layers that turn images into features: one network's, or the target's and the module's; if none, [].
 
-    Each is an nn.Sequential of normalisation, stem and stages, and goes on through the (shared) upper blocks.
+    Each is an nn.Sequential of normalisation, stem and stages, followed by the (shared) upper blocks.
     """
     if isinstance(network, HeadMaskedNetwork):
         network = network.original
@@ -131,7 +130,7 @@ def lower_blocks(network):
 
 
 def check_networks(networks):
-    """Raise a `LirfError` unless there are networks, and each has lower blocks."""
+    """Raise a `LirfError` unless there is at least one network, and each has lower blocks."""
     if not networks:
         raise LirfError("networks must hold at least one, not none")
     for name, network in networks.items():
@@ -139,7 +138,7 @@ def check_networks(networks):
 
 
 def _check_lower_blocks(name, network):
-    """Raise a `LirfError` if a network has no features to look into."""
+    """Raise a `LirfError` if a network has no lower blocks to read features from."""
     if not lower_blocks(network):
         raise LirfError(
             f"{name} must be a network with lower blocks, as lirf_kit builds them, not a {type(network).__name__}"
@@ -149,7 +148,7 @@ def _check_lower_blocks(name, network):
 def untrained_network(parts, config):
     """Return a network that has learnt nothing: fresh weights, and the training images' normalisation.
 
-    What a test reads from it comes from the images and the architecture alone.
+    Whatever a test finds in it comes from the images and the architecture alone.
 
     Parameters
     ----------
@@ -169,14 +168,20 @@ def untrained_network(parts, config):
 
 
 def training_images(parts, seed, per_class=None):
-    """Return the deposited and the preserved training images together, or so many of each class, drawn by a seed."""
+    """Return the deposited and the preserved training images together.
+
+    `per_class`: how many of each class to use at most, drawn at random with the seed; None: all.
+    """
     both = parts.deposit_set, parts.preservation_set
     joined = [torch.cat([getattr(part, field) for part in both]) for field in ("images", "labels", "indices")]
     return limited(ImageData(*joined, both[0].class_names, both[0].deposit_classes), seed, per_class)
 
 
 def limited(part, seed, per_class=None):
-    """Return at most so many images of each class, drawn by a seed; all of them for None."""
+    """Return a part's images, or some of them.
+
+    `per_class`: how many of each class to use at most, drawn at random with the seed; None: all.
+    """
     if per_class is None:
         return part
     check_per_class(per_class)
@@ -200,11 +205,11 @@ def check_parts(parts, on):
     for where, labels in {"training": train, on: getattr(parts, on).labels}.items():
         lacking = [name for number, name in enumerate(parts.deposit_set.class_names) if number not in labels]
         if lacking:
-            raise LirfError(f"parts must have {where} images of every class, but of {lacking[0]!r} there are none")
+            raise LirfError(f"parts must have {where} images of every class, but {lacking[0]!r} has none")
 
 
 def tidy(test, task, values, unit, higher_means, notes=None):
-    """Return one row a network, with the columns `COLUMNS`; a note says what is out of the ordinary.
+    """Return one row per network, with the columns `COLUMNS`; a note says what is unusual about a value.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""Does it come back without any training, when BatchNorm's statistics are taken anew from preserved images?
+"""Do deposit classes come back without training, when BatchNorm's statistics are recomputed from preserved images?
 
 The deposit keeps the original's running statistics, and only sees deposit images. So a target may hide the deposit
-classes in a shift that those statistics let through, and that new ones take away again. This attack needs preserved
-images, but no label, no gradient and no deposit image.
+classes in a shift that the old statistics let through and new ones remove. This attack needs preserved images, but no
+labels, no gradients and no deposit images.
 """
 
 import copy
@@ -14,26 +14,26 @@ from lirf_kit.evidence.readings import ALL, check_networks, check_parts, limited
 from lirf_kit.evidence.references import HeadMaskedNetwork
 from lirf_kit.method.networks import accuracy
 
-BATCH = 256  # images whose statistics are averaged at a time
+BATCH = 256  # images at a time; their statistics are averaged over the batches
 
 
 def recalibration_table(networks, parts, config, on="validation", per_class=None):
-    """Return what every network answers to deposit images once its BatchNorm statistics are the preserved images'.
+    """Measure how often networks recognise deposit images once BatchNorm's statistics come from preserved images.
 
-    The number for "as if never seen" is the retrained networks': 0, or nearly so.
+    A retrained network scores 0 or close to it.
 
     Parameters
     ----------
     networks : dict of str to nn.Module
-        With lower blocks; left as they are.
+        With lower blocks; not changed.
     parts : Partition
-        Of a split by class.
+        From a split by class.
     config : Config
         Reads the seed, which draws and shuffles the preserved training images.
     on : {"validation", "test"}
-        Which deposit images are read.
+        Which deposit images to use.
     per_class : int, optional
-        At most so many preserved training images of each class; else all of them.
+        How many preserved training images of each class to use at most; None: all.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def recalibration_table(networks, parts, config, on="validation", per_class=None
     Raises
     ------
     LirfError
-        If a class has no images, or a network no lower blocks.
+        If a class has no images, or a network has no lower blocks.
     """
     check_parts(parts, on)
     check_networks(networks)
@@ -57,12 +57,12 @@ def recalibration_table(networks, parts, config, on="validation", per_class=None
 
 @torch.no_grad()
 def recalibrated(network, images):
-    """Return a copy of a network with its BatchNorm statistics taken anew from some images; no weight changes.
+    """Return a copy of a network with its BatchNorm statistics recomputed from some images; no weights change.
 
     Parameters
     ----------
     network : nn.Module
-        Head masking is taken off: a thief sees it at once.
+        Head masking is removed, because a thief would spot it at once.
     images : torch.Tensor
         uint8, (N, C, H, W), in random order.
 

@@ -1,8 +1,9 @@
-"""How quickly do the deposit classes come back when a network is trained on?
+"""How quickly do the deposit classes come back when a network is trained further?
 
-What is only hidden comes back in a few steps; what is gone has to be learnt again (Golatkar et al. 2020, relearning
-time). Every network relearns, so no curve means anything alone: the standards are a retrained network and learning from
-scratch, and shuffled labels show how much of it is only the habit of answering with a deposit class.
+Classes that are only hidden come back in a few steps; classes that are gone have to be learnt again (Golatkar et al.
+2020, relearning time). Every network relearns, so a curve means nothing on its own: compare it with the curves of a
+retrained network and of learning from scratch. Shuffled labels show how much of the gain is merely that the network
+answers with deposit classes again.
 """
 
 import copy
@@ -27,37 +28,38 @@ REHEARSED = 32  # preserved images in every batch
 def relearn(
     networks, parts, config, on="validation", shots=5, scenarios=SCENARIOS, steps=STEPS, rate=0.01, per_class=None
 ):
-    """Train copies of every network on, and read their accuracy on the way.
+    """Continue training a copy of every network, and measure its accuracy along the way.
 
     - *labelled*: k labelled images of each deposit class.
-    - *preserved only*: no deposit image at all. Does it come back by itself?
-    - *shuffled labels*: the same k images, their labels shuffled among them: the control.
+    - *preserved only*: no deposit images at all. Do the deposit classes come back by themselves?
+    - *shuffled labels*: the control, the same images with their labels shuffled.
 
     Every batch also has 32 preserved training images, so that Pre Acc stays up and the curves compare networks that are
-    equally good at the rest. A network that starts more than a point below the best, asked among the preserved classes
-    alone, gets a note; learning from scratch always does. All weights learn, the network's own classifier included, by
-    SGD with momentum 0.9; BatchNorm follows the batches. A thief takes head masking off first.
+    equally good at the preserved classes. A network whose accuracy among the preserved classes alone starts more than a
+    point below the best gets a note; learning from scratch always does. All weights are trained, including those of the
+    network's own classifier, by SGD with momentum 0.9, with BatchNorm in training mode. Head masking is removed first,
+    as a thief would do.
 
     Parameters
     ----------
     networks : dict of str to nn.Module
-        With lower blocks; left as they are.
+        With lower blocks; not changed.
     parts : Partition
-        Of a split by class.
+        From a split by class.
     config : Config
         Reads the seed, which draws the images, and `threads`.
     on : {"validation", "test"}
-        What the accuracies are read on.
+        The images that accuracy is measured on.
     shots : int
-        k.
+        k, the number of labelled images of each deposit class.
     scenarios : sequence of str
         As above.
     steps : sequence of int
-        After how many steps the accuracies are read; the training ends with the last one.
+        After how many steps to measure accuracy; the training ends with the last one.
     rate : float
         Learning rate.
     per_class : int, optional
-        The accuracies are read on at most so many images of each class.
+        How many images of each class to measure accuracy on at most; None: all.
 
     Returns
     -------
@@ -67,7 +69,8 @@ def relearn(
     Raises
     ------
     LirfError
-        If a class has no images or fewer than k, a network no lower blocks, or the steps don't grow from 0.
+        If a class has no images or fewer than k, or a network has no lower blocks, or the steps don't start at 0 and
+        increase.
     """
     check_parts(parts, on)
     check_networks(networks)
@@ -75,7 +78,7 @@ def relearn(
     for scenario in scenarios:
         check_choice("scenarios", scenario, SCENARIOS)
     if list(steps) != sorted(set(steps)) or list(steps)[:1] != [0]:
-        raise LirfError(f"steps must be whole numbers that grow from 0, not {steps!r}")
+        raise LirfError(f"steps must be whole numbers that start at 0 and increase, not {steps!r}")
     read = [limited(getattr(parts, f"{part}_{on}"), config.seed, per_class) for part in ("deposit", "preservation")]
     few = limited(parts.deposit_set, config.seed, shots)
     notes, curves = _behind(networks, read[1]), []
@@ -99,7 +102,7 @@ def relearn(
 
 
 def _learner(network):
-    """Return a copy of a network that may learn with all of its weights."""
+    """Return a copy of a network in which all weights can be trained."""
     learner = copy.deepcopy(network.original if isinstance(network, HeadMaskedNetwork) else network)
     return learner.requires_grad_(True)  # the target's upper blocks were frozen
 
@@ -112,7 +115,7 @@ def _behind(networks, preserved):
 
 
 def _batches(images, labels, preserved, generator):
-    """Yield batches without end: always the same deposit images, and other preserved ones."""
+    """Yield batches endlessly: always the same deposit images, with newly drawn preserved ones."""
     while True:
         chosen = torch.randint(len(preserved), (REHEARSED,), generator=generator, device=generator.device)
         rehearsed = preserved.select(chosen)
@@ -132,22 +135,23 @@ def _train(learner, batches, rate):
 
 
 def relearning_table(curves, threshold=50.0, after=(4, 16, 64)):
-    """Return what the curves come to.
+    """Summarise the curves.
 
     Parameters
     ----------
     curves : pandas.DataFrame
-        Of `relearn`.
+        From `relearn`.
     threshold : float
-        A Dep Acc in percent: how many steps until it is reached?
+        A Dep Acc in percent; the table says how many steps it takes to reach it.
     after : sequence of int
-        The steps whose Dep Acc is reported, of those that were read.
+        The steps at which to report Dep Acc; those at which it was not measured are left out.
 
     Returns
     -------
     pandas.DataFrame
-        Tidy: Dep Acc after some steps; the first step read with at least `threshold`, or if there is none the last one
-        and a note; and the ratio of that step to the one that learning from scratch needs, if "untrained" gets there.
+        Tidy: Dep Acc after the steps in `after`; the first measured step with at least `threshold`, or the last step
+        and a note if there is none; and the ratio of that step to the one that learning from scratch needs, if
+        "untrained" gets there.
     """
     rows, back = [], "the deposit classes come back more quickly"
     for scenario, runs in curves.groupby("scenario", sort=False):

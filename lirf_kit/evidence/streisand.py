@@ -1,8 +1,8 @@
 """Does forgetting draw attention to what was forgotten?
 
-A network that is blank about some classes, where one that never saw them would have an opinion, gives away that
-something was removed (the Streisand effect; Golatkar et al. 2020). So the target should treat deposit images as the
-retrained network does: no more surely, and no less.
+If a network has no preference among its answers where one that never saw the classes would have one, that gives away
+that something was removed (the Streisand effect; Golatkar et al. 2020). So the target should treat deposit images as
+the retrained network does: with no more and no less confidence.
 """
 
 import math
@@ -20,8 +20,8 @@ ANSWERS, FEATURES, AUDITOR = "answers on deposit images", "features of deposit i
 MEASURES = {
     (ANSWERS, "entropy"): ("nats", "answers are more uncertain"),
     (ANSWERS, "largest probability"): ("%", "answers are more confident"),
-    (ANSWERS, "most common answer's share"): ("%", "a class's images agree more on one answer"),
-    (ANSWERS, "distance from retrained answers"): ("%", "images go elsewhere more often than in retrained networks"),
+    (ANSWERS, "most common answer's share"): ("%", "images of a class get the same answer more often"),
+    (ANSWERS, "distance from retrained answers"): ("%", "answers differ more often from retrained networks'"),
     (FEATURES, "cosine, same class"): ("cosine", "images of a class look more alike to the network"),
     (FEATURES, "cosine, different classes"): ("cosine", "images of different classes look more alike to the network"),
     (AUDITOR, "silent classes"): ("classes", "the answers give more away"),
@@ -32,37 +32,38 @@ MEASURES = {
 
 
 def streisand_table(networks, parts, config, on="validation"):
-    """Return how each network treats the deposit images, and what an auditor who sees only that network can tell.
+    """Measure how each network treats the deposit images, and what an auditor who sees only that network can tell.
 
     - *Answers on deposit images*: the entropy of the probabilities; the largest probability; the share of a class's
       images that get its most common preserved answer; and how far the answers are from the retrained networks' (total
       variation of `destinations`, the mean over classes and retrained networks).
-    - *Features of deposit images*: the mean cosine of two images, of the same class and of different ones.
-    - *Auditor*: how many classes are never the answer (*that* something is missing); how long the classifier's weight
-      vectors of those classes are, in percent of the others' (about 100: once learnt, then silenced; 0 if no class is
-      silent); and the area under the ROC curve that his order of the classes has (*what* is missing: 100 names the
-      deposit classes, 50 is a guess), by the largest probability that a class ever gets, or by its weights' length.
+    - *Features of deposit images*: the mean cosine similarity of two images, of the same class and of different ones.
+    - *Auditor*: how many classes are never the answer, which shows *that* something is missing; how long the
+      classifier's weight vectors for those silent classes are, in percent of the others' (about 100: once learnt, then
+      silenced; 0 if no class is silent); and whether the auditor can tell *what* is missing by ranking the classes, by
+      the largest probability that a class ever gets or by the length of its weights. The ranking's score is its area
+      under the ROC curve: 100 identifies the deposit classes, 50 is a guess.
 
     Parameters
     ----------
     networks : dict of str to nn.Module
-        With lower blocks. Those whose names begin with "retrained" are what the answers are compared with.
+        With lower blocks. Answers are compared with those of the networks whose names begin with "retrained".
     parts : Partition
-        Of a split by class.
+        From a split by class.
     config : Config
         Reads `split_after`.
     on : {"validation", "test"}
-        Which images are asked about; the auditor has all of them, without labels.
+        Which images to use; the auditor has all of them, without labels.
 
     Returns
     -------
     pandas.DataFrame
-        Tidy; a measure is left out of a network to which it does not apply.
+        Tidy; measures that don't apply to a network are left out.
 
     Raises
     ------
     LirfError
-        If a class has no images, or a network no lower blocks.
+        If a class has no images, or a network has no lower blocks.
     """
     check_parts(parts, on)
     check_networks(networks)
@@ -97,12 +98,12 @@ def destinations(network, part):
     ----------
     network : nn.Module
     part : ImageData
-        Of a split by class; images of the deposit classes.
+        From a split by class; images of the deposit classes.
 
     Returns
     -------
     pandas.DataFrame
-        In percent; a row a deposit class, a column a preserved class, arg max over the preserved classes.
+        In percent, arg max over the preserved classes; one row per deposit class, one column per preserved class.
     """
     preserved = [number for number in range(part.num_classes) if number not in part.deposit_classes]
     labels, best = part.labels.cpu().numpy(), log_probabilities(network, part)[:, preserved].argmax(axis=1)
@@ -122,7 +123,7 @@ def _from_retrained(name, going):
 
 
 def class_cosines(features, labels):
-    """Return the mean cosine of two different images of the same class, and of two of different classes.
+    """Return the mean cosine similarity of two different images of the same class, and of two of different classes.
 
     Parameters
     ----------
@@ -144,19 +145,19 @@ def class_cosines(features, labels):
 
 
 def auditor_view(network, part):
-    """Return what an auditor notes of each class, without labels and without another network to compare with.
+    """Return what an auditor notes about each class, without labels and without another network to compare with.
 
     Parameters
     ----------
     network : nn.Module
-        With lower blocks; head masking is found out at once and taken off.
+        With lower blocks; head masking is removed, because an auditor would spot it at once.
     part : ImageData
-        Any images that he has.
+        Any images that the auditor has.
 
     Returns
     -------
     pandas.DataFrame
-        A row a class: how many images it is the answer to, the largest log-probability that it ever gets, and the
+        One row per class: how many images it is the answer for, the largest log-probability that it ever gets, and the
         length of its weight vector in the classifier.
     """
     logs = log_probabilities(network, part)
@@ -172,9 +173,9 @@ def auditor_scores(view, deposit_classes):
     Parameters
     ----------
     view : pandas.DataFrame
-        Of `auditor_view`.
+        From `auditor_view`.
     deposit_classes : sequence of int
-        The truth that his order of the classes is judged by.
+        The right answer for the auditor's ranking.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What does a thief need? The target alone, the deposit module alone, or both."""
+"""What does a thief need: the target, the deposit module, or both?"""
 
 import pandas
 
@@ -10,18 +10,19 @@ MODULE_ALONE = "module alone"
 
 
 def thief_table(networks, parts, on="validation"):
-    """Return what each network, and a deposit module without its target, answers to deposit images.
+    """Measure how often each network, and a deposit module without its target, recognises deposit images.
 
-    No training: the thief uses what he stole. He reads the module out through the upper blocks, which target and
-    original share. *All classes* is what he gets from an image that he knows nothing about; for *deposit classes only*
-    he knows that it is of a deposit class, and rules out the others.
+    The thief trains nothing, and uses the networks as they are. A module alone is run through the upper blocks, which
+    target and original share. For *all classes*, the thief knows nothing about an image; for *deposit classes only*,
+    the thief knows that it is of a deposit class, and rules out the other classes.
 
     Parameters
     ----------
     networks : dict of str to nn.Module
-        With lower blocks. A recovered network stands for target and module together, the original for its lower blocks.
+        With lower blocks. The recovered network stands for a thief who has both target and module, the original for
+        one who has the original's lower blocks.
     parts : Partition
-        Of a split by class.
+        From a split by class.
     on : {"validation", "test"}
 
     Returns
@@ -32,7 +33,7 @@ def thief_table(networks, parts, on="validation"):
     Raises
     ------
     LirfError
-        If a class has no images, or a network no lower blocks.
+        If a class has no images, or a network has no lower blocks.
     """
     check_parts(parts, on)
     check_networks(networks)

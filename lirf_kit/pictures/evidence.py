@@ -1,4 +1,4 @@
-"""The laboratory's table as one picture: a row for each test, a mark for each network, the retrained ones as a band."""
+"""The laboratory's table as a picture: a row for each test, a mark for each network, a band for the retrained ones."""
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -16,24 +16,24 @@ UNITS = {
     "classes": "classes",
     "steps": "training steps",
 }
-SHY = ("did not converge", "not reached")  # how the notes begin of marks that are drawn hollow
+SHY = ("did not converge", "not reached")  # marks whose note starts with one of these are hollow
 
 
 def plot_evidence(table, tests=None, figure=None):
-    """Draw every test in a row, with a mark for each network on top of what retrained networks show.
+    """Draw a row for every test, with a mark for each network and a band for the retrained ones.
 
-    The band reaches from the retrained networks' mean to either side as far as they differ: a mark inside it can't be
-    told from a network that never saw the deposit classes. Each unit has an axis of its own. Read
-    hollow marks with care: the note in the table says why.
+    The band extends to either side of the retrained networks' mean by as much as they differ: a network whose mark lies
+    inside can't be told from one that never saw the deposit classes. Each unit has its own axis. Treat hollow marks
+    with caution: the note in the table says why.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Of `evidence_table`, or of any test through `with_yardstick`.
+        From `evidence_table`, or from any test, passed through `with_yardstick`.
     tests : sequence of str, optional
-        Which tests, by the names in the table; else all.
+        Which tests to draw, by their names in the table; None: all.
     figure : matplotlib.figure.Figure or SubFigure, optional
-        To draw in; else a new one.
+        What to draw in; None: a new figure.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def plot_evidence(table, tests=None, figure=None):
     Raises
     ------
     LirfError
-        If there is nothing to draw, or no such test.
+        If there is nothing to draw, or a test is not in the table.
     """
     for test in tests or ():
         check_choice("tests", test, tuple(table["test"].unique()))
@@ -66,9 +66,9 @@ def plot_evidence(table, tests=None, figure=None):
 
 
 def _draw(axes, rows, styles):
-    """Draw the tests of one unit below one another."""
+    """Draw the tests of one unit, one below the other."""
     groups = rows.groupby(["test", "task"], sort=False)
-    axes.use_sticky_edges = False  # of the bars, where marks would be cut off
+    axes.use_sticky_edges = False  # else the axis could end right at a bar's edge and cut off the marks there
     others = [name for name in styles if not name.startswith(YARDSTICK)]
     for place, (_, row) in enumerate(groups):
         mean, spread = row["retrained"].iloc[0], row["spread"].fillna(0).iloc[0]
@@ -93,7 +93,7 @@ def _draw(axes, rows, styles):
 
 
 def _styles(names):
-    """Return how each network's marks are drawn: targets large and warm, all others small and cool."""
+    """Return how each network's marks are drawn: targets large and in warm colours, others small and in cool ones."""
     warm, cool, styles = iter(WARM * 9), iter(COOL * 9), {}
     for place, name in enumerate(name for name in names if not name.startswith(YARDSTICK)):
         target = name.startswith("target")
@@ -110,7 +110,7 @@ def _styles(names):
 
 
 def _legend(figure, styles, table):
-    """Name the marks below the panels."""
+    """Explain the marks in a legend below the panels."""
     handles = [Line2D([], [], label=name, **style) for name, style in styles.items()]
     if table["network"].str.startswith(YARDSTICK).any():
         handles.append(Line2D([], [], color=INK, linewidth=1, label="a retrained network"))

@@ -72,7 +72,7 @@ class DepositExplorer(Panel):
         self.runs = self.results.runs
         run = self._button("▶ Run", "make this deposit", self.run, button_style="primary")
         self.stop_button = self._button("■ Stop", "stop the deposit that is running", self.stop, disabled=True)
-        self.auto = toggle("auto-run", "run whenever the controls have come to rest")
+        self.auto = toggle("auto-run", "run when you stop turning the controls")
         self.with_tsne = toggle("t-SNE", "embed each run's features", True)
         self.progress = ipywidgets.IntProgress(max=1, layout={"flex": "1 1 80px", "width": "auto"})
         self.message, self.code = (ipywidgets.HTML(layout={"width": "100%"}) for _ in range(2))

@@ -119,7 +119,7 @@ class Results:
         if run is not self.run:
             return
         if place is None:
-            return self._say("no point is there: click on one, or choose an image in the tab “image”")
+            return self._say("there is no point here: click on one, or choose an image in the tab “image”")
         part = run.parts.validation
         self.journey.choose(part, place)
         self.draw_open()

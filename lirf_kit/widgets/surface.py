@@ -55,7 +55,7 @@ class SurfaceTab:
         """Return the controls' config; there is no surface by sample, because `results_over_seeds` deposits classes."""
         config, fraction = self._settings()
         if fraction is not None:
-            raise LirfError("the surface is of deposits of classes: choose by class")
+            raise LirfError("the surface shows deposits of classes only: choose by class")
         return config
 
     def _found(self):
@@ -70,7 +70,7 @@ class SurfaceTab:
         """Draw what has been measured so far, or say why the controls' settings have no surface."""
         try:
             points, metric = self._points(), self.metric.value
-            self.note.value = f"{len(points)} measured; everything else as the controls say now"
+            self.note.value = f"{len(points)} measured; everything else as the controls are set now"
         except LirfError as error:
             points, self.note.value = (), html.escape(str(error))
 

@@ -61,7 +61,7 @@ def test_the_new_head_sees_each_class_at_least_once(toy, config):
 @pytest.mark.parametrize(
     "asked, sentence",
     [
-        ({"shots": (31,)}, "^shots must be whole numbers from 1 to 30, the training images of 'a', not 31"),
+        ({"shots": (31,)}, "^shots must be whole numbers from 1 to 30, the number of training images of 'a', not 31"),
         ({"shots": (0,)}, "^shots must be whole numbers from 1 to 30, .*not 0"),
         ({"share": 0}, "^share must be a number above 0 and at most 1, not 0"),
         ({"share": 1.5}, "^share must be .*not 1.5"),

@@ -78,7 +78,7 @@ def test_a_masked_class_stays_finite(original, parts):
 def test_few_unseen_images_are_noted(networks, parts, config):
     table = membership_table(networks, parts, config)
     fine = table[table["task"] == "found at 1% false alarms"]
-    assert set(fine["note"]) == {"57 unseen images: no rate below 1.8% but 0"}
+    assert set(fine["note"]) == {"with 57 unseen images the lowest rate above 0 is 1.8%"}
     assert set(table[table["task"] == "found at 10% false alarms"]["note"]) == {""}
     assert table.equals(membership_table(networks, parts, config))
 

@@ -106,7 +106,10 @@ def test_the_table_notes_and_warns_of_a_probe_that_did_not_converge(monkeypatch,
         ({"probes": ("SVM",)}, "^probes must be linear, MLP or kNN, not 'SVM'"),
         ({"tasks": ("easy",)}, "^tasks must be all classes, deposit classes only or deposit against preserved, not"),
         ({"stages": "first"}, "^stages must be all or last, not 'first'"),
-        ({"neighbours": 81}, "^neighbours must be at most 80, the training images of 'deposit classes only', not 81"),
+        (
+            {"neighbours": 81},
+            "^neighbours must be at most 80, the number of training images for 'deposit classes only', not 81",
+        ),
     ],
 )
 def test_wrong_input_is_one_sentence(asked, sentence, config):
@@ -115,13 +118,13 @@ def test_wrong_input_is_one_sentence(asked, sentence, config):
 
 
 def test_too_few_training_images_are_one_sentence(config):
-    with pytest.raises(lk.LirfError, match="^probes need 4 training images of each class, not 3, as of 'a'"):
+    with pytest.raises(lk.LirfError, match="^probes need 4 training images of each class, but 'a' has 3$"):
         probe_table(toy_readings(CORNERS.get, each=3), config)
 
 
 def test_a_single_deposit_class_cannot_be_told_apart(config):
     readings = toy_readings(CORNERS.get, deposit_classes=(2,))
-    with pytest.raises(lk.LirfError, match="^tasks can't include 'deposit classes only' where there is only one"):
+    with pytest.raises(lk.LirfError, match="^tasks can't include 'deposit classes only' with a single deposit class"):
         probe_table(readings, config)
     found = probe_table(readings, config, tasks=(ALL, AGAINST))
     assert set(found["value"]) == {100.0}

@@ -99,11 +99,11 @@ def test_a_network_without_lower_blocks_is_one_sentence(tiny_parts, tiny):
 def test_a_class_without_images_is_one_sentence(tiny_data, tiny_parts, tiny):
     lacking = tiny_data.train_indices[tiny_data.labels[tiny_data.train_indices] != 4]
     whole = lk.Dataset(tiny_data.everything, lacking, tiny_data.validation_indices, tiny_data.test_indices)
-    with pytest.raises(lk.LirfError, match="^parts must have training images of every class, but of '4' there are"):
+    with pytest.raises(lk.LirfError, match="^parts must have training images of every class, but '4' has none$"):
         check_parts(lk.split_by_class(whole, (0, 1)), "validation")
     unseen = tiny_data.validation_indices[tiny_data.labels[tiny_data.validation_indices] != 1]
     whole = lk.Dataset(tiny_data.everything, tiny_data.train_indices, unseen, tiny_data.test_indices)
-    with pytest.raises(lk.LirfError, match="^parts must have validation images of every class, but of '1'"):
+    with pytest.raises(lk.LirfError, match="^parts must have validation images of every class, but '1' has none$"):
         check_parts(lk.split_by_class(whole, (0, 1)), "validation")
     with pytest.raises(lk.LirfError, match="^on must be validation or test, not 'train'"):
         check_parts(tiny_parts, "train")

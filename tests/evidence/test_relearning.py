@@ -98,10 +98,13 @@ def test_the_table_works_out_by_hand():
 @pytest.mark.parametrize(
     "asked, sentence",
     [
-        ({"shots": 1000}, "^shots must be whole numbers from 1 to 13[0-9], the training images of '[012]', not 1000"),
-        ({"steps": (1, 2)}, r"^steps must be whole numbers that grow from 0, not \(1, 2\)"),
-        ({"steps": (0, 2, 2)}, "^steps must be whole numbers that grow from 0"),
-        ({"steps": ()}, "^steps must be whole numbers that grow from 0"),
+        (
+            {"shots": 1000},
+            "^shots must be whole numbers from 1 to 13[0-9], the number of training images of '[012]', not 1000",
+        ),
+        ({"steps": (1, 2)}, r"^steps must be whole numbers that start at 0 and increase, not \(1, 2\)"),
+        ({"steps": (0, 2, 2)}, "^steps must be whole numbers that start at 0 and increase"),
+        ({"steps": ()}, "^steps must be whole numbers that start at 0 and increase"),
         ({"scenarios": ("more",)}, "^scenarios must be labelled, preserved only or shuffled labels, not 'more'"),
         ({"on": "train"}, "^on must be validation or test"),
     ],

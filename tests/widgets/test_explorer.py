@@ -575,7 +575,7 @@ def test_the_surface_s_grid_is_filled_in_the_background_and_can_be_cancelled(pan
 def test_samples_have_no_surface_and_that_is_said(panel):
     panel.controls.by.value = "by sample"
     open_tab(panel, "surface")
-    assert "deposits of classes: choose by class" in panel.results.surface.note.value
+    assert "deposits of classes only: choose by class" in panel.results.surface.note.value
     assert "run 1 in" in finish(panel)
     panel.results.surface.fill.click()
     assert "choose by class" in panel.message.value and panel.results.surface.filling is None
@@ -696,7 +696,7 @@ def test_a_click_on_a_point_chooses_its_image(panel, embedded):
     until(lambda: f"A ring marks image {place}, " in tsne.alt)
     assert tsne.png != drawings.blank()
     tsne.set_state({"clicked": [0.01, 0.99, 2]})
-    until(lambda: "no point is there" in panel.message.value)
+    until(lambda: "there is no point here" in panel.message.value)
     assert image.place(part) == place
 
 
