@@ -51,7 +51,7 @@ def recalibration_table(networks, parts, config, on="validation", per_class=None
     order = torch.randperm(len(preserved), generator=torch.Generator().manual_seed(config.seed))
     images, deposited = preserved[order.to(preserved.device)], getattr(parts, f"deposit_{on}")
     values = {name: accuracy(recalibrated(network, images), deposited) for name, network in networks.items()}
-    meaning = "deposit images are recognised again without any training"
+    meaning = "deposit images are recognised more often, without any training"
     return tidy("own answers, new statistics", ALL, values, "%", meaning)
 
 
