@@ -105,7 +105,8 @@ def claim_cards(folder):
     - *different protocol*: our runs use different data, a different network or a different share of classes.
     - *not run here*: there are no such runs on disk.
 
-    If several result files match a row, those with the paper's protocol come first, then the one with the most seeds.
+    If several result files match a row, those with the paper's protocol come first, then those with the most seeds,
+    then those with the most rows.
 
     Parameters
     ----------
@@ -124,7 +125,9 @@ def claim_cards(folder):
         candidates = [pair for pair in found if table == "1" and _stands_for(pair, data, network)]
         if not candidates:
             continue
-        results, about = max(candidates, key=lambda pair: (_same_protocol(*pair, data), pair[0]["seed"].nunique()))
+        results, about = max(
+            candidates, key=lambda pair: (_same_protocol(*pair, data), pair[0]["seed"].nunique(), len(pair[0]))
+        )
         runs = results[results["network"] == network]
         same = _same_protocol(results, about, data)
         card |= {

@@ -183,6 +183,17 @@ def test_data_that_the_paper_does_not_have_stand_for_nothing(write, tmp_path, da
     assert set(lk.claim_cards(tmp_path)["verdict"]) == {"not run here"}
 
 
+def test_of_two_files_with_as_many_seeds_the_one_with_more_runs_goes_first(write, tmp_path):
+    write(name="a", preset="cifar10-small", seeds=2)
+    write(name="b", preset="cifar10-small", seeds=2)
+    file = tmp_path / "results-b-2-seeds.csv"
+    runs = pandas.read_csv(file)
+    another = runs.assign(**{"deposit classes": "(3, 4, 5)"})
+    pandas.concat([runs, another]).to_csv(file, index=False)
+    write(name="c", preset="cifar10-small", seeds=2)
+    assert card(tmp_path, "target", "Pre Acc")["n"] == 4
+
+
 def test_the_paper_s_protocol_goes_before_others_and_more_seeds_before_fewer(write, tmp_path):
     write(name="cifar10-small", data="CIFAR-10 (JPEG copy)", preset="cifar10-small", seeds=9)
     assert card(tmp_path, "target", "Pre Acc")["n"] == 9
