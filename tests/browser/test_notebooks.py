@@ -153,7 +153,7 @@ def test_a_click_and_a_key_ring_a_point_in_all_panels(run_notebook, artifacts):
     points = "embeddings['target']"
     apart = f"numpy.linalg.norm({points}[:, None] - {points}, axis=2) + 1e9 * numpy.eye(len({points}))"
     place = notebook.ask(f"int(({apart}).min(axis=1).argmax())")  # the loneliest: a click beside it finds no other
-    across, down = notebook.ask(f"tracker.panels.spot(1, {place})")
+    across, down = notebook.ask(f"tracker.panels.spot(2, {place})")  # the target is the last of three panels
     shown, real = image.bounding_box(), image.evaluate("image => [image.naturalWidth, image.naturalHeight]")
     scale = min(shown["width"] / real[0], shown["height"] / real[1])
     x = shown["width"] / 2 + (across - 0.5) * real[0] * scale
@@ -166,7 +166,8 @@ def test_a_click_and_a_key_ring_a_point_in_all_panels(run_notebook, artifacts):
     notebook.photograph("tracker", artifacts)
     other = (notebook.ask("tracker.label.value") + 1) % 10
     notebook.page.locator(".lirf-tracker select").select_option(label=str(other))
-    notebook.wait_message("tracker", f"image 0 of class {other}", "original says", "target says", "recovered says")
+    said = ("original says", "target, λ_cs = 0 says", "target says")
+    notebook.wait_message("tracker", f"image 0 of class {other}", *said)
     notebook.press(".lirf-tracker .noUi-handle", "ArrowRight", "ArrowRight")
     notebook.wait_message("tracker", f"image 2 of class {other}")
     assert f"image 2 of class {other}" in notebook.picture("tracker").get_attribute("alt")
