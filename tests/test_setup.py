@@ -32,7 +32,7 @@ def requirements(project):
 
 @pytest.fixture(scope="module")
 def with_the_gpu_s(project, requirements):
-    """The gpu extra's dependencies too, which the conda environment leaves to whoever has a GPU."""
+    """The gpu extra's dependencies too, which the conda environment leaves out."""
     extra = map(Requirement, project["optional-dependencies"]["gpu"])
     return requirements | {requirement.name: requirement.specifier for requirement in extra}
 

@@ -48,7 +48,7 @@ def deposit(original, deposit_set, config):
         loss stops being finite; then the sentence names the knob to turn.
     """
     target, deposit_module = start_deposit(original, deposit_set, config)
-    total = config.deposit_epochs * -(-len(deposit_set) // config.deposit_batch_size)  # rounded up
+    total = count_steps(deposit_set, config)
     steps = deposit_steps(original, target, deposit_module, deposit_set, config)
     with cpu_threads(config), memory_advice(config):
         for _ in progress_bar(steps, desc="deposit", total=total, unit="step"):
@@ -74,6 +74,11 @@ def start_deposit(original, deposit_set, config):
     return target.eval(), deposit_module.to(target.device, memory_format=layout(target)).eval()
 
 
+def count_steps(deposit_set, config):
+    """Return how many steps a deposit takes; the last batch of an epoch may be smaller."""
+    return config.deposit_epochs * math.ceil(len(deposit_set) / config.deposit_batch_size)
+
+
 def deposit_steps(original, target, deposit_module, deposit_set, config):
     """Train target and deposit module in place, and yield after each step, so that you can look or stop.
 
@@ -92,10 +97,10 @@ def deposit_steps(original, target, deposit_module, deposit_set, config):
     generator = seeded_generator(config.seed, deposit_set.labels.device)
     reference = original_reference(original, deposit_set.images, config)  # computed once: T_0 never changes
     learners = [list(target.lower.parameters()), list(deposit_module.parameters())]
-    steps = config.deposit_epochs * -(-len(deposit_set) // config.deposit_batch_size)
+    total = count_steps(deposit_set, config)
     # one optimiser serves both: no term of the loss pulls on both networks
     optimiser, schedule = one_cycle(
-        sum(learners, []), config.deposit_learning_rate, steps, config.momentum, config.weight_decay
+        sum(learners, []), config.deposit_learning_rate, total, config.momentum, config.weight_decay
     )
     try:
         for epoch in range(1, config.deposit_epochs + 1):

@@ -85,6 +85,11 @@ class SplitNetwork(nn.Module):
         return nn.Sequential(*self.lower, *self.upper)
 
     @property
+    def num_stages(self):
+        """How many stages it has: all layers but normalisation, stem, pooling, flattening and classifier."""
+        return len(self.lower) + len(self.upper) - 5
+
+    @property
     def device(self):
         """The device of the parameters."""
         return next(self.parameters()).device
@@ -189,7 +194,7 @@ def split(network, split_after):
     SplitNetwork
     """
     layers = network.layers
-    check_choice("split_after", split_after, tuple(range(1, len(layers) - 4)))
+    check_choice("split_after", split_after, tuple(range(1, network.num_stages + 1)))
     cut = 2 + split_after  # normalisation and stem come first
     again = SplitNetwork(layers[:cut], layers[cut:])
     again.history = network.history

@@ -15,10 +15,10 @@ import torch
 from lirf_kit.config import _PRESETS, Config, LirfError
 from lirf_kit.data.partition import Partition, check_deposit_classes, split_by_class, split_by_sample
 from lirf_kit.devices import cpu_threads, memory_advice, seeded_generator
-from lirf_kit.evidence.experiments import results_over_seeds
+from lirf_kit.evidence.experiments import METRICS, results_over_seeds
 from lirf_kit.evidence.metrics import class_accuracies, confusion, results_table, sample_table
 from lirf_kit.evidence.references import mask_head
-from lirf_kit.method.depositing import deposit_steps, start_deposit
+from lirf_kit.method.depositing import count_steps, deposit_steps, start_deposit
 from lirf_kit.method.losses import attention_map
 from lirf_kit.method.networks import evaluation_mode, extract_features, split
 from lirf_kit.method.withdrawing import withdraw
@@ -137,7 +137,7 @@ def explore(original, data, config, fraction=None, stopped=lambda: False, on_ste
     start = time.perf_counter()
     parts = cut(data, config, fraction)
     target, deposit_module = start_deposit(original, parts.deposit_set, config)
-    total = config.deposit_epochs * -(-len(parts.deposit_set) // config.deposit_batch_size)
+    total = count_steps(parts.deposit_set, config)
     with cpu_threads(config), memory_advice(config):
         for done, _ in enumerate(deposit_steps(original, target, deposit_module, parts.deposit_set, config), start=1):
             if stopped():
@@ -348,5 +348,5 @@ def _measure_point(config):
             )
     except LirfError as error:
         return config, str(error)
-    columns = ["Pre Acc", "Dep Acc", "Avg Acc", "F", "H Mean", "L_at"]
+    columns = list(METRICS)
     return config, flat_metrics(results.set_index("network")[columns])

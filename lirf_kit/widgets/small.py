@@ -132,7 +132,7 @@ class CutSlider(_SmallPanel):
         need_widgets("the slider of the cut")
         self._original, self._image, self._keep = original, images[:1], config.keep
         self.slider = ipywidgets.IntSlider(
-            config.split_after, 1, len(original.layers) - 5, description="n, split after",
+            config.split_after, 1, original.num_stages, description="n, split after",
             tooltip="n: the last stage of the lower blocks (split_after)",
         )  # fmt: skip
         self.blocks = ipywidgets.HTML(layout={"width": "100%"})

@@ -21,17 +21,6 @@ class Answers(torch.nn.Module):
         return self.logits[images.flatten().long()]
 
 
-class Logits(torch.nn.Module):
-    """Answers the image whose pixel is i with the i-th row."""
-
-    def __init__(self, *rows):
-        super().__init__()
-        self.rows = torch.tensor(rows)
-
-    def forward(self, images):
-        return self.rows[images.flatten().long()]
-
-
 @pytest.fixture
 def toy():
     """Nine images of three classes, of which class 2 is deposited: the pixel is the image's number."""
@@ -61,14 +50,14 @@ def test_the_table_works_out_by_hand(toy):
     assert table.loc["recovered"].tolist() == [100.0, 100.0, 100.0, -20.0, 0.0]
 
 
-def test_accuracy_among_a_part_s_own_classes_works_out_by_hand(toy):
+def test_accuracy_among_a_part_s_own_classes_works_out_by_hand(toy, logits_network):
     # the preserved images, of the classes 0 and 1; the last one is a 1 that looks most like a 2
-    network = Logits([2.0, 1.0, 0.0], [1.0, 2.0, 0.0], [1.0, 2.0, 0.0], [0.0, 1.0, 2.0])
+    network = logits_network([2.0, 1.0, 0.0], [1.0, 2.0, 0.0], [1.0, 2.0, 0.0], [0.0, 1.0, 2.0])
     part = toy.preservation_test
     assert lk.accuracy(network, part) == lk.accuracy(network, part, among="all") == 50.0  # right, wrong, right, wrong
     assert lk.accuracy(network, part, among="part") == 75.0  # of 0 and 1 it says 1
     assert lk.accuracy(Answers(*[0] * 9), toy.deposit_test, among="part") == 100.0  # there is but one answer
-    nothing = Logits(*[[0.0, 0.0, -torch.inf]] * 9)  # as a head-masked network for a deposit image
+    nothing = logits_network(*[[0.0, 0.0, -torch.inf]] * 9)  # as a head-masked network for a deposit image
     assert lk.answers(nothing, toy.deposit_test.select(slice(0, 1)), among="part").tolist() == [-1]
     assert lk.accuracy(nothing, toy.deposit_test.select(slice(0, 1)), among="part") == 0.0
     with pytest.raises(lk.LirfError, match="^among must be all or part, not 'own'"):
@@ -264,17 +253,17 @@ def test_class_accuracies_and_confusions_are_scikit_learn_s(networks, parts):
         numpy.testing.assert_allclose(table[name], 100 * recall_score(parts.test.labels, answers, average=None))
 
 
-def test_distances_between_answers_work_out_by_hand(toy):
+def test_distances_between_answers_work_out_by_hand(toy, logits_network):
     # (½, ½, 0) and (½, 0, ½): the difference (0, ½, −½) has the length √½; m = (½, ¼, ¼), so either KL is ½ ln 2
     log = [[math.log(share) if share else -math.inf for share in row] for row in ([0.5, 0.5, 0], [0.5, 0, 0.5])]
-    one, other = Logits(log[0], log[0]), Logits(log[1], log[0])  # the second image is answered alike
+    one, other = logits_network(log[0], log[0]), logits_network(log[1], log[0])  # the second image is answered alike
     two = toy.test.select(slice(0, 2))
     assert lk.activation_distance(one, other, two) == pytest.approx(math.sqrt(0.5) / 2)
     assert lk.js_divergence(one, other, two) == pytest.approx(math.log(2) / 4)
 
 
-def test_answers_that_share_nothing_are_as_far_apart_as_can_be(toy):
-    sure = Logits(*[[0.0, -math.inf, -math.inf]] * 9), Logits(*[[-math.inf, 0.0, -math.inf]] * 9)
+def test_answers_that_share_nothing_are_as_far_apart_as_can_be(toy, logits_network):
+    sure = logits_network(*[[0.0, -math.inf, -math.inf]] * 9), logits_network(*[[-math.inf, 0.0, -math.inf]] * 9)
     assert lk.activation_distance(*sure, toy.test) == pytest.approx(math.sqrt(2))
     assert lk.js_divergence(*sure, toy.test) == pytest.approx(math.log(2))
 

@@ -16,17 +16,6 @@ from lirf_kit.evidence.streisand import (
 )
 
 
-class Logits(torch.nn.Module):
-    """Answers the image whose pixel is i with the i-th row."""
-
-    def __init__(self, *rows):
-        super().__init__()
-        self.rows = torch.tensor(rows)
-
-    def forward(self, images):
-        return self.rows[images.flatten().long()]
-
-
 @pytest.fixture
 def table(networks, parts, config):
     stand_ins = {"retrained": networks["original"], "retrained, other seed": networks["target"]}
@@ -37,10 +26,12 @@ def table(networks, parts, config):
     )
 
 
-def test_destinations_work_out_by_hand():
+def test_destinations_work_out_by_hand(logits_network):
     labels, images = torch.tensor([1, 1, 1, 1, 3, 3]), torch.arange(6, dtype=torch.uint8).view(6, 1, 1, 1)
     part = lk.ImageData(images, labels, torch.arange(6), tuple("abcd"), (1, 3))
-    network = Logits([1.0, 9, 0, 9], [2.0, 9, 1, 9], [0.0, 9, 3, 9], [5.0, 0, 0, 0], [0.0, 0, 1, 9], [0.0, 0, 1, 9])
+    network = logits_network(
+        [1.0, 9, 0, 9], [2.0, 9, 1, 9], [0.0, 9, 3, 9], [5.0, 0, 0, 0], [0.0, 0, 1, 9], [0.0, 0, 1, 9]
+    )
     shares = destinations(network, part)  # of b: three times a, once c; of d: twice c
     assert list(shares.index) == ["b", "d"] and list(shares.columns) == ["a", "c"]
     assert shares.to_numpy().tolist() == [[75, 25], [0, 100]]
@@ -101,6 +92,6 @@ def test_every_measure_has_a_row_and_what_does_not_apply_is_left_out(networks, p
     assert alone.equals(streisand_table({"original": networks["original"]}, parts, config))
 
 
-def test_wrong_input_is_one_sentence(parts, config):
+def test_wrong_input_is_one_sentence(parts, config, logits_network):
     with pytest.raises(lk.LirfError, match="^mine must be a network with lower blocks"):
-        streisand_table({"mine": Logits([1.0])}, parts, config)
+        streisand_table({"mine": logits_network([1.0])}, parts, config)

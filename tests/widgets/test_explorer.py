@@ -1,13 +1,11 @@
 """The explorer without a browser: its plain functions, and the panel as Python sees it."""
 
-import builtins
 import dataclasses
 import html
 import importlib
 import os
 import re
 import signal
-import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -736,18 +734,8 @@ def test_what_the_open_tab_shows_is_saved(panel):
 
 
 @pytest.mark.parametrize("name", ["ipywidgets", "anywidget"])
-def test_without_its_libraries_the_kit_works_and_the_explorer_says_how_to_install_them(monkeypatch, name):
-    real = builtins.__import__
-
-    def missing(wanted, *arguments, **keywords):
-        if wanted == name:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        return real(wanted, *arguments, **keywords)
-
-    for module in [module for module in sys.modules if module.startswith("lirf_kit.widgets.")]:
-        monkeypatch.setattr(lk.widgets, module.rpartition(".")[2], sys.modules[module])  # the import below replaces it
-        monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setattr(builtins, "__import__", missing)
+def test_without_its_libraries_the_kit_works_and_the_explorer_says_how_to_install_them(without, name):
+    without(name)
     alone = importlib.import_module("lirf_kit.widgets.explorer")
     with pytest.raises(lk.LirfError, match=f"needs {name}, .*python -m pip install ipywidgets anywidget"):
         alone.DepositExplorer()

@@ -1,6 +1,5 @@
 """The small widgets without a browser: what they compute, what they draw, and how they take a turned knob."""
 
-import builtins
 import importlib
 import io
 import subprocess
@@ -367,18 +366,8 @@ def test_the_package_is_imported_without_ipywidgets():
 
 
 @pytest.mark.parametrize("name", ["ipywidgets", "anywidget"])
-def test_without_its_libraries_a_widget_says_how_to_install_them(monkeypatch, name, tiny_data):
-    real = builtins.__import__
-
-    def missing(wanted, *arguments, **keywords):
-        if wanted == name:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        return real(wanted, *arguments, **keywords)
-
-    for module in [module for module in sys.modules if module.startswith("lirf_kit.widgets.")]:
-        monkeypatch.setattr(lk.widgets, module.rpartition(".")[2], sys.modules[module])  # the import below replaces it
-        monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setattr(builtins, "__import__", missing)
+def test_without_its_libraries_a_widget_says_how_to_install_them(without, name, tiny_data):
+    without(name)
     alone = importlib.import_module("lirf_kit.widgets.small")
     makers = [lambda: alone.ClassPicker(tiny_data), alone.TemperatureSlider]
     makers += [lambda: alone.CutSlider(None, None, None), lambda: alone.PointTracker({}, None, {})]
