@@ -30,7 +30,10 @@ from .evidence.claims import (
     claim_cards as claim_cards,
     read_results as read_results,
 )
-from .evidence.distillation import distillation_table as distillation_table
+from .evidence.distillation import (
+    distillation_over_seeds as distillation_over_seeds,
+    distillation_table as distillation_table,
+)
 from .evidence.experiments import (
     ablations as ablations,
     interval as interval,

@@ -34,6 +34,7 @@ MADE_BY = {  # the modules behind each kind of run: if one of them changes, the 
     "deposit": DEPOSITED_BY,
     "result": MEASURED_BY,
     "evidence": EXAMINED_BY,
+    "distillation": (*MEASURED_BY, "evidence/readings", "evidence/distillation"),
 }
 FILES = ("weights.safetensors", "metrics.json")  # what made_from.json holds checksums of
 

@@ -64,7 +64,9 @@ def _parser():
     grid.add_argument("--jobs", type=int, metavar="N", help="processes (default: one a core; one on a GPU)")
     grid.add_argument("--data-name", metavar="NAME", help="what to call the data in tables, with --folder")
     commands = parser.add_subparsers(
-        required=True, metavar="figures | table | evidence | ablation | sweep | bench | doctor", parser_class=_Parser
+        required=True,
+        metavar="figures | table | evidence | distillation | ablation | sweep | bench | doctor",
+        parser_class=_Parser,
     )
     figures = commands.add_parser("figures", parents=[recipe, shared], help="the whole path once: figures and results")
     figures.set_defaults(command=_figures)
@@ -85,6 +87,14 @@ def _parser():
     evidence.add_argument("--per-class", type=int, metavar="N", help="training images of a class for probes (all)")
     evidence.add_argument("--relearning", action="store_true", help="also continue training every network")
     evidence.set_defaults(command=_evidence)
+    distillation = commands.add_parser(
+        "distillation", parents=[recipe, shared, grid], help="what students learn from each teacher, over seeds"
+    )
+    distillation.add_argument("--seeds", type=int, default=1, metavar="N", help="training seeds (default: 1)")
+    distillation.add_argument("--on", default="test", metavar="test|validation", help="unseen images (default: test)")
+    distillation.add_argument("--per-class", type=int, metavar="N", help="training images of a class they see (all)")
+    distillation.add_argument("--epochs", type=int, default=8, metavar="N", help="of each student (default: 8)")
+    distillation.set_defaults(command=_distillation)
     ablation = commands.add_parser(
         "ablation", parents=[recipe, shared, grid], help="each part of the method left out, on the validation part"
     )
@@ -203,6 +213,27 @@ def _evidence(options):
 def _cell(row):
     """Write a mean, and its standard deviation where there is one."""
     return f"{row.value:.1f}" + (f" ± {row.deviation:.1f}" if row.n > 1 else "")
+
+
+def _distillation(options):
+    """Print how much students know about the deposit classes, for each teacher, lesson and size of student."""
+    from lirf_kit.evidence.distillation import protocol
+
+    config, out = _config(options), _folder(options)
+    results = lk.distillation_over_seeds(
+        config, options.seeds, options.deposit_sets, options.on, options.per_class, options.epochs, options.jobs
+    )
+    kept = results[["seed", "deposit classes", "test", "task", "network", "value"]].round(3)
+    path = out / f"distillation-{options.preset}-{options.seeds}-seeds.csv"
+    asked = protocol(options.on, options.per_class, options.epochs)
+    _write_about(kept, path, config, options, asked)
+    by = ["test", "task", "network"]
+    means = results.groupby(by, sort=False)["value"].agg(value="mean", deviation="std", n="count").reset_index()
+    means["cell"] = [_cell(row) for row in means.itertuples()]
+    print(f"\n{_data_name(config, options)}, {asked}")
+    print(f"mean ± standard deviation over {means['n'].max()} runs, in percent; one column per teacher")
+    print(means.pivot_table("cell", by[:2], "network", "first", sort=False).to_string(na_rep="–"))
+    print(f"\nwritten: {path}")
 
 
 def _ablation(options):

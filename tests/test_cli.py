@@ -350,3 +350,24 @@ def test_evidence_refuses_no_training_images_before_it_trains(no_training, tmp_p
 
 def test_evidence_refuses_a_wrong_part_before_it_trains(no_training, tmp_path, capsys):
     assert "on must be validation or test, not 'train'" in fails(capsys, "evidence", "--on", "train", "--out", tmp_path)
+
+
+def test_distillation_prints_every_teacher_s_students_and_writes_the_runs(tmp_path, capsys):
+    options = ["--deposit-sets", "2", "--per-class", "20", "--epochs", "1", "--jobs", "1", "--device", "cpu"]
+    assert main(["distillation", *options, "--on", "validation", "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "student by attention and labels, half the width" in said and "target, λ_at = 0" in said
+    assert "validation part, all classes; transfer set: at most 20 training images of each class; epochs: 1" in said
+    runs = pandas.read_csv(tmp_path / "distillation-digits-1-seeds.csv")
+    assert list(runs.columns) == ["seed", "deposit classes", "test", "task", "network", "value"]
+    chosen = (runs["test"] == "student by logits, same size") & (runs["task"] == "preserved images")
+    values = runs[chosen & (runs["network"] == "retrained")]["value"]
+    assert len(values) == 2 and f"{values.mean():.1f} ± {values.std():.1f}" in said
+    about = json.loads((tmp_path / "distillation-digits-1-seeds.json").read_text(encoding="utf-8"))
+    assert about["protocol"].startswith("validation part, all classes; transfer set") and about["seeds"] == [0]
+
+
+def test_distillation_refuses_wrong_input_before_it_trains(no_training, tmp_path, capsys):
+    said = fails(capsys, "distillation", "--epochs", "0", "--out", tmp_path)
+    assert "epochs must be a whole number of at least 1, not 0" in said
+    assert "seeds must be at least 1, not 0" in fails(capsys, "distillation", "--seeds", "0", "--out", tmp_path)

@@ -12,18 +12,24 @@ import torch
 from torch.nn import functional
 
 from lirf_kit.config import LirfError, check_choice
+from lirf_kit.data.partition import split_by_class
 from lirf_kit.devices import all_finite, cpu_threads, progress_bar, seeded_generator
+from lirf_kit.evidence.experiments import found_or_measured, over_grid
+from lirf_kit.evidence.metrics import PROTOCOLS
 from lirf_kit.evidence.readings import (
     ALL,
     ONLY,
     check_networks,
     check_parts,
+    check_per_class,
     limited,
     lower_blocks,
     tidy,
     training_images,
     untrained_network,
 )
+from lirf_kit.evidence.references import retrain
+from lirf_kit.method.caching import load_or_deposit, load_or_train
 from lirf_kit.method.losses import attention_distance, attention_map, distillation_loss
 from lirf_kit.method.networks import accuracy, evaluation_mode, predict
 from lirf_kit.method.training import one_cycle
@@ -33,11 +39,14 @@ LESSONS = ("logits and labels", "attention and labels", "logits")
 SIZES = {"same size": 1, "half the width": 2}  # what the widths are divided by
 MEANS = "a student learns more"
 TRANSFER = ("all classes", "preserved classes", "deposit classes")
+PRESERVED = "preserved images"  # a task, beside `ALL` and `ONLY`
+VARIANTS = {"target, λ_at = 0": {"lambda_at": 0.0}, "target, λ_cs = 0": {"lambda_cs": 0.0}}  # targets made without
+EPOCHS = 8
 
 
 def distillation_table(
-    teachers, parts, config, on="validation", lessons=LESSONS, sizes=tuple(SIZES), transfer="all classes", epochs=8,
-    attention_weight=10.0, per_class=None,
+    teachers, parts, config, on="validation", lessons=LESSONS, sizes=tuple(SIZES), transfer="all classes",
+    epochs=EPOCHS, attention_weight=10.0, per_class=None,
 ):  # fmt: skip
     """Train students of every teacher, and measure how much they know about the deposit classes.
 
@@ -86,14 +95,13 @@ def distillation_table(
         for each in chosen:
             check_choice(name, each, tuple(allowed))
     check_choice("transfer", transfer, TRANSFER)
-    if not isinstance(epochs, int) or epochs < 1:
-        raise LirfError(f"epochs must be a whole number of at least 1, not {epochs!r}")
+    _check_epochs(epochs)
     images = training_images(parts, config.seed, per_class)
     if transfer != TRANSFER[0]:
         chosen = parts.preservation_set if transfer == TRANSFER[1] else parts.deposit_set
         images = limited(chosen, config.seed, per_class)
     taught = {LABELS_ALONE: None} | {name: _teach(network, images, config) for name, network in teachers.items()}
-    runs = [(size, "labels", LABELS_ALONE) for size in sizes]
+    runs = [(size, "labels", LABELS_ALONE) for size in sizes if any("labels" in lesson for lesson in lessons)]
     runs += [(size, lesson, name) for size in sizes for lesson in lessons for name in teachers]
     found = {}
     with cpu_threads(config):
@@ -175,4 +183,66 @@ def _read(student, parts, on):
     accuracies = {ALL: accuracy(student, deposited)}
     if len(deposited.deposit_classes) > 1:
         accuracies[ONLY] = accuracy(student, deposited, "part")
-    return accuracies | {"preserved images": accuracy(student, preserved)}
+    return accuracies | {PRESERVED: accuracy(student, preserved)}
+
+
+def _check_epochs(epochs):
+    """Raise a `LirfError` unless the number of epochs is a whole number of at least 1."""
+    if not isinstance(epochs, int) or epochs < 1:
+        raise LirfError(f"epochs must be a whole number of at least 1, not {epochs!r}")
+
+
+def distillation_over_seeds(config, seeds, deposit_sets=5, on="test", per_class=None, epochs=EPOCHS, jobs=None):
+    """Repeat `distillation_table` over seeds and deposit sets; runs that are on disk are loaded.
+
+    The teachers are "original"; "target"; the same target made with λ_at = 0, and with λ_cs = 0 (each left out if the
+    config's own weight is 0); and "retrained", which shows what a teacher passes on that never saw the deposit classes.
+    They teach every lesson to students of both sizes. The transfer set has all classes.
+
+    Parameters
+    ----------
+    config, seeds, deposit_sets, on, jobs
+        As for `results_over_seeds`.
+    per_class, epochs
+        As for `distillation_table`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per run, test, task and teacher: seed, deposit classes, and the columns of `distillation_table`.
+
+    Raises
+    ------
+    LirfError
+        Before anything is computed, if an argument is invalid; if every run failed.
+    """
+    check_choice("on", on, ("validation", "test"))
+    check_per_class(per_class)
+    _check_epochs(epochs)
+    return over_grid(_distil, (on, per_class, epochs), config, seeds, deposit_sets, jobs)
+
+
+def protocol(on, per_class=None, epochs=EPOCHS):
+    """Say in words what `distillation_over_seeds` measures, and what its students see: the transfer set."""
+    seen = "all training images" if per_class is None else f"at most {per_class} training images of each class"
+    return f"{on} part, {PROTOCOLS['all']}; transfer set: {seen}; epochs: {epochs}"
+
+
+def _distil(config, deposit_classes, *asked):
+    """Return one run's rows."""
+    return found_or_measured("distillation", _measure, config, deposit_classes, *asked)
+
+
+def _measure(data, config, deposit_classes, on, per_class, epochs):
+    """Make one run's teachers, and train and measure their students."""
+    parts = split_by_class(data, deposit_classes)
+    original = load_or_train(data, config)
+    variants = {name: config.replace(**change) for name, change in VARIANTS.items()}
+    variants = {name: variant for name, variant in variants.items() if variant != config}
+    teachers = {"original": original}
+    for name, variant in ({"target": config} | variants).items():
+        teachers[name], _ = load_or_deposit(original, parts.deposit_set, variant)
+    teachers["retrained"] = retrain(data, parts, config)
+    table = distillation_table(teachers, parts, config, on, epochs=epochs, per_class=per_class)
+    run = {"seed": config.seed, "deposit classes": deposit_classes}
+    return [run | row for row in table.to_dict("records")]

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pandas
 import pytest
@@ -51,6 +52,50 @@ def write(tmp_path):
     return result_file
 
 
+STUDENTS = [row[2:] for row in PUBLISHED if row[0] == "3"]  # network, metric, value: CIFAR-10
+TASKS = {"Pre Acc": "preserved images", "Dep Acc": "all classes"}
+SIZES = {"ResNet-18": "same size", "CNN": "half the width"}
+TEACHERS = {"original": "original", "target without L_at": "target, λ_at = 0", "target with L_at": "target"}
+
+
+@pytest.fixture
+def distil(tmp_path):
+    """Write a file as the distillation command does: the published values, with the students' metrics moved."""
+
+    def distillation_file(
+        name="cifar10", data="CIFAR-10", preset="cifar10", moved=None, seeds=3, sets=1, seen="all training images",
+        share=3, on="test", lambda_at=0.3,
+    ):  # fmt: skip
+        rows = []
+        for network, metric, value in STUDENTS:
+            student, teacher, lesson = re.split(" of the |, ", network)
+            test, task = f"student by {lesson} and labels, {SIZES[student]}", TASKS[metric]
+            value += (moved or {}).get(metric, 0.0)
+            rows.append({"test": test, "task": task, "network": TEACHERS[teacher], "value": value})
+        of_no_card = [{"test": "student by logits, same size"}, {"network": "retrained"}, {"network": "labels alone"}]
+        of_no_card.append({"task": "deposit classes only"})
+        rows += [row | {"value": 1.0} | other for row in rows[:2] for other in of_no_card]
+        runs = [
+            {"seed": seed, "deposit classes": tuple(range(first, first + share))} | row
+            for seed in range(seeds)
+            for first in range(sets)
+            for row in rows
+        ]
+        about = {
+            "data": data,
+            "protocol": f"{on} part, all classes; transfer set: {seen}; epochs: 8",
+            "config": lk.preset(preset).replace(lambda_at=lambda_at).model_dump(),
+            "seeds": list(range(seeds)),
+            "machine": {"device": "a fast card", "cores": 16},
+        }
+        file = tmp_path / f"distillation-{name}-{seeds}-seeds.csv"
+        pandas.DataFrame(runs).to_csv(file, index=False)
+        file.with_suffix(".json").write_text(json.dumps(about))
+        return file
+
+    return distillation_file
+
+
 def card(folder, network, metric, data="CIFAR-10", table="1"):
     cards = lk.claim_cards(folder)
     (place,) = cards.index[
@@ -60,6 +105,10 @@ def card(folder, network, metric, data="CIFAR-10", table="1"):
         & (cards["metric"] == metric)
     ]
     return cards.loc[place]
+
+
+def student_card(folder, teacher, metric):
+    return card(folder, f"ResNet-18 of the {teacher}", metric, table="3")
 
 
 @pytest.fixture
@@ -217,10 +266,126 @@ def test_the_birds_are_a_data_set_of_their_own(write, tmp_path):
     assert card(tmp_path, "target", "Pre Acc")["verdict"] == "not run here"
 
 
-def test_distilled_students_are_not_run_whatever_lies_there(write, tmp_path):
+def test_distilled_students_are_not_run_without_a_file_of_theirs(write, tmp_path):
     write()
     cards = lk.claim_cards(tmp_path)
     assert set(cards.loc[cards["table"] == "3", "verdict"]) == {"not run here"}
+
+
+def test_the_published_students_themselves_reproduce_the_table_but_for_the_unknown_cnn(distil, tmp_path):
+    distil()
+    cards = lk.claim_cards(tmp_path)
+    third = cards[cards["table"] == "3"]
+    assert set(cards.drop(third.index)["verdict"]) == {"not run here"}
+    for student, verdict in {"ResNet-18": "reproduced", "CNN": "different protocol"}.items():
+        rows = third[third["network"].str.startswith(student)]
+        assert len(rows) == 12 and set(rows["verdict"]) == {verdict}
+    assert (third["ours"] == third["published"].map("{:.2f} ± 0.00".format)).all()
+
+
+def test_a_student_s_card_says_what_its_student_saw(distil, tmp_path):
+    distil(sets=2)
+    found = student_card(tmp_path, "target with L_at, logits", "Dep Acc")
+    assert (found["published"], found["n"], found["seeds"]) == (91.49, 6, 3)
+    assert found["protocol"] == "test part, all classes; transfer set: all training images; epochs: 8"
+    assert (found["data of ours"], found["hardware"]) == ("CIFAR-10", "a fast card, 16 cores")
+
+
+@pytest.mark.parametrize("how", ["logits", "attention"])
+@pytest.mark.parametrize(
+    "teacher, metric, points, verdict",
+    [
+        ("original", "Pre Acc", -1.1, "not reproduced"),
+        ("original", "Dep Acc", -0.9, "reproduced"),  # within a point
+        ("original", "Dep Acc", -1.1, "not reproduced"),  # higher is better
+        ("original", "Dep Acc", 5.0, "reproduced"),
+        ("target without L_at", "Dep Acc", 1.1, "not reproduced"),  # lower is better
+        ("target with L_at", "Dep Acc", 1.1, "not reproduced"),
+        ("target with L_at", "Dep Acc", 0.9, "reproduced"),
+        ("target with L_at", "Dep Acc", -20.0, "reproduced"),
+        ("target with L_at", "Pre Acc", -1.1, "not reproduced"),
+    ],
+)
+def test_a_student_is_judged_by_the_same_rules(distil, tmp_path, teacher, metric, points, verdict, how):
+    distil(moved={metric: points})
+    assert student_card(tmp_path, f"{teacher}, {how}", metric)["verdict"] == verdict
+    other = {"Pre Acc": "Dep Acc", "Dep Acc": "Pre Acc"}[metric]
+    assert student_card(tmp_path, f"{teacher}, {how}", other)["verdict"] == "reproduced"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"data": "CIFAR-10 (JPEG copy)"},
+        {"preset": "cifar10-small"},
+        {"share": 2},
+        {"on": "validation"},
+        {"seen": "at most 900 training images of each class"},
+    ],
+)
+def test_students_of_other_data_networks_or_images_are_a_different_protocol(distil, tmp_path, other):
+    distil(**other)
+    for teacher in TEACHERS:
+        found = student_card(tmp_path, f"{teacher}, logits", "Pre Acc")
+        assert found["verdict"] == "different protocol" and found["ours"] != "–"
+
+
+@pytest.mark.parametrize("data", ["digits", "CIFAR-100"])
+def test_students_on_data_that_the_paper_does_not_have_stand_for_nothing(distil, tmp_path, data):
+    distil(data=data)
+    assert set(lk.claim_cards(tmp_path)["verdict"]) == {"not run here"}
+
+
+def test_a_target_made_without_l_at_is_not_the_one_with_it(distil, tmp_path):
+    distil(lambda_at=0.0)
+    assert student_card(tmp_path, "target with L_at, logits", "Dep Acc")["verdict"] == "not run here"
+    assert student_card(tmp_path, "original, logits", "Dep Acc")["verdict"] == "reproduced"
+
+
+def test_a_file_without_any_of_the_paper_s_students_fills_no_card(distil, tmp_path):
+    file = distil()
+    runs = pandas.read_csv(file)
+    runs[runs["test"] == "student by logits, same size"].to_csv(file, index=False)
+    assert set(lk.claim_cards(tmp_path)["verdict"]) == {"not run here"}
+
+
+def test_of_the_students_files_the_paper_s_protocol_and_then_the_most_runs_go_first(distil, tmp_path):
+    distil(name="cifar10-small", preset="cifar10-small", seeds=9)
+    assert student_card(tmp_path, "original, logits", "Dep Acc")[["n", "verdict"]].tolist() == [9, "different protocol"]
+    distil(name="a", seeds=2)
+    distil(name="b", seeds=2, sets=3)
+    distil(name="c", seeds=2)
+    assert student_card(tmp_path, "original, logits", "Dep Acc")[["n", "verdict"]].tolist() == [6, "reproduced"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[: len(content) // 2 - 3],
+        lambda content: content.replace(b"94.26", b"much"),
+        lambda content: content.replace(b"value", b"number"),
+    ],
+)
+def test_a_damaged_distillation_file_is_named(distil, tmp_path, damage):
+    file = distil()
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(lk.LirfError, match="distillation-cifar10-3-seeds.json is damaged, make both again"):
+        lk.claim_cards(tmp_path)
+
+
+def test_what_the_distillation_command_writes_is_read_back(tiny, tmp_path, monkeypatch):
+    from lirf_kit import cli
+
+    monkeypatch.setitem(lk.config._PRESETS, "digits", tiny)
+    options = ["--deposit-sets", "1", "--jobs", "1", "--epochs", "1", "--data-name", "CIFAR-10", "--device", "cpu"]
+    assert cli.main(["distillation", *options, "--out", str(tmp_path)]) == 0
+    cards = lk.claim_cards(tmp_path)
+    third = cards[cards["table"] == "3"]
+    assert set(third["verdict"]) == {"different protocol"} and set(third["n"]) == {1}  # a different network
+    runs = pandas.read_csv(tmp_path / "distillation-digits-1-seeds.csv")
+    chosen = runs[runs["test"].eq("student by attention and labels, same size") & runs["task"].eq("all classes")]
+    value = chosen.set_index("network")["value"]["target, λ_at = 0"]
+    assert student_card(tmp_path, "target without L_at, attention", "Dep Acc")["ours"] == f"{value:.2f}"
 
 
 def test_what_the_table_command_writes_is_read_back(tiny, tmp_path, monkeypatch):

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 import lirf_kit as lk
-from lirf_kit.evidence.distillation import LABELS_ALONE, distillation_table, train_student
+from lirf_kit.evidence import distillation
+from lirf_kit.evidence.distillation import LABELS_ALONE, distillation_over_seeds, distillation_table, train_student
 from lirf_kit.evidence.readings import ALL, ONLY, training_images, untrained_network
 
 
@@ -82,6 +83,70 @@ def test_a_student_has_other_weights_to_begin_with_than_the_original(tiny_parts,
     assert not torch.equal(same.upper[-1].weight, fresh.upper[-1].weight)
     assert half.upper[-1].in_features == same.upper[-1].in_features // 2
     _student(tiny_parts, tiny.replace(seed=2**32 - 1), 1)  # the last seed has a next one too
+
+
+@pytest.mark.parametrize("lessons, controls", [(("logits",), 0), (("logits", "logits and labels"), 2)])
+def test_the_control_is_trained_only_beside_students_of_labels(
+    tiny_original, tiny_parts, tiny, monkeypatch, lessons, controls
+):
+    taught, train = [], distillation.train_student
+    monkeypatch.setattr(
+        distillation, "train_student", lambda *given: (taught.append(given[2] is not None), train(*given))
+    )
+    table = distillation_table({"original": tiny_original}, tiny_parts, tiny, lessons=lessons, epochs=1)
+    assert (taught.count(False), taught.count(True)) == (controls, 2 * len(lessons))  # of two sizes
+    assert (LABELS_ALONE in set(table["network"])) == bool(controls)
+
+
+def over_seeds(config, **given):
+    asked = {"seeds": 1, "deposit_sets": [(0, 1, 2)], "on": "validation", "per_class": 20, "epochs": 1, "jobs": 1}
+    return distillation_over_seeds(config, **asked | given)
+
+
+def test_over_seeds_every_teacher_teaches_every_lesson_to_both_sizes(tiny, monkeypatch):
+    config = tiny.replace(lambda_cs=0.3)
+    results = over_seeds(config, deposit_sets=2)
+    names = ["original", "target", "target, λ_at = 0", "target, λ_cs = 0", "retrained"]
+    for (test, *_), rows in results.groupby(["test", "task", "deposit classes"]):
+        assert rows["network"].tolist() == ([LABELS_ALONE] if "labels" in test else []) + names
+    assert results.groupby("deposit classes").size().tolist() == [2 * 3 * (6 + 6 + 5)] * 2
+    assert results["test"].nunique() == 6 and set(results["note"]) == {"transfer set: all classes"}
+    monkeypatch.setattr(distillation, "_measure", None)  # a run that is on disk is not measured again
+    assert over_seeds(config, deposit_sets=2).equals(results)
+
+
+def test_over_seeds_gives_what_the_table_of_these_networks_gives(tiny, tiny_data, tiny_parts, tiny_original):
+    results = over_seeds(tiny)  # its λ_cs is 0
+    assert results["network"].unique().tolist()[1:] == ["original", "target", "target, λ_at = 0", "retrained"]
+    teachers = {
+        "original": tiny_original,
+        "target": lk.deposit(tiny_original, tiny_parts.deposit_set, tiny)[0],
+        "target, λ_at = 0": lk.deposit(tiny_original, tiny_parts.deposit_set, tiny.replace(lambda_at=0.0))[0],
+        "retrained": lk.reference_networks(tiny_original, tiny_data, tiny_parts, tiny, ("retrained",))["retrained"],
+    }
+    table = distillation_table(teachers, tiny_parts, tiny, epochs=1, per_class=20)
+    assert results.drop(columns=["seed", "deposit classes"]).equals(table)
+
+
+@pytest.mark.parametrize(
+    "asked, sentence",
+    [
+        ({"on": "train"}, "^on must be validation or test, not 'train'"),
+        ({"per_class": 0}, "^per_class must be a whole number at least 1, or None for all, not 0"),
+        ({"epochs": 0}, "^epochs must be a whole number of at least 1, not 0"),
+    ],
+)
+def test_over_seeds_checks_its_input_before_any_training(tiny, monkeypatch, asked, sentence):
+    monkeypatch.setattr("lirf_kit.evidence.experiments.load_or_train", None)
+    with pytest.raises(lk.LirfError, match=sentence):
+        over_seeds(tiny, **asked)
+
+
+def test_the_protocol_names_the_transfer_set():
+    assert distillation.protocol("test") == ("test part, all classes; transfer set: all training images; epochs: 8")
+    assert distillation.protocol("validation", 900, 2) == (
+        "validation part, all classes; transfer set: at most 900 training images of each class; epochs: 2"
+    )
 
 
 def test_a_single_deposit_class_has_nothing_to_be_told_apart(tiny_data, tiny_original, tiny):
