@@ -231,7 +231,7 @@ def _distillation(options):
     means = results.groupby(by, sort=False)["value"].agg(value="mean", deviation="std", n="count").reset_index()
     means["cell"] = [_cell(row) for row in means.itertuples()]
     print(f"\n{_data_name(config, options)}, {asked}")
-    print(f"mean ± standard deviation over {means['n'].max()} runs, in percent; one column per teacher")
+    print(f"mean ± standard deviation over the runs (n = {means['n'].max()}), in percent; one column per teacher")
     print(means.pivot_table("cell", by[:2], "network", "first", sort=False).to_string(na_rep="–"))
     print(f"\nwritten: {path}")
 
