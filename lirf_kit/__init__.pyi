@@ -30,6 +30,11 @@ from .evidence.claims import (
     claim_cards as claim_cards,
     read_results as read_results,
 )
+from .evidence.custody import (
+    custody_over_seeds as custody_over_seeds,
+    custody_summary as custody_summary,
+    custody_table as custody_table,
+)
 from .evidence.distillation import (
     distillation_over_seeds as distillation_over_seeds,
     distillation_table as distillation_table,
@@ -87,6 +92,7 @@ from .evidence.references import (
 from .evidence.relearning import (
     relearn as relearn,
     relearning_table as relearning_table,
+    train_on as train_on,
 )
 from .evidence.streisand import (
     auditor_view as auditor_view,
@@ -98,6 +104,14 @@ from .evidence.thieves import thief_table as thief_table
 from .method.caching import (
     load_or_deposit as load_or_deposit,
     load_or_train as load_or_train,
+)
+from .method.containers import (
+    DepositModule as DepositModule,
+    DifferenceModule as DifferenceModule,
+    load_module as load_module,
+    module_bytes as module_bytes,
+    module_share as module_share,
+    save_module as save_module,
 )
 from .method.depositing import (
     deposit as deposit,
@@ -134,6 +148,7 @@ from .method.networks import (
     predict as predict,
     split as split,
 )
+from .method.packing import dequantise as dequantise, quantise as quantise
 from .method.pruning import (
     channel_importance as channel_importance,
     count_parameters as count_parameters,
@@ -141,7 +156,6 @@ from .method.pruning import (
 )
 from .method.training import train_original as train_original
 from .method.withdrawing import (
-    DepositModule as DepositModule,
     RecoveredNetwork as RecoveredNetwork,
     merge_logits as merge_logits,
     withdraw as withdraw,
@@ -156,7 +170,7 @@ from .pictures.embedding import (
     embed_networks as embed_networks,
     embed_tsne as embed_tsne,
 )
-from .pictures.evidence import plot_evidence as plot_evidence
+from .pictures.evidence import plot_custody as plot_custody, plot_evidence as plot_evidence
 from .pictures.figures import (
     plot_history as plot_history,
     plot_samples as plot_samples,

@@ -21,19 +21,24 @@ import torch
 from lirf_kit import __version__
 
 TRAINED_BY = ("devices", "data/images", "method/networks", "method/training")
-DEPOSITED_BY = (*TRAINED_BY, "method/depositing", "method/losses", "method/pruning", "method/withdrawing")
+DEPOSITED_BY = (
+    *TRAINED_BY,
+    *(f"method/{name}" for name in ("depositing", "losses", "pruning", "packing", "containers", "withdrawing")),
+)
 MEASURED_BY = (*DEPOSITED_BY, "data/partition", "evidence/experiments", "evidence/metrics", "evidence/references")
 EXAMINED_BY = (
     *MEASURED_BY,
     *(f"evidence/{name}" for name in ("readings", "probes", "few_shot", "membership", "streisand", "thieves")),
     *(f"evidence/{name}" for name in ("recalibration", "relearning", "distillation", "laboratory")),
 )
+HELD_BY = (*MEASURED_BY, "evidence/readings", "evidence/relearning", "evidence/custody")
 MADE_BY = {  # the modules behind each kind of run: if one of them changes, the run is computed again
     "original": TRAINED_BY,
     "unfinished": TRAINED_BY,
     "deposit": DEPOSITED_BY,
     "result": MEASURED_BY,
     "evidence": EXAMINED_BY,
+    "custody": HELD_BY,
     "distillation": (*MEASURED_BY, "evidence/readings", "evidence/distillation"),
 }
 FILES = ("weights.safetensors", "metrics.json")  # what made_from.json holds checksums of

@@ -15,10 +15,21 @@ class LirfError(ValueError):
     """Wrong input, or a run that cannot go on: one sentence that says what to change."""
 
 
+STAGES = (
+    "data",
+    "seed",
+    "network",
+    "training",
+    "optimiser",
+    "partition",
+    "deposit",
+    "withdrawal",
+    "picture",
+    "machine",
+)
 # pydantic's `Field`, for the knobs of each stage; `title` is the knob's symbol in the paper
-_data, _seed, _network, _training, _optimiser, _partition, _deposit, _picture, _machine = (
-    partial(Field, json_schema_extra={"stage": stage})
-    for stage in ("data", "seed", "network", "training", "optimiser", "partition", "deposit", "picture", "machine")
+_data, _seed, _network, _training, _optimiser, _partition, _deposit, _withdrawal, _picture, _machine = (
+    partial(Field, json_schema_extra={"stage": stage}) for stage in STAGES
 )
 
 
@@ -70,17 +81,26 @@ class Config(BaseModel, frozen=True, strict=True, extra="forbid", allow_inf_nan=
         (0, 1, 2), min_length=1, description="classes to forget, by number"
     )
     split_after: int = _deposit(3, ge=1, title="n", description="the last stage of the lower blocks")
+    container: Literal["pruned", "difference"] = _deposit(
+        "pruned", title="T_r", description="the deposit module: a smaller copy of the lower blocks, trained (the "
+        "paper's), or the difference of the lower blocks' weights before and after, rounded",
+    )  # fmt: skip
     keep: float = _deposit(
-        0.5, gt=0, le=1, description="share of the lower blocks' parameters that the deposit module keeps"
+        0.5, gt=0, le=1, description="share of the lower blocks' parameters that a pruned module keeps"
     )
+    bits: int = _deposit(4, ge=1, le=8, description="of each weight that a difference holds")
     deposit_epochs: int = _deposit(32, ge=1, description="passes over the deposit set")
     deposit_batch_size: int = _deposit(64, ge=1, description="images in a deposit step")
     deposit_learning_rate: float = _deposit(0.01, gt=0, description="peak of the deposit's one-cycle schedule")
     max_gradient_norm: float = _deposit(1.0, gt=0, description="longer gradients are scaled down to this length")
     temperature: float = _deposit(4.0, gt=0, title="τ", description="softens the logits before they are distilled")
     lambda_at: float = _deposit(0.3, ge=0, title="λ_at", description="weight of the attention distance, maximised")
-    lambda_cs: float = _deposit(0.3, ge=0, title="λ_cs", description="weight of the class scatter, minimised")
+    lambda_cs: float = _deposit(0.45, ge=0, title="λ_cs", description="weight of the class scatter, minimised")
     lambda_kp: float = _deposit(20.0, ge=0, title="λ_kp", description="weight of knowledge preservation")
+    lambda_os: float = _deposit(
+        2.0, ge=0, title="λ_os", description="weight of removal and preservation under the batch's own BatchNorm "
+        "statistics; 0 in the paper",
+    )  # fmt: skip
     lambda_re: float = _deposit(100.0, ge=0, title="λ_re", description="weight of recovery")
     lambda_pt: float = _deposit(1.0, ge=0, title="λ_pt", description="weight of partial transfer")
     relabel: Literal["random", "best_preserved"] = _deposit(
@@ -99,6 +119,11 @@ class Config(BaseModel, frozen=True, strict=True, extra="forbid", allow_inf_nan=
     batch_statistics: Literal["frozen", "updated"] = _deposit(
         "frozen", description="whether BatchNorm keeps the original's running statistics or follows the deposit set's"
     )
+    # withdrawal
+    preserved: Literal["target", "mean"] = _withdrawal(
+        "target", description="the preserved logits of the recovered network: the target's (the paper's), or the mean "
+        "of the target's and the module's; a mean only helps with a difference",
+    )  # fmt: skip
     # picture
     perplexity: float = _picture(30.0, gt=1, description="neighbours that t-SNE lets each point feel")
     tsne_engine: Literal["auto", "sklearn", "torchdr"] = _picture(

@@ -63,8 +63,9 @@ def embeddings(networks, parts, config):
 
 @pytest.fixture(scope="session")
 def tiny(config):
-    """A config whose whole path takes a second, and whose networks know next to nothing; L_cs is off."""
+    """A config whose whole path takes a second, and whose networks know next to nothing; L_cs and L_os are off."""
     small = {"widths": (4, 8), "split_after": 2, "epochs": 2, "deposit_epochs": 2, "batch_size": 256, "lambda_cs": 0.0}
+    small["lambda_os"] = 0.0
     return config.replace(**small, test_fraction=0.1, perplexity=10)
 
 

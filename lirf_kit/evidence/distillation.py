@@ -40,7 +40,10 @@ SIZES = {"same size": 1, "half the width": 2}  # what the widths are divided by
 MEANS = "a student learns more"
 TRANSFER = ("all classes", "preserved classes", "deposit classes")
 PRESERVED = "preserved images"  # a task, beside `ALL` and `ONLY`
-VARIANTS = {"target, λ_at = 0": {"lambda_at": 0.0}, "target, λ_cs = 0": {"lambda_cs": 0.0}}  # targets made without
+VARIANTS = {  # other targets: without one term, or without all that hides the classes inside
+    "target, λ_at = 0": {"lambda_at": 0.0},
+    "target, output alone": {"lambda_cs": 0.0, "lambda_os": 0.0},
+}
 EPOCHS = 8
 
 
@@ -195,9 +198,9 @@ def _check_epochs(epochs):
 def distillation_over_seeds(config, seeds, deposit_sets=5, on="test", per_class=None, epochs=EPOCHS, jobs=None):
     """Repeat `distillation_table` over seeds and deposit sets; runs that are on disk are loaded.
 
-    The teachers are "original"; "target"; the same target made with λ_at = 0, and with λ_cs = 0 (each left out if the
-    config's own weight is 0); and "retrained", which shows what a teacher passes on that never saw the deposit classes.
-    They teach every lesson to students of both sizes. The transfer set has all classes.
+    The teachers are "original"; "target"; the same target made with λ_at = 0, and with λ_cs = λ_os = 0, "output alone"
+    (each left out if the config is the same without it); and "retrained", which shows what a teacher passes on that
+    never saw the deposit classes. They teach every lesson to students of both sizes. The transfer set has all classes.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ from lirf_kit.devices import progress_bar, resolve_device
 from lirf_kit.evidence.metrics import results_table
 from lirf_kit.evidence.references import REFERENCES, reference_networks
 from lirf_kit.method.caching import load_or_deposit, load_or_train
-from lirf_kit.method.pruning import count_parameters
+from lirf_kit.method.containers import module_bytes, module_share
 from lirf_kit.method.withdrawing import withdraw
 
 DEPOSIT_SHARE = 0.3  # of the classes, as in the paper's tables
@@ -90,8 +90,8 @@ def results_over_seeds(config, seeds, deposit_sets=5, on="test", among="all", re
     Returns
     -------
     pandas.DataFrame
-        One row per run and network: seed, deposit classes, network, the columns of `results_table`, and the module's
-        share of the lower blocks' parameters.
+        One row per run and network: seed, deposit classes, network, the columns of `results_table`, the bytes that the
+        module takes on disk, and their share of what the lower blocks take.
 
     Raises
     ------
@@ -249,7 +249,7 @@ def found_or_measured(kind, measure, config, deposit_classes, *asked):
     """
     data = load_dataset(config)
     made_from = {
-        "config": config.stages("seed", "network", "optimiser", "training", "deposit"),
+        "config": config.stages("seed", "network", "optimiser", "training", "deposit", "withdrawal"),
         "data": fingerprint(data.images, data.labels, data.train_indices, data.validation_indices, data.test_indices),
         "deposit_classes": list(deposit_classes),
         "asked": [list(each) if isinstance(each, tuple) else each for each in asked],
@@ -267,12 +267,12 @@ def _measure(data, config, deposit_classes, on, among, references):
     parts = split_by_class(data, deposit_classes)
     original = load_or_train(data, config)
     target, deposit_module = load_or_deposit(original, parts.deposit_set, config)
-    networks = {"original": original, "target": target, "recovered": withdraw(target, deposit_module)}
+    networks = {"original": original, "target": target, "recovered": withdraw(target, deposit_module, config.preserved)}
     networks |= reference_networks(original, data, parts, config, references)
     table = results_table(networks, parts, on, among)
-    share = count_parameters(deposit_module) / count_parameters(target.lower)
+    size = {"module bytes": module_bytes(deposit_module), "module share": module_share(deposit_module, target)}
     run = {"seed": config.seed, "deposit classes": deposit_classes}
-    return [run | {"network": name} | dict(table.loc[name]) | {"module share": share} for name in networks]
+    return [run | {"network": name} | dict(table.loc[name]) | size for name in networks]
 
 
 def sweep(config, variants, seeds, deposit_sets=5, on="validation", jobs=None):
@@ -341,6 +341,7 @@ def ablations(config):
         "the whole method": {},
         "without L_at": {"lambda_at": 0.0},
         **({"without L_cs": {"lambda_cs": 0.0}} if config.lambda_cs else {}),
+        **({"without L_os": {"lambda_os": 0.0}} if config.lambda_os else {}),
         "without L_kp": {"lambda_kp": 0.0},
         f"L_kp of {held}": {"preservation": other},
         "without L_pt": {"lambda_pt": 0.0},

@@ -40,7 +40,8 @@ DIGITS = {"%": 1, "nats": 2, "cosine": 2, "ratio": 2, "classes": 0, "steps": 0} 
 
 
 OTHER_SEED = 1000  # added to the seed for the second retrained network
-WITHOUT_SCATTER = "target, λ_cs = 0"
+OUTPUT_ALONE = {"lambda_cs": 0.0, "lambda_os": 0.0}  # the paper's loss forgets there, and not inside
+ANSWERS_ONLY = "target, output alone"
 
 
 def evidence_networks(original, data, parts, config):
@@ -57,17 +58,19 @@ def evidence_networks(original, data, parts, config):
     Returns
     -------
     dict of str to nn.Module
-        "original"; "target, λ_cs = 0" (left out if the config's own λ_cs is 0); "target" and "recovered"; "retrained"
-        and "retrained, another seed", the yardstick; "head masking" and "untrained", the controls.
+        "original"; "target, output alone" (λ_cs = λ_os = 0; left out if the config has these); "target" and
+        "recovered"; "retrained" and "retrained, another seed", the yardstick; "head masking" and "untrained", the
+        controls.
     """
     target, deposit_module = load_or_deposit(original, parts.deposit_set, config)
     networks = {"original": original}
-    if config.lambda_cs:
-        networks[WITHOUT_SCATTER] = load_or_deposit(original, parts.deposit_set, config.replace(lambda_cs=0.0))[0]
+    outside = config.replace(**OUTPUT_ALONE)
+    if outside != config:
+        networks[ANSWERS_ONLY] = load_or_deposit(original, parts.deposit_set, outside)[0]
     another = config.replace(seed=(config.seed + OTHER_SEED) % 2**32)
     return networks | {
         "target": target,
-        "recovered": withdraw(target, deposit_module),
+        "recovered": withdraw(target, deposit_module, config.preserved),
         "retrained": retrain(data, parts, config),
         "retrained, another seed": retrain(data, parts, another),
         "head masking": mask_head(original, parts.deposit_set.deposit_classes),

@@ -125,7 +125,7 @@ def lower_blocks(network):
     if isinstance(network, HeadMaskedNetwork):
         network = network.original
     if isinstance(network, RecoveredNetwork):
-        return [network.target.layers, nn.Sequential(*network.deposit_module.lower, *network.target.upper)]
+        return [network.target.layers, nn.Sequential(*network.module_lower, *network.target.upper)]
     return [network.layers] if isinstance(network, SplitNetwork) else []
 
 

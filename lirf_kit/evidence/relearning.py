@@ -101,6 +101,36 @@ def relearn(
     return pandas.DataFrame(curves, columns=["scenario", "network", "step", "Dep Acc", "Pre Acc", "note"])
 
 
+def train_on(network, preserved, config, steps=64, rate=0.01):
+    """Return a copy of a network that is trained further on preserved images, as `relearn` does it.
+
+    Parameters
+    ----------
+    network : nn.Module
+    preserved : ImageData
+        Labelled images of the preserved classes.
+    config : Config
+        Reads the seed and `threads`.
+    steps : int
+    rate : float
+
+    Returns
+    -------
+    nn.Module
+        In evaluation mode.
+    """
+    learner, generator = _learner(network), seeded_generator(config.seed, preserved.labels.device)
+    with cpu_threads(config):
+        for step, _ in enumerate(_train(learner, _batches(*_none_of(preserved), preserved, generator), rate)):
+            if step == steps:
+                return learner.eval()
+
+
+def _none_of(part):
+    """Return no images and no labels."""
+    return part.images[:0], part.labels[:0]
+
+
 def _learner(network):
     """Return a copy of a network in which all weights can be trained."""
     learner = copy.deepcopy(network.original if isinstance(network, HeadMaskedNetwork) else network)

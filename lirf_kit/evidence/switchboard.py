@@ -4,9 +4,10 @@ import pandas
 import torch
 
 from lirf_kit.config import LirfError
+from lirf_kit.method.containers import DepositModule
 from lirf_kit.method.depositing import deposit_terms
 
-WEIGHTS = {"preservation": "lambda_kp", "recovery": "lambda_re", "transfer": "lambda_pt"}
+WEIGHTS = {"preservation": "lambda_kp", "own_statistics": "lambda_os", "recovery": "lambda_re", "transfer": "lambda_pt"}
 
 
 def loss_switchboard(target, deposit_module, batch, reference, generator, config):
@@ -39,7 +40,9 @@ def loss_switchboard(target, deposit_module, batch, reference, generator, config
     cross_entropy = terms["removal"] - sum(weight * term for term, weight in parts.values())
     pulls = {"removal": (cross_entropy, 1.0)} | parts
     pulls |= {name: (terms[name], getattr(config, knob)) for name, knob in WEIGHTS.items() if name in terms}
-    blocks = {**_blocks("target", target.lower), **_blocks("module", deposit_module.lower)}
+    blocks = _blocks("target", target.lower)
+    if isinstance(deposit_module, DepositModule):  # a difference has no weights that learn
+        blocks |= _blocks("module", deposit_module.lower)
     rows = {
         name: {"value": term.item(), "weight": weight}
         | {block: weight * _gradient_norm(term, layer) for block, layer in blocks.items()}

@@ -5,18 +5,18 @@ original's frozen upper blocks, so both learn in the same pass over the deposit 
 """
 
 import copy
+import dataclasses
 import math
-from dataclasses import dataclass
 
 import torch
 
 from lirf_kit.config import LirfError
 from lirf_kit.devices import autocast, cpu_threads, memory_advice, progress_bar, seeded_generator
 from lirf_kit.method import losses
-from lirf_kit.method.networks import evaluation_mode, layout, predict, split
-from lirf_kit.method.pruning import prune_lower
+from lirf_kit.method.containers import empty_module
+from lirf_kit.method.networks import evaluation_mode, predict, split
 from lirf_kit.method.training import one_cycle
-from lirf_kit.method.withdrawing import DepositModule, merge_logits
+from lirf_kit.method.withdrawing import merge_logits
 
 RIDGE = 0.3  # ε of L_cs, as a share of the mean variance of the original's pooled features
 
@@ -38,8 +38,8 @@ def deposit(original, deposit_set, config):
     target : SplitNetwork
         T, of the original's architecture; its upper blocks are the original's, bit by bit. Its `history` has an entry
         an epoch: the mean of the loss, of each term that was computed, and of the gradient's length.
-    deposit_module : DepositModule
-        T_r.
+    deposit_module : DepositModule or DifferenceModule
+        T_r, as `container` says.
 
     Raises
     ------
@@ -59,8 +59,8 @@ def deposit(original, deposit_set, config):
 def start_deposit(original, deposit_set, config):
     """Return target and deposit module before the first step.
 
-    The target starts as a copy of the original, the module as a pruned copy of its lower blocks. The module holds the
-    deposit classes; after a split by samples, these are the classes that occur in the deposit set.
+    The target starts as a copy of the original, the module as a pruned copy of its lower blocks or as no difference at
+    all. The module holds the deposit classes; after a split by samples, the classes that occur in the deposit set.
     """
     if not len(deposit_set):
         raise LirfError("deposit_set must hold at least one image, not none")
@@ -70,8 +70,7 @@ def start_deposit(original, deposit_set, config):
     classes = deposit_set.deposit_classes
     if classes is None:  # a split by samples
         classes = deposit_set.labels.unique()  # (k,)
-    deposit_module = DepositModule(prune_lower(target.lower, config.keep), classes)  # T_r
-    return target.eval(), deposit_module.to(target.device, memory_format=layout(target)).eval()
+    return target.eval(), empty_module(target, classes, config)  # T, T_r
 
 
 def count_steps(deposit_set, config):
@@ -81,6 +80,8 @@ def count_steps(deposit_set, config):
 
 def deposit_steps(original, target, deposit_module, deposit_set, config):
     """Train target and deposit module in place, and yield after each step, so that you can look or stop.
+
+    A difference isn't trained: it is taken when the training ends or stops.
 
     Parameters
     ----------
@@ -119,8 +120,11 @@ def deposit_steps(original, target, deposit_module, deposit_set, config):
             target.history.append(_epoch_means(epoch, taken, [len(chosen) for chosen in steps], config))
     finally:
         target.eval(), deposit_module.eval()
+        if config.container == "difference":  # nothing to train: T_r follows from T_0 and T
+            deposit_module.hold(split(original, config.split_after).lower, target)
     # the very last step has changed the weights, but no loss has been computed since
-    answers = predict(lambda part: target(part) + target.upper(deposit_module(part)), deposit_set.images)
+    lower = deposit_module.restore(target)
+    answers = predict(lambda part: target(part) + target.upper(lower(part)), deposit_set.images)
     if not answers.isfinite().all():
         raise LirfError(_diverged(config.deposit_epochs, config))
 
@@ -159,7 +163,7 @@ def original_reference(original, images, config):
         return predict(cut.upper, features), features  # z_T0 is T^(n-) of these
 
 
-@dataclass
+@dataclasses.dataclass
 class Views:
     """What the networks make of one batch of N samples: all that a term of the loss may look at.
 
@@ -188,13 +192,18 @@ class Views:
     module_features: torch.Tensor | None = None
 
     @property
-    def has_scatter(self):
-        """Whether L_cs has a meaning here: whole classes are deposited, and the batch has two of them or more.
+    def whole_classes(self):
+        """Whether whole classes are deposited, which L_cs and L_os are for.
 
-        A single class has no scatter between classes. Where samples are deposited, their classes stay, so a network
-        that never saw these samples tells their classes apart as well, and so may the target.
+        Where samples are deposited, their classes stay. A network that never saw these samples tells their classes
+        apart as well, whatever BatchNorm's statistics are, and so may the target.
         """
-        return self.forgotten.ndim == 1 and len(self.labels.unique()) > 1
+        return self.forgotten.ndim == 1
+
+    @property
+    def has_scatter(self):
+        """Whether L_cs has a meaning here: the batch has two deposit classes or more to tell apart."""
+        return self.whole_classes and len(self.labels.unique()) > 1
 
     @property
     def recovered_logits(self):
@@ -229,12 +238,14 @@ RECOVERY = {  # L_re
 
 
 def deposit_terms(target, deposit_module, batch, reference, generator, config):
-    """Compute the terms of L_all on one batch; a term whose λ is 0 is left out.
+    """Compute the terms of L_all on one batch.
+
+    A term whose λ is 0 is left out. Recovery and transfer train a pruned module; a difference leaves them out.
 
     Parameters
     ----------
     target : SplitNetwork
-    deposit_module : DepositModule
+    deposit_module : DepositModule or DifferenceModule
     batch : ImageData
         Samples of the deposit set.
     reference : tuple of torch.Tensor
@@ -247,11 +258,27 @@ def deposit_terms(target, deposit_module, batch, reference, generator, config):
     -------
     dict of str to torch.Tensor
         Scalars: ``"loss"``, and as computed ``"removal"`` (L_kr), ``"attention_distance"``, ``"class_scatter"``,
-        ``"preservation"``, ``"recovery"``, ``"transfer"``.
+        ``"preservation"``, ``"own_statistics"`` (L_os), ``"recovery"``, ``"transfer"``.
     """
     views = _look(target, deposit_module, batch, reference, config)
     wrong = WRONG_LABELS[config.relabel](views, batch.num_classes, generator)  # y_r, (N,)
-    terms, tau = {}, config.temperature
+    terms, tau = _forgetting_terms(views, wrong, config), config.temperature
+    if config.lambda_os and views.whole_classes and len(batch) > 1:  # a single image may have no statistics
+        again = _forgetting_terms(_look_again(target, batch, views, config), wrong, config)
+        terms["own_statistics"] = again["removal"] + config.lambda_kp * again.get("preservation", 0.0)  # L_os
+    if config.lambda_re and views.module_features is not None:
+        terms["recovery"] = RECOVERY[config.recovery](views, tau)  # L_re
+    if config.lambda_pt and views.module_logits is not None:
+        logits = views.module_logits, views.original_logits
+        terms["transfer"] = losses.partial_transfer_loss(*logits, views.deposit_classes, tau)  # L_pt
+    optional = [terms.get(name, 0.0) for name in ("preservation", "own_statistics", "recovery", "transfer")]
+    terms["loss"] = losses.deposit_loss(terms["removal"], *optional, config)  # L_all
+    return terms
+
+
+def _forgetting_terms(views, wrong, config):
+    """Return the terms that train the target: L_at and L_cs, L_kr with both, and L_kp."""
+    terms = {}
     if config.lambda_at:
         maps = [losses.attention_map(features) for features in (views.target_features, views.original_features)]
         terms["attention_distance"] = losses.attention_distance(*maps)  # L_at, maps (N, H_n·W_n)
@@ -262,14 +289,7 @@ def deposit_terms(target, deposit_module, batch, reference, generator, config):
     hidden = terms.get("attention_distance", 0.0), config.lambda_at, terms.get("class_scatter", 0.0), config.lambda_cs
     terms["removal"] = losses.removal_loss(JUDGED[config.preservation](views), wrong, *hidden)  # L_kr
     if config.lambda_kp:
-        terms["preservation"] = PRESERVATION[config.preservation](views, tau)  # L_kp
-    if config.lambda_re:
-        terms["recovery"] = RECOVERY[config.recovery](views, tau)  # L_re
-    if config.lambda_pt:
-        logits = views.module_logits, views.original_logits
-        terms["transfer"] = losses.partial_transfer_loss(*logits, views.deposit_classes, tau)  # L_pt
-    optional = [terms.get(name, 0.0) for name in ("preservation", "recovery", "transfer")]
-    terms["loss"] = losses.deposit_loss(terms["removal"], *optional, config)  # L_all
+        terms["preservation"] = PRESERVATION[config.preservation](views, config.temperature)  # L_kp
     return terms
 
 
@@ -280,16 +300,33 @@ def _look(target, deposit_module, batch, reference, config):
     with autocast(config, batch.labels.device):
         features = target.lower(batch.images)  # (N, C_n, H_n, W_n)
         seen = [target.upper(features), features]  # z_T, T^(-n)(x)
-        if config.lambda_re or config.lambda_pt:
+        if config.container == "pruned" and (config.lambda_re or config.lambda_pt):
             features = deposit_module(batch.images)  # (N, C_n, H_n, W_n), read out by the target's frozen upper blocks
             seen += [target.upper(features), features]  # z of T_r ∘ T^(n-), T_r(x)
     return Views(batch.labels, forgotten, classes, *reference, *(tensor.float() for tensor in seen))
 
 
+def _look_again(target, batch, views, config):
+    """Return the same views with the target's BatchNorm using the batch's own statistics; its running ones stay."""
+    norms = [layer for layer in target.lower.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    before = [(layer.training, layer.track_running_stats) for layer in norms]
+    try:
+        for layer in norms:
+            layer.training, layer.track_running_stats = True, False
+        with autocast(config, batch.labels.device):
+            features = target.lower(batch.images)  # (N, C_n, H_n, W_n)
+            logits = target.upper(features)  # z_T, (N, K)
+    finally:
+        for layer, (training, tracking) in zip(norms, before):
+            layer.training, layer.track_running_stats = training, tracking
+    return dataclasses.replace(views, target_logits=logits.float(), target_features=features.float())
+
+
 def _diverged(epoch, config):
     """Say that the loss stopped being finite, and which knobs to turn."""
     weights = {
-        name: getattr(config, name) for name in ("lambda_at", "lambda_cs", "lambda_kp", "lambda_re", "lambda_pt")
+        name: getattr(config, name)
+        for name in ("lambda_at", "lambda_cs", "lambda_kp", "lambda_os", "lambda_re", "lambda_pt")
     }
     largest = max(weights, key=weights.get)
     return (

@@ -3,30 +3,9 @@
 import torch
 from torch import nn
 
-from lirf_kit.config import LirfError
+from lirf_kit.config import LirfError, check_choice
+from lirf_kit.method.containers import DepositModule, DifferenceModule
 from lirf_kit.method.networks import penultimate
-
-
-class DepositModule(nn.Module):
-    """T_r: a container for the knowledge of the deposit classes. It can't classify on its own.
-
-    Attributes
-    ----------
-    lower : nn.Sequential
-        A copy of the original's lower blocks, perhaps pruned. The module has no other parameters.
-    deposit_classes : torch.Tensor
-        int64, (k,), a buffer: the classes whose logits the module supplies.
-    """
-
-    def __init__(self, lower, deposit_classes):
-        super().__init__()
-        self.lower = lower
-        # a buffer is saved with the weights and moves with the module, but is never trained
-        self.register_buffer("deposit_classes", torch.as_tensor(deposit_classes, dtype=torch.int64))
-
-    def forward(self, images):
-        """uint8 images (N, C, H, W) to features (N, C_n, H_n, W_n), for the shared upper blocks to read out."""
-        return self.lower(images)  # T_r(x)
 
 
 class RecoveredNetwork(nn.Module):
@@ -35,24 +14,30 @@ class RecoveredNetwork(nn.Module):
     Attributes
     ----------
     target : SplitNetwork
-    deposit_module : DepositModule
+    deposit_module : DepositModule or DifferenceModule
         Both are the objects that were given, not copies.
+    module_lower : nn.Sequential
+        The lower blocks that see the deposit classes: the module itself, or the target's with the difference added.
+    preserved : {"target", "mean"}
+        As for `withdraw`.
     """
 
-    def __init__(self, target, deposit_module):
+    def __init__(self, target, deposit_module, preserved="target"):
         super().__init__()
         self.target = target
         self.deposit_module = deposit_module
+        self.module_lower = deposit_module.restore(target)
+        self.preserved = preserved
 
     def forward(self, images):
         """uint8 images (N, C, H, W) to logits (N, K)."""
         target_logits = self.target(images)  # T(x), (N, K)
-        module_logits = self.target.upper(self.deposit_module(images))  # (T_r ∘ T^(n-))(x), (N, K)
-        return merge_logits(target_logits, module_logits, self.deposit_module.deposit_classes)
+        module_logits = self.target.upper(self.module_lower(images))  # (T_r ∘ T^(n-))(x), (N, K)
+        return merge_logits(target_logits, module_logits, self.deposit_module.deposit_classes, self.preserved)
 
     def features(self, images):
         """Return the target's and the module's final-layer features side by side, (N, 2·D), whatever the input."""
-        module_features = penultimate(self.target.upper, self.deposit_module(images))  # (N, D)
+        module_features = penultimate(self.target.upper, self.module_lower(images))  # (N, D)
         return torch.cat([self.target.features(images), module_features], dim=1)
 
     @property
@@ -61,8 +46,8 @@ class RecoveredNetwork(nn.Module):
         return self.target.device
 
 
-def merge_logits(target_logits, module_logits, deposit_classes):
-    """Take the deposit classes' logits from the module and all other logits from the target.
+def merge_logits(target_logits, module_logits, deposit_classes, preserved="target"):
+    """Take the deposit classes' logits from the module and all other logits from the target, or from both.
 
     Parameters
     ----------
@@ -70,6 +55,8 @@ def merge_logits(target_logits, module_logits, deposit_classes):
         (N, K).
     deposit_classes : torch.Tensor
         int64, (k,).
+    preserved : {"target", "mean"}
+        As for `withdraw`.
 
     Returns
     -------
@@ -78,20 +65,28 @@ def merge_logits(target_logits, module_logits, deposit_classes):
     """
     deposited = torch.zeros(target_logits.shape[1], dtype=torch.bool, device=target_logits.device)  # (K,)
     deposited[deposit_classes] = True
-    return torch.where(deposited, module_logits, target_logits)  # the same columns for every sample
+    others = target_logits if preserved == "target" else (target_logits + module_logits) / 2
+    return torch.where(deposited, module_logits, others)  # the same columns for every sample
 
 
-def withdraw(target, deposit_module):
+def withdraw(target, deposit_module, preserved="target", check=True):
     """Plug the deposit module back in.
 
-    This takes no data and no training. The two networks are joined without changing or copying anything.
+    This takes no data and no training. Nothing that is given changes. A difference is added to a copy of the target's
+    lower blocks, once.
 
     Parameters
     ----------
     target : SplitNetwork
         The first result of `deposit`.
-    deposit_module : DepositModule
+    deposit_module : DepositModule or DifferenceModule
         The second result of the same call.
+    preserved : {"target", "mean"}
+        Where the preserved classes' logits come from: the target alone, as in the paper's formula, or the mean of the
+        target's and the module's. The second helps with a difference, whose preserved logits are as good as the
+        original's, and harms with a pruned module.
+    check : bool
+        Whether to compare the fingerprint that the module carries with the target; False shows what a wrong key gives.
 
     Returns
     -------
@@ -101,23 +96,45 @@ def withdraw(target, deposit_module):
     Raises
     ------
     LirfError
-        If the module's features don't fit the target's upper blocks, or if it has classes that the target doesn't have.
+        If the module was made for a different target, if its features don't fit the target's upper blocks, or if it has
+        classes that the target doesn't have.
     """
-    if not isinstance(deposit_module, DepositModule):
+    check_choice("preserved", preserved, ("target", "mean"))
+    if not isinstance(deposit_module, (DepositModule, DifferenceModule)):
         raise LirfError(f"deposit_module must be deposit's second result, not a {type(deposit_module).__name__}")
-    width = _width(target.lower)  # C_n, the channels that the upper blocks expect
-    if _width(deposit_module.lower) != width or len(deposit_module.lower) != len(target.lower):
-        raise LirfError(
-            f"deposit_module must fit the target: {len(target.lower)} lower layers that end in {width} channels, not "
-            f"{len(deposit_module.lower)} that end in {_width(deposit_module.lower)}"
-        )
+    _check_fit(target, deposit_module)
     num_classes = target.upper[-1].out_features  # K
     if int(deposit_module.deposit_classes.max()) >= num_classes:
         raise LirfError(
             f"deposit_module must hold classes of the target, from 0 to {num_classes - 1}, not "
             f"{deposit_module.deposit_classes.tolist()}"
         )
-    return RecoveredNetwork(target, deposit_module).eval()
+    if check:
+        _check_key(target, deposit_module)
+    return RecoveredNetwork(target, deposit_module, preserved).eval()
+
+
+def _check_fit(target, deposit_module):
+    """Raise a `LirfError` unless the module's shapes fit the target."""
+    if isinstance(deposit_module, DifferenceModule):
+        if not deposit_module.fits(target.lower):
+            raise LirfError("deposit_module must fit the target: this difference is of lower blocks of other shapes")
+        return
+    width = _width(target.lower)  # C_n, the channels that the upper blocks expect
+    if _width(deposit_module.lower) != width or len(deposit_module.lower) != len(target.lower):
+        raise LirfError(
+            f"deposit_module must fit the target: {len(target.lower)} lower layers that end in {width} channels, not "
+            f"{len(deposit_module.lower)} that end in {_width(deposit_module.lower)}"
+        )
+
+
+def _check_key(target, deposit_module):
+    """Raise a `LirfError` if the module carries the fingerprint of something else than this target."""
+    known = deposit_module.belongs_to.cpu()
+    if known.any() and not torch.equal(known, deposit_module.identify(target)):
+        whole = isinstance(deposit_module, DifferenceModule)
+        what = "target, or the target was trained on since" if whole else "original"
+        raise LirfError(f"deposit_module was made for a different {what}; check=False withdraws it all the same")
 
 
 def _width(lower):

@@ -119,3 +119,45 @@ def _legend(figure, styles, table):
         hollow = {"marker": "o", "markerfacecolor": "white", "color": INK, "linestyle": ""}
         handles.append(Line2D([], [], label="hollow: not converged, or not reached", **hollow))
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=11)
+
+
+def plot_custody(summary, figure=None):
+    """Draw what each container brings back, and what a thief of the module alone gets from it, against its bytes.
+
+    Parameters
+    ----------
+    summary : pandas.DataFrame
+        From `custody_summary`.
+    figure : matplotlib.figure.Figure or SubFigure, optional
+        What to draw in; None: a new figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = figure or Figure(figsize=(10, 4.6), layout="constrained", dpi=DPI)
+    panels = figure.subplots(1, 2)
+    styles = dict(zip(summary.index.get_level_values("kind").unique(), zip((*WARM, *COOL), MARKERS)))
+    for kind, (colour, marker) in styles.items():
+        rows = summary.loc[kind].sort_values("bytes")
+        best = rows[["ΔAvg", "mean"]].max(axis=1)
+        for axes, values in zip(panels, (best, rows["alone"])):
+            axes.plot(rows["bytes"] / 1000, values, color=colour, marker=marker, markersize=8, label=kind)
+        for setting, row in rows.iterrows():
+            if kind in ("difference", "pruned"):
+                place = row["bytes"] / 1000, best[setting]
+                panels[0].annotate(setting, place, xytext=(4, -12), textcoords="offset points", fontsize=9)
+    for axes, label in zip(panels, ("recovered Avg Acc − original, points", "deposit images recognised, %")):
+        axes.set_xscale("log")
+        axes.set_xlabel("kilobytes on disk", fontsize=12)
+        axes.set_ylabel(label, fontsize=12)
+        axes.tick_params(labelsize=11)
+        axes.grid(color=PALE, linewidth=0.5)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_title("what it brings back", fontsize=13)
+    panels[1].set_title("what a thief of the module alone gets", fontsize=13)
+    panels[1].set_ylim(0, 104)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=11
+    )
+    return figure

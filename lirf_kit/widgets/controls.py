@@ -10,7 +10,7 @@ from lirf_kit.widgets.small_views import image_png
 WEIGHTS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 20.0, 30.0, 100.0, 300.0, 1000.0)
 OFF = 1e9  # a gradient limit that never applies
 STEPS = dict.fromkeys(
-    ("lambda_at", "lambda_cs", "lambda_kp", "lambda_re", "lambda_pt"), WEIGHTS
+    ("lambda_at", "lambda_cs", "lambda_kp", "lambda_os", "lambda_re", "lambda_pt"), WEIGHTS
 ) | {  # the sliders' values
     "temperature": (0.5, 1.0, 2.0, 4.0, 8.0, 16.0),
     "keep": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),

@@ -24,6 +24,7 @@ TERMS = {  # of a deposit's history: the panel's title, colour and line style
     "attention_distance": ("attention L_at ↑", WARM[1], "--"),
     "class_scatter": ("class scatter L_cs", COOL[1], "-"),
     "preservation": ("preservation L_kp", COOL[0], "-"),
+    "own_statistics": ("own statistics L_os", COOL[0], "--"),
     "recovery": ("recovery L_re", COOL[2], "-"),
     "transfer": ("transfer L_pt", WARM[2], "--"),
 }

@@ -27,10 +27,10 @@ from lirf_kit.widgets.jobs import without_bars
 
 EXPLORED = {  # the explorer's knobs, and what it calls them
     "lambda_at": "λ_at attention", "lambda_cs": "λ_cs scatter", "lambda_kp": "λ_kp preserve",
-    "lambda_re": "λ_re recover", "lambda_pt": "λ_pt transfer", "temperature": "τ temperature",
-    "split_after": "n split after", "keep": "keep (pruning)", "deposit_epochs": "epochs",
-    "deposit_learning_rate": "learning rate", "max_gradient_norm": "gradient limit", "seed": "seed",
-    "relabel": "y_r relabel", "preservation": "L_kp variant", "recovery": "L_re recovery",
+    "lambda_os": "λ_os own statistics", "lambda_re": "λ_re recover", "lambda_pt": "λ_pt transfer",
+    "temperature": "τ temperature", "split_after": "n split after", "keep": "keep (pruning)",
+    "deposit_epochs": "epochs", "deposit_learning_rate": "learning rate", "max_gradient_norm": "gradient limit",
+    "seed": "seed", "relabel": "y_r relabel", "preservation": "L_kp variant", "recovery": "L_re recovery",
 }  # fmt: skip
 NETWORKS = ("original", "target", "recovered")
 MOST_POINTS = 600  # in a t-SNE figure
@@ -40,18 +40,18 @@ def recipes(config):
     """Return the explorer's presets by name, each with the knobs that it changes in a calibrated config.
 
     "calibrated" changes nothing. "paper" has the paper's losses, including its softmax L_kp, with every λ at 1 (the
-    paper's own values were never published), and no class scatter. "no attention term" leaves out L_at. "output alone"
-    leaves out L_cs: the target forgets its answers and keeps its features. "what goes wrong" has nothing that
-    protects the preserved classes: no L_kp, a removal that isn't confined to the deposit logits (preservation "paper"),
-    random wrong labels, and a learning rate that is too high.
+    paper's own values were never published), and neither L_cs nor L_os. "no attention term" leaves out L_at. "output
+    alone" leaves out L_cs and L_os: the target forgets its answers and keeps its features. "what goes wrong" has
+    nothing that protects the preserved classes: no L_kp, a removal that isn't confined to the deposit logits
+    (preservation "paper"), random wrong labels, and a learning rate that is too high.
     """
     ones = dict.fromkeys(("lambda_at", "lambda_kp", "lambda_re", "lambda_pt"), 1.0)
     paper = {"relabel": "random", "preservation": "paper"}
     return {
         "calibrated": {},
-        "paper": paper | {"recovery": "paper", "lambda_cs": 0.0} | ones,
+        "paper": paper | {"recovery": "paper", "lambda_cs": 0.0, "lambda_os": 0.0} | ones,
         "no attention term": {"lambda_at": 0.0},
-        "output alone": {"lambda_cs": 0.0},
+        "output alone": {"lambda_cs": 0.0, "lambda_os": 0.0},
         "what goes wrong": paper | {"lambda_kp": 0.0, "deposit_learning_rate": 0.1},
     }
 
@@ -144,7 +144,7 @@ def explore(original, data, config, fraction=None, stopped=lambda: False, on_ste
                 return None
             on_step(done, total, target.history)
     on_step(total, total, target.history)
-    networks = {"original": original, "target": target, "recovered": withdraw(target, deposit_module)}
+    networks = {"original": original, "target": target, "recovered": withdraw(target, deposit_module, config.preserved)}
     with cpu_threads(config):
         confusions = {name: confusion(network, parts.validation) for name, network in networks.items()}
         if fraction is None:
@@ -240,7 +240,7 @@ def journey(run, place):
     lowers = {
         "original": split(original, run.config.split_after).lower,
         "target": target.lower,
-        "deposit module": recovered.deposit_module.lower,
+        "deposit module": recovered.module_lower,
     }
     with torch.no_grad(), evaluation_mode(original), evaluation_mode(recovered):
         shares = {name: 100 * network(image)[0].double().softmax(0).cpu().numpy() for name, network in networks.items()}

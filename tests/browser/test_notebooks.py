@@ -166,7 +166,7 @@ def test_a_click_and_a_key_ring_a_point_in_all_panels(run_notebook, artifacts):
     notebook.photograph("tracker", artifacts)
     other = (notebook.ask("tracker.label.value") + 1) % 10
     notebook.page.locator(".lirf-tracker select").select_option(label=str(other))
-    said = ("original says", "target, λ_cs = 0 says", "target says")
+    said = ("original says", "target, output alone says", "target says")
     notebook.wait_message("tracker", f"image 0 of class {other}", *said)
     notebook.press(".lirf-tracker .noUi-handle", "ArrowRight", "ArrowRight")
     notebook.wait_message("tracker", f"image 2 of class {other}")

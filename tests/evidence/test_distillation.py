@@ -106,7 +106,7 @@ def over_seeds(config, **given):
 def test_over_seeds_every_teacher_teaches_every_lesson_to_both_sizes(tiny, monkeypatch):
     config = tiny.replace(lambda_cs=0.3)
     results = over_seeds(config, deposit_sets=2)
-    names = ["original", "target", "target, λ_at = 0", "target, λ_cs = 0", "retrained"]
+    names = ["original", "target", "target, λ_at = 0", "target, output alone", "retrained"]
     for (test, *_), rows in results.groupby(["test", "task", "deposit classes"]):
         assert rows["network"].tolist() == ([LABELS_ALONE] if "labels" in test else []) + names
     assert results.groupby("deposit classes").size().tolist() == [2 * 3 * (6 + 6 + 5)] * 2

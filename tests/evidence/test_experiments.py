@@ -79,8 +79,9 @@ def test_results_over_seeds_are_the_path_s_for_each_seed_and_deposit_set(tiny):
     networks["head masking"] = lk.mask_head(original, parts.deposit_set.deposit_classes)
     by_hand = lk.results_table(networks, parts)
     assert numpy.array_equal(results[by_hand.columns].to_numpy()[-6:], by_hand.to_numpy(), equal_nan=True)
-    share = lk.count_parameters(module) / lk.count_parameters(original.lower)
-    assert results["module share"].tolist() == [share] * 24 and share <= tiny.keep
+    whole = lk.DepositModule(original.lower, (0, 1, 2))
+    assert results["module bytes"].tolist() == [lk.module_bytes(module)] * 24
+    assert results["module share"].tolist() == [lk.module_bytes(module) / lk.module_bytes(whole)] * 24
 
 
 def test_seeds_and_deposit_sets_may_be_named_and_so_may_references(tiny, measured):
@@ -268,6 +269,7 @@ def test_each_ablation_turns_what_it_says_and_nothing_else(config):
         "the whole method": {},
         "without L_at": {"lambda_at": 0.0},
         "without L_cs": {"lambda_cs": 0.0},
+        "without L_os": {"lambda_os": 0.0},
         "without L_kp": {"lambda_kp": 0.0},
         "L_kp of logits": {"preservation": "logits"},
         "without L_pt": {"lambda_pt": 0.0},

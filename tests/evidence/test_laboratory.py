@@ -148,8 +148,8 @@ def over_seeds(tmp_path_factory, tiny):
 
 def test_evidence_over_seeds_has_every_network_for_every_seed(over_seeds):
     networks = [
-        "original", "target, λ_cs = 0", "target", "recovered", "retrained", "retrained, another seed", "head masking",
-        "untrained",
+        "original", "target, output alone", "target", "recovered", "retrained", "retrained, another seed",
+        "head masking", "untrained",
     ]  # fmt: skip
     for seed in (0, 1):
         probes = over_seeds[(over_seeds["seed"] == seed) & (over_seeds["test"] == "kNN (10)")]
@@ -163,10 +163,10 @@ def test_the_retrained_networks_of_two_seeds_are_two_networks(over_seeds):
 
 
 def test_without_the_term_there_is_one_target(tiny_original, tiny_data, tiny_parts, tiny, same_weights):
-    networks = lk.evidence_networks(tiny_original, tiny_data, tiny_parts, tiny.replace(lambda_cs=0.0))
-    assert "target, λ_cs = 0" not in networks
-    turned = lk.evidence_networks(tiny_original, tiny_data, tiny_parts, tiny.replace(lambda_cs=0.5))
-    assert same_weights(turned["target, λ_cs = 0"], networks["target"])
+    networks = lk.evidence_networks(tiny_original, tiny_data, tiny_parts, tiny)
+    assert "target, output alone" not in networks
+    turned = lk.evidence_networks(tiny_original, tiny_data, tiny_parts, tiny.replace(lambda_cs=0.5, lambda_os=0.5))
+    assert same_weights(turned["target, output alone"], networks["target"])
     assert not same_weights(turned["target"], networks["target"])
     assert turned["original"] is tiny_original
 

@@ -35,7 +35,9 @@ def some_samples(tiny_data):
 
 def test_neither_deposit_nor_withdraw_is_given_the_preservation_set():
     assert list(inspect.signature(lk.deposit).parameters) == ["original", "deposit_set", "config"]
-    assert list(inspect.signature(lk.withdraw).parameters) == ["target", "deposit_module"]
+    assert list(inspect.signature(lk.withdraw).parameters) == [
+        "target", "deposit_module", "preserved", "check",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("chosen", ["tiny_parts", "some_samples"])
@@ -121,7 +123,9 @@ def test_the_module_s_parameters_are_the_pruned_lower_blocks_and_nothing_else(or
     assert {name: value.shape for name, value in whole.named_parameters()} == lower
     assert not {id(value) for value in module.parameters()} & {id(value) for value in deposited[0].parameters()}
     assert module.deposit_classes.tolist() == [0, 1, 2]
-    assert set(module.state_dict()) - {f"lower.{name}" for name in original.lower.state_dict()} == {"deposit_classes"}
+    assert set(module.state_dict()) - {f"lower.{name}" for name in original.lower.state_dict()} == {
+        "deposit_classes", "belongs_to",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("keep", [1.0, 0.5])
@@ -156,9 +160,9 @@ def test_gradients_of_recovery_and_transfer_reach_the_module_and_not_the_target(
 
 def test_gradients_of_removal_and_preservation_reach_the_target_and_not_the_module(terms_of, tiny_deposited):
     target, module = tiny_deposited
-    terms = terms_of()
+    terms = terms_of(lambda_os=1.0)
     terms |= {"class_scatter": terms_of(lambda_cs=1.0)["class_scatter"]}
-    for name in ("removal", "preservation", "attention_distance", "class_scatter"):
+    for name in ("removal", "preservation", "attention_distance", "class_scatter", "own_statistics"):
         assert not gradients(terms[name], module), name
         assert sum(gradient.abs().sum() for gradient in gradients(terms[name], target.lower)) > 0, name
 
@@ -169,12 +173,14 @@ def test_gradients_of_removal_and_preservation_reach_the_target_and_not_the_modu
         ("lambda_at", "attention_distance"),
         ("lambda_cs", "class_scatter"),
         ("lambda_kp", "preservation"),
+        ("lambda_os", "own_statistics"),
         ("lambda_re", "recovery"),
         ("lambda_pt", "transfer"),
     ],
 )
 def test_a_lambda_of_zero_leaves_its_term_out_and_no_other(terms_of, knob, name):
-    every, without = terms_of(lambda_cs=1.0), terms_of(**{"lambda_cs": 1.0, knob: 0.0})
+    whole = {"lambda_cs": 1.0, "lambda_os": 1.0}
+    every, without = terms_of(**whole), terms_of(**whole | {knob: 0.0})
     assert set(every) - set(without) == {name}
 
 
@@ -289,6 +295,49 @@ def test_a_last_batch_of_a_single_class_is_no_trouble(tiny_original, tiny_parts,
     assert 0 < target.history[0]["class_scatter"] < 1
 
 
+def test_deposited_samples_leave_own_statistics_out(tiny_original, some_samples, tiny, same_weights):
+    turned = [tiny.replace(lambda_os=weight) for weight in (0.0, 2.0)]
+    without, with_it = (lk.deposit(tiny_original, some_samples.deposit_set, config)[0] for config in turned)
+    assert same_weights(with_it, without)
+
+
+def test_own_statistics_are_removal_and_preservation_of_a_network_in_training_mode(
+    terms_of, tiny_original, tiny_deposited, tiny_parts, same_weights
+):
+    knobs = {"lambda_cs": 0.5, "relabel": "best_preserved", "lambda_kp": 3.0, "lambda_re": 0.0, "lambda_pt": 0.0}
+    target, before = tiny_deposited[0], copy.deepcopy(tiny_deposited[0])
+    found = terms_of(lambda_os=2.0, **knobs)
+    training = copy.deepcopy(target)
+    training.lower.train()  # BatchNorm takes the batch's own statistics
+    batch = tiny_parts.deposit_set.select(slice(0, 10), (0, 1, 2))
+    turned = lk.preset("digits").replace(widths=(4, 8), split_after=2, device="cpu", lambda_os=0.0, **knobs)
+    reference = lk.original_reference(tiny_original, batch.images, turned)
+    expected = lk.deposit_terms(training, tiny_deposited[1], batch, reference, torch.Generator(), turned)
+    assert found["own_statistics"].item() == pytest.approx(expected["loss"].item(), rel=1e-4)
+    plain = terms_of(lambda_os=0.0, **knobs)["loss"].item()
+    assert found["loss"].item() == pytest.approx(plain + 2 * expected["loss"].item(), rel=1e-4)
+    assert plain != pytest.approx(expected["loss"].item(), rel=1e-2)
+    assert same_weights(target, before) and not any(layer.training for layer in target.modules())
+
+
+def test_own_statistics_leave_batch_norm_in_the_mode_it_was_in_even_if_interrupted(
+    terms_of, tiny_deposited, monkeypatch
+):
+    monkeypatch.setattr(tiny_deposited[0].upper, "forward", None)
+    with pytest.raises(TypeError):
+        depositing._look_again(tiny_deposited[0], lk.load_dataset(lk.preset("digits")).train.select(slice(4)), None,
+                               lk.preset("digits").replace(device="cpu"))  # fmt: skip
+    norms = [layer for layer in tiny_deposited[0].modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    assert all(layer.track_running_stats and not layer.training for layer in norms)
+
+
+def test_the_preset_s_target_stays_silent_when_its_statistics_are_recomputed(original, deposited, parts, config):
+    silent = lk.deposit(original, parts.deposit_set, config.replace(lambda_os=0.0))[0]
+    networks = {"original": original, "with": deposited[0], "without": silent}
+    back = lk.recalibration_table(networks, parts, config).set_index("network")["value"]
+    assert back["original"] > 95 and back["without"] > 80 and back["with"] < 60
+
+
 def test_the_loss_adds_the_weighed_terms(terms_of):
     terms = terms_of(lambda_kp=2.0, lambda_re=5.0, lambda_pt=11.0)
     expected = terms["removal"] + 2 * terms["preservation"] + 5 * terms["recovery"] + 11 * terms["transfer"]
@@ -325,6 +374,7 @@ def test_the_history_has_the_mean_of_every_term_for_every_epoch(deposited, confi
     assert [entry["epoch"] for entry in history] == list(range(1, config.deposit_epochs + 1))
     for entry in history:
         total = entry["removal"] + config.lambda_kp * entry["preservation"]
+        total += config.lambda_os * entry["own_statistics"]
         total += config.lambda_re * entry["recovery"] + config.lambda_pt * entry["transfer"]
         assert entry["loss"] == pytest.approx(total, abs=1e-4)
         assert 0 <= entry["attention_distance"] <= 2 and entry["gradient_norm"] > 0

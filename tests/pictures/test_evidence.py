@@ -8,7 +8,7 @@ from lirf_kit.evidence.laboratory import with_yardstick
 from lirf_kit.evidence.readings import tidy
 from lirf_kit.pictures.evidence import plot_evidence
 
-NAMES = ("original", "target", "target, λ_cs = 0", "retrained", "retrained, other seed", "untrained")
+NAMES = ("original", "target", "target, output alone", "retrained", "retrained, other seed", "untrained")
 
 
 @pytest.fixture
@@ -60,10 +60,10 @@ def test_the_band_reaches_as_far_as_the_retrained_networks_differ(table):
 def test_the_legend_names_every_mark_once_and_targets_stand_out(table):
     figure = plot_evidence(table)
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    shown = ["original", "target", "target, λ_cs = 0", "untrained"]
+    shown = ["original", "target", "target, output alone", "untrained"]
     assert labels == [*shown, "a retrained network", "as if never seen", "hollow: not converged, or not reached"]
     sizes = dict(zip(labels, (handle.get_markersize() for handle in figure.legends[0].legend_handles[:4])))
-    assert sizes["target"] == sizes["target, λ_cs = 0"] > sizes["original"] == sizes["untrained"]
+    assert sizes["target"] == sizes["target, output alone"] > sizes["original"] == sizes["untrained"]
     kinds = [(handle.get_marker(), handle.get_color()) for handle in figure.legends[0].legend_handles[:4]]
     assert len({marker for marker, _ in kinds}) == len({colour for _, colour in kinds}) == 4
 

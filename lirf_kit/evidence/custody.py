@@ -1,0 +1,182 @@
+"""What a deposit module costs in bytes, what it brings back, and what a thief of it gets: each container beside others.
+
+The neighbours are honest ones: whoever may keep the original's lower blocks, rounded to a few bits, needs no deposit
+module at all.
+"""
+
+import copy
+
+import pandas
+import torch
+
+from lirf_kit.config import check_choice
+from lirf_kit.data.partition import split_by_class
+from lirf_kit.evidence.experiments import found_or_measured, over_grid
+from lirf_kit.evidence.readings import check_parts, untrained_network
+from lirf_kit.evidence.relearning import train_on
+from lirf_kit.method.caching import load_or_deposit, load_or_train
+from lirf_kit.method.containers import DepositModule, DifferenceModule, module_bytes
+from lirf_kit.method.networks import SplitNetwork, accuracy, answers, split
+from lirf_kit.method.withdrawing import RecoveredNetwork
+
+BITS = (1, 2, 3, 4, 8)
+ROUNDED = (4, 8)  # bits for what has its own weights: the original's lower blocks, and pruned modules
+KEEPS = (0.5, 0.3)
+OTHER_SEED = 1000  # added to the seed for the deposit that leaves the wrong target
+
+
+def custody_table(original, parts, config, on="validation", bits=BITS, keeps=KEEPS):
+    """Compare ways to keep what the target has forgotten.
+
+    - *difference*: T_0^(-n) − T^(-n) in a few bits.
+    - *pruned*: the paper's, a smaller copy of the lower blocks, trained; in float32, and rounded to 8 and 4 bits.
+    - *original*: simply the original's lower blocks, rounded to 8 and 4 bits, with no deposit module at all.
+
+    Parameters
+    ----------
+    original : SplitNetwork
+    parts : Partition
+        From a split by class.
+    config : Config
+        The deposit's knobs; `container`, `bits` and `keep` are set here.
+    on : {"validation", "test"}
+    bits : sequence of int
+        Of the differences.
+    keeps : sequence of float
+        Of the pruned modules. Each costs one deposit.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per container: kind, setting, bytes on disk and their share of the lower blocks'. Then, of the recovered
+        network, Pre, Dep and Avg Acc; "mean", its Avg Acc with ``preserved="mean"``; "trained on", its Avg Acc if the
+        target was first trained further on preserved images. All in percent, arg max over all classes. And what a thief
+        gets, who has the shared upper blocks: the share of deposit images that the module "alone" recognises (a
+        difference is added to an untrained network), and with the "wrong target" of another deposit of the same classes
+        from the same original; arg max over the deposit classes, so chance is one in k.
+
+    Raises
+    ------
+    LirfError
+        If a class has no images.
+    """
+    check_parts(parts, on)
+    read, deposited = getattr(parts, on), torch.tensor(parts.deposit_set.deposit_classes)
+    difference = config.replace(container="difference")
+    target, _ = load_or_deposit(original, parts.deposit_set, difference)
+    again = difference.replace(seed=(config.seed + OTHER_SEED) % 2**32)  # the same images in a different order
+    wrong, _ = load_or_deposit(original, parts.deposit_set, again)
+    since = train_on(target, parts.preservation_set, config)
+    fresh = SplitNetwork(untrained_network(parts, config).lower, target.upper)
+    whole, rows = module_bytes(DepositModule(target.lower, deposited)), []
+    for kind, setting, module, size in _containers(original, target, parts, config, bits, keeps):
+        recovered = {name: RecoveredNetwork(network, module) for name, network in {"": target, "since": since}.items()}
+        recovered["mean"] = RecoveredNetwork(target, module, "mean")
+        found = {name: _accuracies(network, read) for name, network in recovered.items()}
+        thief = {"alone": SplitNetwork(module.restore(fresh), target.upper)}
+        thief["wrong target"] = SplitNetwork(module.restore(wrong), target.upper)
+        rows.append(
+            {"kind": kind, "setting": setting, "bytes": size, "share": size / whole}
+            | found[""]
+            | {"mean": found["mean"]["Avg Acc"], "trained on": found["since"]["Avg Acc"]}
+            | {name: accuracy(network, getattr(parts, f"deposit_{on}"), "part") for name, network in thief.items()}
+        )
+    return pandas.DataFrame(rows)
+
+
+def custody_over_seeds(config, seeds, deposit_sets=5, on="test", jobs=None):
+    """Repeat `custody_table` over seeds and deposit sets; runs that are on disk are loaded.
+
+    Parameters
+    ----------
+    config, seeds, deposit_sets, on, jobs
+        As for `results_over_seeds`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per run and container: seed, deposit classes, and the columns of `custody_table`; "original" is the
+        original's Avg Acc.
+    """
+    check_choice("on", on, ("validation", "test"))
+    return over_grid(_compare, (on,), config, seeds, deposit_sets, jobs)
+
+
+def custody_summary(results):
+    """Return the means over the runs of `custody_over_seeds`, Avg Acc as the difference from the original's.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per kind and setting: bytes, share in percent, ΔPre, ΔDep, ΔAvg, "mean", "trained on" (all in points),
+        "alone", "wrong target" (in percent), and the number of runs n.
+    """
+    changed = results.copy()
+    for name in ("Pre Acc", "Dep Acc", "Avg Acc"):
+        changed[f"Δ{name[:3]}"] = results[name] - results[f"original's {name}"]
+    changed["mean"] -= results["original's Avg Acc"]
+    changed["trained on"] -= results["original's Avg Acc"]
+    changed["share"] *= 100
+    groups = changed.groupby(["kind", "setting"], sort=False)
+    columns = ["bytes", "share", "ΔPre", "ΔDep", "ΔAvg", "mean", "trained on", "alone", "wrong target"]
+    return groups[columns].mean().round(2).assign(n=groups.size())
+
+
+def _compare(config, deposit_classes, *asked):
+    """Return one run's rows."""
+    return found_or_measured("custody", _measure, config, deposit_classes, *asked)
+
+
+def _measure(data, config, deposit_classes, on):
+    """Make one run's containers and compare them."""
+    parts = split_by_class(data, deposit_classes)
+    original = load_or_train(data, config)
+    table = custody_table(original, parts, config, on)
+    read = getattr(parts, on)
+    for name, value in _accuracies(original, read).items():
+        table[f"original's {name}"] = value
+    run = {"seed": config.seed, "deposit classes": deposit_classes}
+    return [run | row for row in table.to_dict("records")]
+
+
+def _containers(original, target, parts, config, bits, keeps):
+    """Yield the kind and the setting of each container, the module, and the bytes that it takes."""
+    cut, classes = split(original, config.split_after), parts.deposit_set.deposit_classes
+    for count in bits:
+        module = DifferenceModule(target.lower, classes, count, config.batch_statistics == "updated")
+        module.hold(cut.lower, target)
+        yield "difference", _bits(count), module, module_bytes(module)
+    for keep in keeps:
+        pruned = config.replace(container="pruned", keep=keep)
+        _, module = load_or_deposit(original, parts.deposit_set, pruned)
+        yield "pruned", f"keep {keep:g}", module, module_bytes(module)
+        for count in ROUNDED:
+            yield "pruned, rounded", f"keep {keep:g}, {_bits(count)}", *_rounded(module.lower, classes, count)
+    for count in ROUNDED:
+        yield "original, rounded", _bits(count), *_rounded(cut.lower, classes, count)
+
+
+@torch.no_grad()
+def _rounded(lower, classes, bits):
+    """Return lower blocks in a few bits, and the bytes that they take: the difference from weights that are all 0."""
+    nothing = SplitNetwork(copy.deepcopy(lower), torch.nn.Identity())
+    for value in nothing.parameters():
+        value.zero_()
+    for layer in nothing.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.running_mean.zero_(), layer.running_var.zero_()
+    packed = DifferenceModule(lower, classes, bits, statistics=True)
+    packed.hold(lower, nothing)
+    return DepositModule(packed.restore(nothing), classes), module_bytes(packed)
+
+
+def _accuracies(network, part):
+    """Return Pre, Dep and Avg Acc, in percent."""
+    right = (answers(network, part) == part.labels).double()
+    deposited = torch.isin(part.labels, torch.tensor(part.deposit_classes, device=part.labels.device))
+    chosen = {"Pre Acc": ~deposited, "Dep Acc": deposited, "Avg Acc": deposited | True}
+    return {name: 100 * float(right[which].mean()) for name, which in chosen.items()}
+
+
+def _bits(count):
+    return f"{count} bit{'s' * (count > 1)}"

@@ -1,0 +1,241 @@
+"""The deposit module T_r, in two kinds: a pruned network (the paper's), or the difference of the lower blocks' weights.
+
+Both carry a fingerprint of what they belong to, so that `withdraw` can refuse the wrong target.
+"""
+
+import copy
+import os
+import tempfile
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from lirf_kit.artifacts import fingerprint
+from lirf_kit.config import LirfError
+from lirf_kit.method.networks import layout
+from lirf_kit.method.packing import dequantise, pack, quantise, unpack
+from lirf_kit.method.pruning import prune_lower
+
+
+class DepositModule(nn.Module):
+    """T_r as a pruned network: a container for the knowledge of the deposit classes. It can't classify on its own.
+
+    Attributes
+    ----------
+    lower : nn.Sequential
+        A copy of the original's lower blocks, perhaps pruned. The module has no other parameters.
+    deposit_classes : torch.Tensor
+        int64, (k,), a buffer: the classes whose logits the module supplies.
+    belongs_to : torch.Tensor
+        uint8, (32,), a buffer: the fingerprint of the upper blocks that the module is read out by; zeros fit any.
+    """
+
+    def __init__(self, lower, deposit_classes, belongs_to=None):
+        super().__init__()
+        self.lower = lower
+        # a buffer is saved with the weights and moves with the module, but is never trained
+        self.register_buffer("deposit_classes", torch.as_tensor(deposit_classes, dtype=torch.int64))
+        self.register_buffer("belongs_to", torch.zeros(32, dtype=torch.uint8) if belongs_to is None else belongs_to)
+
+    def forward(self, images):
+        """uint8 images (N, C, H, W) to features (N, C_n, H_n, W_n), for the shared upper blocks to read out."""
+        return self.lower(images)  # T_r(x)
+
+    def restore(self, target):
+        """Return the lower blocks that see the deposit classes: the module's own, which need no target."""
+        return self.lower
+
+    @staticmethod
+    def identify(target):
+        """Return the fingerprint of what a pruned module is read out by, T^(n-)."""
+        return _identity(target.upper)
+
+
+class DifferenceModule(nn.Module):
+    """T_r = Q(T_0^(-n) − T^(-n)): what separates the target's lower blocks from the original's, in a few bits.
+
+    The weights of convolutions are quantised with one scale for each output channel (`packing.quantise`). What has one
+    number a channel is half precision: BatchNorm's scales and shifts, and its statistics if the deposit changed them.
+
+    Attributes
+    ----------
+    bits : int
+        From 1 to 8.
+    deposit_classes : torch.Tensor
+        int64, (k,).
+    belongs_to : torch.Tensor
+        uint8, (32,): the fingerprint of the target that the difference is added to.
+    codes, scales, halves : torch.Tensor
+        Packed uint8, float32 and float16, each concatenated over the layers. All tensors are buffers: they are saved
+        and move with the module.
+    """
+
+    def __init__(self, lower, deposit_classes, bits, statistics=False):
+        super().__init__()
+        self.bits, self.statistics = bits, statistics
+        self.register_buffer("deposit_classes", torch.as_tensor(deposit_classes, dtype=torch.int64))
+        self.register_buffer("belongs_to", torch.zeros(32, dtype=torch.uint8))
+        for name, content in self._compress(lower, lower).items():  # of the right shapes; `hold` fills them
+            self.register_buffer(name, content)
+
+    def hold(self, original_lower, target):
+        """Take in the difference of a target's lower blocks from the original's, and remember the target."""
+        for name, content in self._compress(original_lower, target.lower).items():
+            setattr(self, name, content)
+        self.belongs_to = self.identify(target).to(target.device)
+
+    @torch.no_grad()
+    def restore(self, target):
+        """Return T^(-n) + T_r: a copy of the target's lower blocks with the difference added."""
+        lower = copy.deepcopy(target.lower)
+        weights, vectors = self._tensors(lower)
+        sizes = [weight.numel() for weight in weights]
+        codes = unpack(self.codes, sum(sizes), self.bits).split(sizes)
+        scales = self.scales.split([len(weight) for weight in weights])
+        for weight, code, scale in zip(weights, codes, scales):
+            weight += dequantise(code.view(weight.shape), scale, self.bits)
+        for vector, half in zip(vectors, self.halves.split([len(vector) for vector in vectors])):
+            vector += half
+        return lower
+
+    def fits(self, lower):
+        """Return whether the difference has the shapes of some lower blocks."""
+        weights, vectors = self._tensors(lower)
+        codes = -(-sum(weight.numel() for weight in weights) // 8) * self.bits  # eight numbers in as many bytes as bits
+        sizes = [codes, sum(map(len, weights)), sum(map(len, vectors))]
+        return [len(self.codes), len(self.scales), len(self.halves)] == sizes
+
+    @staticmethod
+    def identify(target):
+        """Return the fingerprint of what a difference is added to: the whole target."""
+        return _identity(target)
+
+    def _tensors(self, lower):
+        """Return what is quantised, and what has one number a channel, each in the order of the layers."""
+        parameters = list(lower.parameters())
+        norms = [layer for layer in lower.modules() if isinstance(layer, nn.BatchNorm2d)]
+        means = [value for layer in norms for value in (layer.running_mean, layer.running_var)]
+        vectors = [value for value in parameters if value.ndim == 1] + means * self.statistics
+        return [value for value in parameters if value.ndim > 1], vectors
+
+    @torch.no_grad()
+    def _compress(self, original_lower, target_lower):
+        """Return the buffers that hold original − target."""
+        ours, theirs = self._tensors(original_lower), self._tensors(target_lower)
+        weights, vectors = ([a - b for a, b in zip(*both)] for both in zip(ours, theirs))
+        codes, scales = zip(*(quantise(weight, self.bits) for weight in weights))
+        packed = pack(torch.cat([code.flatten() for code in codes]), self.bits)
+        return {"codes": packed, "scales": torch.cat(scales), "halves": torch.cat(vectors).half()}
+
+
+def empty_module(target, deposit_classes, config):
+    """Return a deposit module before the deposit: a pruned copy of the target's lower blocks, or no difference yet.
+
+    Parameters
+    ----------
+    target : SplitNetwork
+        Before the deposit it equals the original.
+    deposit_classes : iterable of int
+    config : Config
+        Reads `container`, `keep`, `bits` and `batch_statistics`.
+
+    Returns
+    -------
+    DepositModule or DifferenceModule
+        On the target's device.
+    """
+    if config.container == "difference":
+        statistics = config.batch_statistics == "updated"
+        return DifferenceModule(target.lower, deposit_classes, config.bits, statistics).to(target.device)
+    module = DepositModule(prune_lower(target.lower, config.keep), deposit_classes, DepositModule.identify(target))
+    return module.to(target.device, memory_format=layout(target)).eval()
+
+
+def module_bytes(deposit_module):
+    """Return how many bytes a deposit module takes on disk."""
+    return len(_serialised(deposit_module))
+
+
+def module_share(deposit_module, target):
+    """Return a module's bytes as a share of what the lower blocks that it stands in for take, unpruned, in float32."""
+    return module_bytes(deposit_module) / module_bytes(DepositModule(target.lower, deposit_module.deposit_classes))
+
+
+def save_module(deposit_module, file):
+    """Write a deposit module to one safetensors file, so that it can be carried away.
+
+    Parameters
+    ----------
+    deposit_module : DepositModule or DifferenceModule
+    file : str or pathlib.Path
+        Replaced if it exists, and never left half written.
+
+    Raises
+    ------
+    LirfError
+        If the file can't be written.
+    """
+    file = Path(file)
+    try:
+        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}-", delete=False) as beside:
+            beside.write(_serialised(deposit_module))
+        os.replace(beside.name, file)
+    except OSError as error:
+        raise LirfError(f"file {str(file)!r} can't be written: {error}") from None
+
+
+def load_module(file, target, config):
+    """Read a deposit module that `save_module` wrote.
+
+    Parameters
+    ----------
+    file : str or pathlib.Path
+    target : SplitNetwork
+        The target that was left behind; it gives the module its shapes. `withdraw` checks that it is the right one.
+    config : Config
+        The knobs of the deposit: reads `container`, `keep`, `bits` and `batch_statistics`.
+
+    Returns
+    -------
+    DepositModule or DifferenceModule
+
+    Raises
+    ------
+    LirfError
+        If the file can't be read, or holds a module of the other kind or of other shapes.
+    """
+    try:
+        weights = safetensors.torch.load(Path(file).read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise LirfError(f"file {str(file)!r} can't be read as a deposit module: {error}") from None
+    if "deposit_classes" not in weights:
+        raise LirfError(f"file {str(file)!r} must hold deposit_classes, as every deposit module does")
+    kind = "difference" if "codes" in weights else "pruned"
+    if kind != config.container:
+        raise LirfError(f"file {str(file)!r} must hold a module of container={config.container!r}, not {kind!r}")
+    deposit_module = empty_module(target, weights["deposit_classes"], config)
+    expected = {name: tuple(value.shape) for name, value in deposit_module.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    for name in expected | found:
+        if expected.get(name) != found.get(name):
+            raise LirfError(
+                f"file {str(file)!r} must hold {name} of shape {expected.get(name)}, as this target and config have, "
+                f"not {found.get(name)}"
+            )
+    deposit_module.load_state_dict(weights)
+    return deposit_module
+
+
+def _serialised(deposit_module):
+    """Return what a deposit module's file contains."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in deposit_module.state_dict().items()}
+    return safetensors.torch.save(weights)
+
+
+def _identity(module):
+    """Return the fingerprint of a module's weights as a tensor, uint8, (32,)."""
+    digest = bytes.fromhex(fingerprint(*module.state_dict().values()))
+    return torch.frombuffer(bytearray(digest), dtype=torch.uint8)
