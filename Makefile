@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
 .DEFAULT_GOAL := help
-.PHONY: help figures table lab notebooks test test-browser lint clean
+.PHONY: help figures table gpu lab notebooks test test-browser lint clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ figures: $(READY) ## the whole path on the digits: figures and results in figure
 
 table: $(READY) ## the results over 5 training seeds with 5 deposit sets each
 	$(BIN)/python -m lirf_kit table --seeds 5
+
+gpu: $(READY) ## everything that needs a GPU, into benchmarks/gpu-*
+	$(BIN)/python -m lirf_kit gpu
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir notebooks

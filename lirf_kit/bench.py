@@ -1,4 +1,4 @@
-"""How fast the kit is on this machine, and compared with what: medians after a warm-up, each ratio within one run.
+"""How fast the kit's parts are on this machine, and compared with what: medians after a warm-up, ratios from one run.
 
 The input path is compared with the usual one, torchvision's transforms in a DataLoader over image files; a training
 step with the machine's own matrix product; a deposit step with a training step on a batch of the same size.
@@ -34,14 +34,14 @@ from lirf_kit.devices import (
     seeded_generator,
     synchronise,
 )
-from lirf_kit.method.depositing import deposit, deposit_steps, start_deposit
-from lirf_kit.method.networks import Normalise, build_network, extract_features, prepare
-from lirf_kit.method.training import start_training, train_original, train_step
-from lirf_kit.method.withdrawing import withdraw
-from lirf_kit.pictures.embedding import embed_tsne
+from lirf_kit.method.depositing import deposit_steps, start_deposit
+from lirf_kit.method.networks import Normalise, build_network, prepare
+from lirf_kit.method.training import start_training, train_step
 
 PICTURES, CLASSES = 4000, 10
+STAGES = ("seed", "network", "optimiser", "training", "partition", "deposit")  # of the knobs that `bench` reads
 WARM_UP, REPEATS = 2, 7
+WORKERS = 16  # of a DataLoader, on a machine with many cores
 
 
 def bench(config=None):
@@ -84,7 +84,7 @@ def bench(config=None):
             raise LirfError(
                 f"batch_size must be at most {largest}, the size of the deposit set, not {config.batch_size}"
             )
-        results = _about(config, device, "seed", "network", "optimiser", "training", "partition", "deposit")
+        results = about(config, device, STAGES)
         results["input_path"] = _input_path(data, turned, Path(folder))
         results["training_step"] = _training_step(data, turned)
         peak = peak_memory(device)  # the deposit step starts a training too, which resets the peak
@@ -93,8 +93,8 @@ def bench(config=None):
     return results
 
 
-def _about(config, device, *stages):
-    """Return what was measured: the machine, the kit's version, and the knobs of some stages."""
+def about(config, device, stages):
+    """Return what a measurement is of: the machine, the kit's version, and the knobs of some stages."""
     with cpu_threads(config):
         threads = torch.get_num_threads()
     knobs = {name: value for name, value in config.stages(*stages).items() if name != "folder"}  # others lack it
@@ -105,47 +105,6 @@ def _about(config, device, *stages):
         "precision": str(_dtype(config, device)).removeprefix("torch."),
         "threads": threads,
         "config": knobs,
-    }
-
-
-def bench_preset(config):
-    """Run a preset's whole path once, and return the seconds each step took and the history of the training.
-
-    Parameters
-    ----------
-    config : Config
-
-    Returns
-    -------
-    dict
-        Plain values: `machine`, `kit` (its version), `seed`, `precision`, `threads`, `config`, `seconds` (train,
-        deposit, withdraw, features, t-SNE), `history`, `peak_memory` (MiB; on the CPU of the whole process so far).
-    """
-    reset_peak_memory(resolve_device(config.device))
-    data = load_dataset(config)
-    device, seconds = data.labels.device, {}
-    parts = split_by_class(data, config.deposit_classes)
-
-    def timed(step, function, *arguments):
-        synchronise(device)
-        start = time.perf_counter()
-        result = function(*arguments)
-        synchronise(device)
-        seconds[step] = time.perf_counter() - start
-        return result
-
-    original = timed("train", train_original, data, config)
-    if original.checkpoint is not None:
-        raise KeyboardInterrupt  # half a training is not a measurement
-    target, deposit_module = timed("deposit", deposit, original, parts.deposit_set, config)
-    recovered = timed("withdraw", withdraw, target, deposit_module)
-    features = timed("features", extract_features, recovered, parts.test)
-    timed("t-SNE", embed_tsne, features, config)
-    about = _about(config, device, "seed", "data", "network", "optimiser", "training", "partition", "deposit")
-    return about | {
-        "seconds": seconds,
-        "history": original.history,
-        "peak_memory": peak_memory(device),
     }
 
 
@@ -222,18 +181,8 @@ def _input_path(data, config, folder):
         for images, _ in batches(data.everything, config.batch_size, generator, 4, flip=True):
             normalise(images)
 
-    recipe = transforms.Compose(
-        [
-            transforms.RandomCrop(config.image_size, padding=4),
-            transforms.RandomHorizontalFlip(),
-            transforms.ToTensor(),
-            transforms.Normalize((0.5,) * 3, (0.25,) * 3),
-        ]
-    )
-    files = torchvision.datasets.ImageFolder(folder / "train", recipe)
-    loader = torch.utils.data.DataLoader(
-        files, config.batch_size, shuffle=True, num_workers=joblib.cpu_count(), persistent_workers=True
-    )
+    files = torchvision.datasets.ImageFolder(folder / "train", usual_transforms(config.image_size))
+    loader = usual_loader(files, config.batch_size)
 
     def theirs():
         for images, labels in loader:
@@ -241,6 +190,30 @@ def _input_path(data, config, folder):
 
     speed, other = (PICTURES / _median(path, device) for path in (ours, theirs))
     return {"images_per_second": speed, "dataloader_images_per_second": other, "ratio": speed / other}
+
+
+def usual_transforms(size, channels=3):
+    """Return the transforms of most course notebooks: one picture at a time is cropped, flipped and normalised."""
+    return transforms.Compose(
+        [
+            transforms.RandomCrop(size, padding=4),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize((0.5,) * channels, (0.25,) * channels),
+        ]
+    )
+
+
+def usual_loader(pictures, batch_size, drop_last=False):
+    """Return a DataLoader that shuffles, with one worker for each core, but at most `WORKERS`."""
+    return torch.utils.data.DataLoader(
+        pictures,
+        batch_size,
+        shuffle=True,
+        num_workers=min(WORKERS, joblib.cpu_count()),
+        persistent_workers=True,
+        drop_last=drop_last,
+    )
 
 
 def _training_step(data, config):

@@ -15,6 +15,11 @@ from pathlib import Path
 
 import lirf_kit as lk
 
+GPU = """Measure what needs a GPU, piece by piece: the parts, plain and compiled (a training step's share of the
+matrix-product peak); timed runs of the preset, with the usual ResNet-18 recipe beside them; the results over seeds and
+deposit sets. Each piece is written as gpu-* when it is done. If the command is cut off, call it again: it goes on with
+what is missing. Estimated for an H100, not measured: 2, 5 and 13 minutes. Half of the last are the retrained networks;
+independent ones would add 3 minutes."""
 WRONG_GRADIENT = 1e-4  # relative; rounding makes about 1e-6
 
 
@@ -65,7 +70,7 @@ def _parser():
     grid.add_argument("--data-name", metavar="NAME", help="what to call the data in tables, with --folder")
     commands = parser.add_subparsers(
         required=True,
-        metavar="figures | table | evidence | distillation | ablation | sweep | bench | doctor",
+        metavar="figures | table | evidence | distillation | containers | ablation | sweep | bench | gpu | doctor",
         parser_class=_Parser,
     )
     figures = commands.add_parser("figures", parents=[recipe, shared], help="the whole path once: figures and results")
@@ -95,6 +100,12 @@ def _parser():
     distillation.add_argument("--per-class", type=int, metavar="N", help="training images of a class they see (all)")
     distillation.add_argument("--epochs", type=int, default=8, metavar="N", help="of each student (default: 8)")
     distillation.set_defaults(command=_distillation)
+    containers = commands.add_parser(
+        "containers", parents=[recipe, shared, grid], help="ways to keep what was forgotten: bytes, recovery, thieves"
+    )
+    containers.add_argument("--seeds", type=int, default=1, metavar="N", help="training seeds (default: 1)")
+    containers.add_argument("--on", default="test", metavar="test|validation", help="unseen images (default: test)")
+    containers.set_defaults(command=_containers)
     ablation = commands.add_parser(
         "ablation", parents=[recipe, shared, grid], help="each part of the method left out, on the validation part"
     )
@@ -112,7 +123,21 @@ def _parser():
     bench.add_argument(
         "--set", action="append", default=[], metavar="KNOB=VALUE", help="turn a knob of it, or of cifar10-small"
     )
+    bench.add_argument("--runs", type=int, default=3, metavar="N", help="of the preset, each with a seed (default: 3)")
+    bench.add_argument("--no-peer", dest="peer", action="store_false", help="leave out the usual ResNet-18 recipe")
     bench.set_defaults(command=_bench)
+    gpu = commands.add_parser("gpu", parents=[shared], help="all that needs a GPU, at once", description=GPU)
+    gpu.add_argument("--preset", default="cifar10", metavar="NAME", help="data set and recipe (default: cifar10)")
+    gpu.add_argument("--set", action="append", default=[], metavar="KNOB=VALUE", help="turn a knob of the preset")
+    gpu.add_argument("--runs", type=int, default=3, metavar="N", help="timed runs of the whole path (default: 3)")
+    gpu.add_argument("--seeds", type=int, default=5, metavar="N", help="training seeds of the table (default: 5)")
+    gpu.add_argument("--deposit-sets", type=int, default=3, metavar="N", help="random ones for each seed (default: 3)")
+    gpu.add_argument(
+        "--references", nargs="*", default=["head masking", "retrained"], metavar="NAME", help="of 'head masking', "
+        "retrained, independent; the table is written again after each one (default: the first two)",
+    )  # fmt: skip
+    gpu.add_argument("--data-name", metavar="NAME", help="what to call the data in tables, with --folder")
+    gpu.set_defaults(command=_gpu)
     doctor = commands.add_parser("doctor", parents=[recipe, shared], help="what is installed, and what is missing")
     doctor.set_defaults(command=_doctor)
     return parser
@@ -120,16 +145,18 @@ def _parser():
 
 def _figures(options):
     """Walk the whole path once, and write its figures and its table."""
+    from lirf_kit.evidence.laboratory import OUTPUT_ALONE
+
     config, out = _config(options), _folder(options)
     data, parts, networks = _path(config)
     with _timed("references"):
         beside = lk.reference_networks(networks["original"], data, parts, config)
     table = lk.results_table(networks | beside, parts)
     shown_too = networks | {"retrained": beside["retrained"]}
-    outside = config.replace(lambda_cs=0.0)  # forgetting at the output alone
-    with _timed("deposit, λ_cs = 0"):
+    outside = config.replace(**OUTPUT_ALONE)
+    with _timed("deposit, output alone"):
         pair = lk.load_or_deposit(networks["original"], parts.deposit_set, outside)
-    at_the_output = {"target, λ_cs = 0": pair[0], "recovered, λ_cs = 0": lk.withdraw(*pair)}
+    at_the_output = {"target, output alone": pair[0], "recovered, output alone": lk.withdraw(*pair, config.preserved)}
     with _timed("features and t-SNE"):
         embedded = shown_too | at_the_output
         embeddings = lk.embed_networks(embedded, parts.test, config)
@@ -236,6 +263,18 @@ def _distillation(options):
     print(f"\nwritten: {path}")
 
 
+def _containers(options):
+    """Print what each container costs, what it brings back, and what a thief of it gets."""
+    config, out = _config(options), _folder(options)
+    results = lk.custody_over_seeds(config, options.seeds, options.deposit_sets, options.on, options.jobs)
+    summary = lk.custody_summary(results)
+    name = f"containers-{options.preset}-{options.seeds}-seeds"
+    path = _write_about(results.round(4), out / f"{name}.csv", config, options, f"{options.on} part")
+    lk.save_figure(lk.plot_custody(summary), out, name)
+    print(f"\nmeans over n runs; Δ, mean and trained on: points from the original\n{summary.to_string()}")
+    print(f"\nwritten: {path}")
+
+
 def _ablation(options):
     """Print what each part of the method is good for."""
     config, out = _config(options), _folder(options)
@@ -288,20 +327,91 @@ def _write_about(results, path, config, options, protocol):
 
 def _bench(options):
     """Print how fast this machine is, and write it as JSON."""
-    from lirf_kit.bench import bench, bench_preset
+    from lirf_kit.bench import bench
+    from lirf_kit.bench_preset import about_preset, bench_preset
 
     other_data = options.folder or any(text.partition("=")[0] in ("dataset", "folder") for text in options.set)
     if other_data and options.preset is None:
         raise lk.LirfError("--folder and other data need --preset: without it bench measures on pictures that it makes")
     config = _config(argparse.Namespace(**vars(options) | {"preset": options.preset or "cifar10-small"}))
+    about_preset(config, options.runs)
     device = lk.resolve_device(config.device).type
     out = _folder(options)
-    results = bench(config) if options.preset is None else bench_preset(config)
+    results = bench(config) if options.preset is None else bench_preset(config, options.runs, options.peer)
     name = "-".join(filter(None, ["bench", options.preset, device if device != "cpu" else None]))
     path = _write_text(json.dumps(results, indent=1), out / f"{name}.json")
-    for part, values in results.items():
-        print(f"history: {len(values)} epochs" if part == "history" else f"{part}: {json.dumps(values, indent=2)}")
+    _print_bench(results)
     print(f"\nwritten: {path}")
+
+
+def _print_bench(results):
+    """Print measurements part by part, each run as a column."""
+    import pandas
+
+    for part, values in results.items():
+        if part == "history":
+            print(f"history: {len(values)} epochs")
+        elif part == "runs":
+            runs = [{name: value for name, value in run.items() if name != "time_to_accuracy"} for run in values]
+            print(pandas.json_normalize(runs).T.to_string(header=False, float_format="{:.6g}".format))
+        else:
+            print(f"{part}: {json.dumps(values, indent=2)}")
+
+
+def _gpu(options):
+    """Measure, one piece after the other, all that needs a GPU; write each piece as soon as it is done."""
+    from lirf_kit.bench import STAGES, about, bench
+    from lirf_kit.bench_preset import about_preset, bench_preset
+
+    config = _config(options)
+    device = lk.resolve_device(config.device)
+    if config.device == "auto" and device.type == "cpu":
+        raise lk.LirfError("gpu needs a GPU, but PyTorch finds none here; --device cpu would take many hours")
+    whole, compiled = about_preset(config, options.runs), config.replace(compile=True)
+    _check_grid(options, config)
+    out = _folder(options)
+    pieces = {
+        "gpu-bench": (about(config, device, STAGES), lambda: bench(config)),
+        "gpu-bench-compiled": (about(compiled, device, STAGES), lambda: bench(compiled)),
+        f"gpu-bench-{options.preset}": (whole, lambda: bench_preset(config, options.runs)),
+    }
+    for name, (measured, measure) in pieces.items():
+        path = out / f"{name}.json"
+        if _holds(path, measured):
+            print(f"already measured: {path}; to measure it again, delete it")
+            continue
+        with _timed(name):
+            results = measure()
+        _write_text(json.dumps(results, indent=1), path)
+        _print_bench(results)
+    path = out / f"gpu-results-{options.preset}-{options.seeds}-seeds.csv"
+    every = options.references
+    for references in [every[: place + 1] for place in range(len(every))] or [[]]:  # earlier networks are found again
+        with _timed(", ".join(["table", *references])):
+            results = lk.results_over_seeds(config, options.seeds, options.deposit_sets, references=references, jobs=1)
+        _write_results(results, path, config, options, "test part, all classes")
+    print(f"\nwritten: {out / 'gpu-*'}")
+
+
+def _check_grid(options, config):
+    """Raise a `LirfError` now, not after many minutes, if the table's options or its data are wrong."""
+    from lirf_kit.config import check_choice
+    from lirf_kit.evidence.references import REFERENCES as known
+
+    for name in options.references:
+        check_choice("references", name, known)
+    if options.seeds < 1:
+        raise lk.LirfError(f"seeds must be at least 1, not {options.seeds}")
+    lk.random_deposit_sets(len(lk.load_dataset(config).class_names), options.deposit_sets, config.seed)
+
+
+def _holds(path, measured):
+    """Return whether a file holds a measurement of the same things on the same machine."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return {name: found.get(name) for name in measured} == measured
 
 
 def _doctor(options):
@@ -414,7 +524,7 @@ def _path(config):
     with _timed("deposit"):
         target, deposit_module = lk.load_or_deposit(original, parts.deposit_set, config)
     with _timed("withdraw"):
-        recovered = lk.withdraw(target, deposit_module)
+        recovered = lk.withdraw(target, deposit_module, config.preserved)
     return data, parts, {"original": original, "target": target, "recovered": recovered}
 
 

@@ -1,4 +1,3 @@
-import copy
 import json
 import math
 from pathlib import Path
@@ -7,7 +6,7 @@ import pytest
 import torch
 
 import lirf_kit as lk
-from lirf_kit import bench
+from lirf_kit import bench, bench_preset
 from lirf_kit.cli import main
 
 RESULTS = {
@@ -83,16 +82,17 @@ def test_a_batch_larger_than_the_deposit_set_is_refused(small):
         bench.bench(lk.preset("cifar10-small").replace(batch_size=50))
 
 
-@pytest.mark.parametrize("whole", ["bench", "bench_preset"])
+@pytest.mark.parametrize("whole", [bench.bench, bench_preset.bench_preset])
 def test_the_peak_of_memory_is_counted_from_the_beginning(small, tiny, monkeypatch, whole):
     def stop(_):
         raise KeyboardInterrupt
 
     reset = []
-    monkeypatch.setattr(bench, "reset_peak_memory", reset.append)
-    monkeypatch.setattr(bench, "load_dataset", stop)
+    for module in (bench, bench_preset):
+        monkeypatch.setattr(module, "reset_peak_memory", reset.append)
+        monkeypatch.setattr(module, "load_dataset", stop)
     with pytest.raises(KeyboardInterrupt):
-        getattr(bench, whole)(tiny)
+        whole(tiny)
     assert reset == [torch.device("cpu")]
 
 
@@ -112,22 +112,14 @@ def test_the_flops_of_a_training_step_are_those_of_the_network_three_times(small
     assert found == 2 * stem + 3 * (block + classifier)
 
 
-def test_a_preset_s_bench_has_the_seconds_of_every_step(small, tmp_path, capsys):
-    assert main(["bench", "--preset", "digits", "--device", "cpu", "--out", str(tmp_path)]) == 0
-    results = json.loads((tmp_path / "bench-digits.json").read_text())
-    assert list(results["seconds"]) == ["train", "deposit", "withdraw", "features", "t-SNE"]
-    assert all(math.isfinite(seconds) and seconds > 0 for seconds in results["seconds"].values())
-    assert len(results["history"]) == lk.preset("digits").epochs == results["config"]["epochs"]
-    assert results["peak_memory"] > 0 and "history: 2 epochs" in capsys.readouterr().out
-
-
 def test_bench_refuses_what_it_cannot_do_before_it_measures(small, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(bench, "bench", None)
-    monkeypatch.setattr(bench, "bench_preset", None)
+    monkeypatch.setattr(bench_preset, "bench_preset", None)
     (tmp_path / "taken").write_text("keep me")
     for arguments, sentence in [
         (["--device", "gpu"], "device must be auto, cpu, cuda or mps, not 'gpu'"),
         (["--preset", "nope"], "preset must be .*"),
+        (["--preset", "digits", "--runs", "0"], "runs must be at least 1, not 0"),
         (
             ["--folder", str(tmp_path)],
             "--folder and other data need --preset: without it bench measures on pictures that it makes",
@@ -142,19 +134,6 @@ def test_bench_refuses_what_it_cannot_do_before_it_measures(small, tmp_path, cap
         assert main(["bench", "--out", str(tmp_path), *arguments]) == 2
         assert capsys.readouterr().err.startswith(f"lirf_kit: {sentence.removesuffix('.*')}")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
-
-
-def test_a_training_that_is_interrupted_is_no_measurement(small, tiny, tiny_original, monkeypatch):
-    half = copy.deepcopy(tiny_original)
-    half.checkpoint = {"tensors": {}, "plain": {}}
-    monkeypatch.setattr(bench, "train_original", lambda *_: half)
-    with pytest.raises(KeyboardInterrupt):
-        bench.bench_preset(tiny)
-
-
-def test_a_preset_s_bench_names_no_folder_of_this_machine(small, tiny, tmp_path, monkeypatch):
-    results = bench.bench_preset(tiny.replace(folder=str(tmp_path), data_root=str(tmp_path)))
-    assert str(tmp_path) not in json.dumps(results) and results["config"]["dataset"] == "digits"
 
 
 def test_gradients_are_those_of_float64_on_this_machine_for_every_shortcut():

@@ -28,9 +28,9 @@ def no_training(monkeypatch):
         raise AssertionError("training started")
 
     for place in (
+        "lirf_kit.evidence.experiments.load_or_train",  # first, because importing it takes the name from caching
         "lirf_kit.load_or_train",
         "lirf_kit.method.caching.load_or_train",
-        "lirf_kit.evidence.experiments.load_or_train",
     ):
         monkeypatch.setattr(place, refuse)
 
@@ -311,10 +311,7 @@ def test_the_module_passes_the_exit_status_on(monkeypatch, tmp_path):
         runpy.run_module("lirf_kit", run_name="__main__")
 
 
-def test_importing_the_package_asks_for_no_widgets_and_no_jupyter():
-    done = python(
-        "-c",
-        """
+WITHOUT_WIDGETS = """
 import sys
 REFUSED = ("anywidget", "ipywidgets", "IPython", "ipykernel", "jupyter", "jupyter_client", "jupyter_core")
 class Refuse:
@@ -323,11 +320,112 @@ class Refuse:
             print("asked for", name)
             raise ImportError(name)
 sys.meta_path.insert(0, Refuse())
-import lirf_kit, lirf_kit.cli
-print("imported", lirf_kit.__version__)
-""",
-    )
+"""
+
+
+def test_importing_the_package_asks_for_no_widgets_and_no_jupyter():
+    done = python("-c", WITHOUT_WIDGETS + "import lirf_kit, lirf_kit.cli\nprint('imported', lirf_kit.__version__)")
     assert done.stdout == f"imported {lk.__version__}\n", done.stderr
+
+
+def test_gpu_measures_everything_without_a_gpu_and_without_widgets_too(tmp_path):
+    quick = """
+from lirf_kit import bench, bench_preset
+from lirf_kit.method import training
+bench.PICTURES, bench.WARM_UP, bench.REPEATS = 200, 1, 2
+bench_preset.WARM_UP, bench_preset.PEER_STEPS, bench_preset.PEER_BATCH = 1, 1, 8
+training.compiled = lambda network, config: network
+from lirf_kit.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+    tiny = "dataset=digits image_size=8 split_after=1 widths=(4,8) blocks_per_stage=1 epochs=1 batch_size=16 threads=1 "
+    tiny += "deposit_epochs=1 deposit_batch_size=64 lambda_cs=0.0 test_fraction=0.1 perplexity=10"
+    knobs = [text for knob in tiny.split() for text in ("--set", knob)]
+    options = [*knobs, "--seeds", "1", "--deposit-sets", "2", "--runs", "1", "--out", str(tmp_path / "out")]
+    done = python("-c", WITHOUT_WIDGETS + quick, "gpu", "--device", "cpu", *options)
+    assert done.returncode == 0 and "asked for" not in done.stdout, done.stderr
+    found = {path.name: path.read_text("utf-8") for path in (tmp_path / "out").iterdir()}
+    parts = ["gpu-bench.json", "gpu-bench-compiled.json"]
+    names = [*parts, "gpu-bench-cifar10.json", "gpu-results-cifar10-1-seeds.csv", "gpu-results-cifar10-1-seeds.json"]
+    assert sorted(found) == sorted(names)
+    for name, compiled in zip(parts, (False, True)):
+        about = json.loads(found[name])
+        assert about["config"]["compile"] == compiled and about["training_step"]["peak_share"] > 0
+    whole = json.loads(found["gpu-bench-cifar10.json"])
+    assert list(whole["seconds"]) == ["train", "deposit", "withdraw", "features", "t-SNE"]
+    assert len(whole["runs"]) == 1 and whole["peer"]["ratio"] > 0
+    runs = pandas.read_csv(tmp_path / "out" / "gpu-results-cifar10-1-seeds.csv")
+    assert runs["network"].tolist() == ["original", "target", "recovered", "head masking", "retrained"] * 2
+
+
+@pytest.fixture
+def measurements(monkeypatch, tiny):
+    """Stand-ins for the two measurements; returns the list of what was measured."""
+    from lirf_kit import bench, bench_preset
+
+    taken = []
+
+    def parts(config):
+        taken.append("compiled" if config.compile else "parts")
+        return bench.about(config, torch.device("cpu"), bench.STAGES)
+
+    def whole(config, runs):
+        taken.append("preset")
+        return bench_preset.about_preset(config, runs) | {"runs": []}
+
+    monkeypatch.setitem(lk.config._PRESETS, "cifar10", tiny)
+    monkeypatch.setattr(bench, "bench", parts)
+    monkeypatch.setattr(bench_preset, "bench_preset", whole)
+    return taken
+
+
+def test_gpu_goes_on_where_it_was_cut_off(measurements, tmp_path, monkeypatch, capsys):
+    table = lk.results_over_seeds
+
+    def cut_off(config, *arguments, references, **options):
+        if "retrained" in references:
+            raise KeyboardInterrupt
+        return table(config, *arguments, references=references, **options)
+
+    command = ["gpu", "--seeds", "1", "--deposit-sets", "1", "--device", "cpu", "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(lk, "results_over_seeds", cut_off)
+    assert main(command) == 130
+    assert measurements == ["parts", "compiled", "preset"]
+    file = tmp_path / "out" / "gpu-results-cifar10-1-seeds.csv"
+    assert pandas.read_csv(file)["network"].tolist() == ["original", "target", "recovered", "head masking"]
+    monkeypatch.setattr(lk, "results_over_seeds", table)
+    assert main(command) == 0
+    assert measurements == ["parts", "compiled", "preset"] and capsys.readouterr().out.count("already measured") == 3
+    assert pandas.read_csv(file)["network"].tolist()[-2:] == ["head masking", "retrained"]
+
+
+def test_gpu_measures_again_what_was_measured_with_different_knobs_or_is_damaged(measurements, tmp_path):
+    command = ["gpu", "--seeds", "1", "--deposit-sets", "1", "--references", "--device", "cpu", "--out", str(tmp_path)]
+    assert main(command) == 0
+    measurements.clear()
+    assert main([*command, "--runs", "2"]) == 0 and measurements == ["preset"]
+    (tmp_path / "gpu-bench.json").write_text("{")
+    measurements.clear()
+    assert main([*command, "--set", "keep=0.7"]) == 0 and measurements == ["parts", "compiled", "preset"]
+
+
+def test_gpu_names_wrong_options_before_it_measures(measurements, tmp_path, capsys):
+    for arguments, sentence in [
+        (["--references", "oracle"], "references must be retrained, independent or head masking, not 'oracle'"),
+        (["--seeds", "0"], "seeds must be at least 1, not 0"),
+        (["--deposit-sets", "0"], "deposit_sets must be from 1 to 120, not 0"),
+        (["--runs", "0"], "runs must be at least 1, not 0"),
+    ]:
+        said = fails(capsys, "gpu", "--device", "cpu", "--out", tmp_path / "out", *arguments)
+        assert said == f"lirf_kit: {sentence}\n"
+    assert not measurements and not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_gpu_says_in_one_sentence_that_it_needs_one(measurements, tmp_path, capsys):
+    said = fails(capsys, "gpu", "--out", tmp_path / "out")
+    assert said == "lirf_kit: gpu needs a GPU, but PyTorch finds none here; --device cpu would take many hours\n"
+    assert not measurements and not (tmp_path / "out").exists()
 
 
 def test_evidence_prints_every_test_and_writes_runs_and_a_figure(tiny, monkeypatch, tmp_path, capsys):
@@ -335,7 +433,7 @@ def test_evidence_prints_every_test_and_writes_runs_and_a_figure(tiny, monkeypat
     options = ["--deposit-sets", "1", "--per-class", "20", "--on", "validation", "--jobs", "1", "--device", "cpu"]
     assert main(["evidence", *options, "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    assert "linear probe, stage 2" in said and "target, λ_cs = 0" in said and "how much of the gap" in said
+    assert "linear probe, stage 2" in said and "target, output alone" in said and "how much of the gap" in said
     runs = pandas.read_csv(tmp_path / "evidence-digits-1-seeds.csv")
     assert list(runs.columns) == ["seed", "deposit classes", "test", "task", "network", "value"]
     about = json.loads((tmp_path / "evidence-digits-1-seeds.json").read_text(encoding="utf-8"))
