@@ -15,6 +15,7 @@ class LirfError(ValueError):
     """Wrong input, or a run that cannot go on: one sentence that says what to change."""
 
 
+SIDES = {"digits": 8, "cifar10": 32, "cifar100": 32}  # height and width of the images; the others have image_size
 STAGES = (
     "data",
     "seed",
@@ -162,6 +163,17 @@ class Config(BaseModel, frozen=True, strict=True, extra="forbid", allow_inf_nan=
         return tuple(map(cls._from_numpy, value)) if isinstance(value, (tuple, list, range)) else value
 
     @model_validator(mode="after")
+    def _images_large_enough(self):
+        side = SIDES.get(self.dataset, self.image_size)
+        strides = self.stem_stride * 2 ** (len(self.widths) - 1)  # every stage but the first halves height and width
+        if side < strides:
+            raise LirfError(
+                f"widths must have fewer stages, or stem_stride be smaller, for images of {side}×{side}: "
+                f"{len(self.widths)} stages after a stem_stride of {self.stem_stride} need at least {strides}×{strides}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _split_inside_the_network(self):
         stages = len(self.widths)
         if self.split_after > stages:
@@ -257,6 +269,10 @@ _CIFAR = {
     "preservation": "logits",
     "lambda_kp": 3.0,
     "lambda_at": 0.02,
+    "lambda_cs": 0.12,
+    "lambda_os": 1.0,
+    "container": "difference",
+    "preserved": "mean",
     "threads": 0,
 }
 _RESNET18 = {"widths": (64, 128, 256, 512), "blocks_per_stage": 2, "split_after": 3}

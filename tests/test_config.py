@@ -16,6 +16,12 @@ PRESETS = ["digits", "cifar10-small", "cifar10-class", "cifar10", "cifar100", "c
         ("lambda_at", -0.1, "lambda_at must be a number at least 0, not -0.1"),
         ("lambda_cs", -0.5, "lambda_cs must be a number at least 0, not -0.5"),
         ("stem_stride", 3, "stem_stride must be a whole number at least 1 and at most 2, not 3"),
+        ("lambda_os", -2.0, "lambda_os must be a number at least 0, not -2.0"),
+        ("bits", 0, "bits must be a whole number at least 1 and at most 8, not 0"),
+        ("bits", 9, "bits must be a whole number at least 1 and at most 8, not 9"),
+        ("bits", 4.0, "bits must be a whole number at least 1 and at most 8, not 4.0"),
+        ("container", "delta", "container must be pruned or difference, not 'delta'"),
+        ("preserved", "sum", "preserved must be target or mean, not 'sum'"),
         ("lambda_kp", -1, "lambda_kp must be a number at least 0, not -1"),
         ("lambda_re", -1.0, "lambda_re must be a number at least 0, not -1.0"),
         ("lambda_pt", -1e-9, "lambda_pt must be a number at least 0, not -1e-09"),
@@ -203,3 +209,14 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch):
     with pytest.raises(lk.LirfError, match="^device must be one that this machine has, not 'cuda'"):
         lk.resolve_device("cuda")
     assert lk.resolve_device("auto").type == "cpu"
+
+
+def test_images_too_small_for_the_strides_are_refused(config):
+    sentence = "for images of 8×8: 4 stages after a stem_stride of 2 need at least 16×16$"
+    with pytest.raises(lk.LirfError, match=sentence):
+        config.replace(widths=(4, 4, 4, 4), stem_stride=2)
+    config.replace(widths=(4, 4, 4, 4)), config.replace(stem_stride=2)  # the last features are 1×1
+    birds = lk.preset("cub200")
+    with pytest.raises(lk.LirfError, match="images of 7×7"):
+        birds.replace(image_size=7)
+    assert birds.replace(image_size=8).image_size == 8

@@ -185,12 +185,6 @@ def test_a_difference_of_other_shapes_is_refused(difference, original):
         lk.withdraw(original, difference[1])
 
 
-@pytest.mark.parametrize("bits", [0, 9])
-def test_bits_outside_1_to_8_are_refused(config, bits):
-    with pytest.raises(lk.LirfError, match=f"^bits must be a whole number at least 1 and at most 8, not {bits}$"):
-        config.replace(bits=bits)
-
-
 def test_a_deposit_that_stops_early_leaves_a_difference_that_fits(tiny_original, tiny_parts, different):
     target, module = lk.start_deposit(tiny_original, tiny_parts.deposit_set, different)
     steps = lk.deposit_steps(tiny_original, target, module, tiny_parts.deposit_set, different)
