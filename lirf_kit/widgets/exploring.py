@@ -27,7 +27,7 @@ from lirf_kit.widgets.jobs import without_bars
 
 EXPLORED = {  # the explorer's knobs, and what it calls them
     "lambda_at": "λ_at attention", "lambda_cs": "λ_cs scatter", "lambda_kp": "λ_kp preserve",
-    "lambda_os": "λ_os own statistics", "lambda_re": "λ_re recover", "lambda_pt": "λ_pt transfer",
+    "lambda_os": "λ_os own stats", "lambda_re": "λ_re recover", "lambda_pt": "λ_pt transfer",
     "temperature": "τ temperature", "split_after": "n split after", "keep": "keep (pruning)",
     "deposit_epochs": "epochs", "deposit_learning_rate": "learning rate", "max_gradient_norm": "gradient limit",
     "seed": "seed", "relabel": "y_r relabel", "preservation": "L_kp variant", "recovery": "L_re recovery",
