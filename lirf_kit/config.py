@@ -264,12 +264,12 @@ _CIFAR = {
     "flip": True,
     "batch_size": 128,
     "deposit_batch_size": 256,  # L_cs needs more images than features
-    "deposit_epochs": 6,  # of many more images than the digits have
+    "deposit_epochs": 4,  # of many more images than the digits have
     "deposit_learning_rate": 0.03,
     "preservation": "logits",
     "lambda_kp": 3.0,
     "lambda_at": 0.02,
-    "lambda_cs": 0.12,
+    "lambda_cs": 0.2,
     "lambda_os": 1.0,
     "container": "difference",
     "preserved": "mean",
