@@ -117,6 +117,20 @@ def test_cifar_comes_with_its_pixels_labels_names_and_official_test_part(cifar, 
     assert torch.equal(lk.load_dataset(config).images, data.images)
 
 
+@pytest.mark.parametrize("cifar", ["cifar10"], indirect=True)
+def test_the_class_preset_goes_the_whole_path_on_cifar_10_s_own_archive(cifar):
+    config = lk.preset("cifar10-class").replace(
+        device="cpu", widths=(4, 8, 8), epochs=1, deposit_epochs=1, batch_size=8, validation_fraction=0.3, threads=1
+    )
+    data = lk.load_dataset(config)
+    parts = lk.split_by_class(data, (0,))
+    original = lk.load_or_train(data, config)
+    target, module = lk.load_or_deposit(original, parts.deposit_set, config)
+    recovered = lk.withdraw(target, module, config.preserved)
+    assert isinstance(module, lk.DifferenceModule) and len(parts.test) == 10
+    assert all(0 <= lk.accuracy(network, parts.test) <= 100 for network in (original, target, recovered))
+
+
 def refused_then_had(config, web, address, archive):
     """A call must end in a sentence; the next, with the right archive, must work; return its data."""
     with pytest.raises(
