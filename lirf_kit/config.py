@@ -96,7 +96,7 @@ class Config(BaseModel, frozen=True, strict=True, extra="forbid", allow_inf_nan=
     max_gradient_norm: float = _deposit(1.0, gt=0, description="longer gradients are scaled down to this length")
     temperature: float = _deposit(4.0, gt=0, title="τ", description="softens the logits before they are distilled")
     lambda_at: float = _deposit(0.3, ge=0, title="λ_at", description="weight of the attention distance, maximised")
-    lambda_cs: float = _deposit(0.45, ge=0, title="λ_cs", description="weight of the class scatter, minimised")
+    lambda_cs: float = _deposit(0.5, ge=0, title="λ_cs", description="weight of the class scatter, minimised")
     lambda_kp: float = _deposit(20.0, ge=0, title="λ_kp", description="weight of knowledge preservation")
     lambda_os: float = _deposit(
         2.0, ge=0, title="λ_os", description="weight of removal and preservation under the batch's own BatchNorm "
