@@ -31,7 +31,10 @@ EXAMINED_BY = (
     *(f"evidence/{name}" for name in ("readings", "probes", "few_shot", "membership", "streisand", "thieves")),
     *(f"evidence/{name}" for name in ("recalibration", "relearning", "distillation", "laboratory")),
 )
-HELD_BY = (*MEASURED_BY, "evidence/readings", "evidence/relearning", "evidence/custody")
+HELD_BY = (
+    *MEASURED_BY,
+    *(f"evidence/{name}" for name in ("readings", "relearning", "thieves", "custody")),
+)
 MADE_BY = {  # the modules behind each kind of run: if one of them changes, the run is computed again
     "original": TRAINED_BY,
     "unfinished": TRAINED_BY,

@@ -12,8 +12,9 @@ import torch
 from lirf_kit.config import check_choice
 from lirf_kit.data.partition import split_by_class
 from lirf_kit.evidence.experiments import found_or_measured, over_grid
-from lirf_kit.evidence.readings import check_parts, untrained_network
+from lirf_kit.evidence.readings import check_parts
 from lirf_kit.evidence.relearning import train_on
+from lirf_kit.evidence.thieves import untaught
 from lirf_kit.method.caching import load_or_deposit, load_or_train
 from lirf_kit.method.containers import DepositModule, DifferenceModule, module_bytes
 from lirf_kit.method.networks import SplitNetwork, accuracy, answers, split
@@ -52,8 +53,8 @@ def custody_table(original, parts, config, on="validation", bits=BITS, keeps=KEE
         network, Pre, Dep and Avg Acc; "mean", its Avg Acc with ``preserved="mean"``; "trained on", its Avg Acc if the
         target was first trained further on preserved images. All in percent, arg max over all classes. And what a thief
         gets, who has the shared upper blocks: the share of deposit images that the module "alone" recognises (a
-        difference is added to an untrained network), and with the "wrong target" of another deposit of the same classes
-        from the same original; arg max over the deposit classes, so chance is one in k.
+        difference is added to lower blocks that have learnt nothing), and with the "wrong target" of another deposit of
+        the same classes from the same original; arg max over the deposit classes, so chance is one in k.
 
     Raises
     ------
@@ -67,7 +68,7 @@ def custody_table(original, parts, config, on="validation", bits=BITS, keeps=KEE
     again = difference.replace(seed=(config.seed + OTHER_SEED) % 2**32)  # the same images in a different order
     wrong, _ = load_or_deposit(original, parts.deposit_set, again)
     since = train_on(target, parts.preservation_set, config)
-    fresh = SplitNetwork(untrained_network(parts, config).lower, target.upper)
+    fresh = untaught(target)
     whole, rows = module_bytes(DepositModule(target.lower, deposited)), []
     for kind, setting, module, size in _containers(original, target, parts, config, bits, keeps):
         recovered = {name: RecoveredNetwork(network, module) for name, network in {"": target, "since": since}.items()}

@@ -1,6 +1,9 @@
 """What does a thief need: the target, the deposit module, or both?"""
 
+import copy
+
 import pandas
+import torch
 
 from lirf_kit.evidence.readings import ALL, ONLY, check_networks, check_parts, tidy
 from lirf_kit.method.networks import SplitNetwork, accuracy
@@ -13,8 +16,9 @@ def thief_table(networks, parts, on="validation"):
     """Measure how often each network, and a deposit module without its target, recognises deposit images.
 
     The thief trains nothing, and uses the networks as they are. A module alone is run through the upper blocks, which
-    target and original share. For *all classes*, the thief knows nothing about an image; for *deposit classes only*,
-    the thief knows that it is of a deposit class, and rules out the other classes.
+    target and original share; a difference is added to lower blocks that have learnt nothing. For *all classes*, the
+    thief knows nothing about an image; for *deposit classes only*, the thief knows that it is of a deposit class, and
+    rules out the other classes.
 
     Parameters
     ----------
@@ -40,9 +44,24 @@ def thief_table(networks, parts, on="validation"):
     stolen, deposited = dict(networks), getattr(parts, f"deposit_{on}")
     for network in networks.values():
         if isinstance(network, RecoveredNetwork):
-            stolen[MODULE_ALONE] = SplitNetwork(network.deposit_module.lower, network.target.upper)
+            fresh = untaught(network.target)
+            stolen[MODULE_ALONE] = SplitNetwork(network.deposit_module.restore(fresh), fresh.upper)
     rows = []
     for task, among in ((ALL, "all"), (ONLY, "part")) if len(deposited.deposit_classes) > 1 else ((ALL, "all"),):
         values = {name: accuracy(network, deposited, among) for name, network in stolen.items()}
         rows.append(tidy("own answers", task, values, "%", "deposit images are recognised more often"))
     return pandas.concat(rows, ignore_index=True)
+
+
+def untaught(target):
+    """Return a copy of a target whose lower blocks have learnt nothing: what a thief without them can put in place.
+
+    The normalisation of the images stays, and so do the upper blocks.
+    """
+    fresh = copy.deepcopy(target)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        for layer in fresh.lower.cpu().modules():
+            if hasattr(layer, "reset_parameters"):
+                layer.reset_parameters()
+    return fresh.to(target.device)
