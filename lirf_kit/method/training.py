@@ -177,7 +177,8 @@ def one_cycle(parameters, learning_rate, steps, momentum, weight_decay):
     optimiser = torch.optim.SGD(
         parameters, learning_rate, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0
     )
+    rise = 0.25 if steps != 3 else 0.3  # the schedule divides by rise · total_steps − 1
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, learning_rate, total_steps=steps + 1, pct_start=0.25, cycle_momentum=False
+        optimiser, learning_rate, total_steps=steps + 1, pct_start=rise, cycle_momentum=False
     )
     return optimiser, schedule

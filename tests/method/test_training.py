@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import lirf_kit as lk
+from lirf_kit.method.training import one_cycle
 
 
 def test_the_original_learns_the_digits(original, data):
@@ -160,3 +161,15 @@ def test_an_interrupt_ends_the_runs_over_seeds_without_a_half_trained_row(tiny, 
     interrupt_at(2)
     with pytest.raises(KeyboardInterrupt):
         lk.results_over_seeds(tiny, seeds=1, deposit_sets=1)
+
+
+@pytest.mark.parametrize("steps", range(1, 9))
+def test_the_schedule_takes_any_number_of_steps(steps):
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimiser, schedule = one_cycle([weight], 0.1, steps, 0.9, 0.0)
+    rates = []
+    for _ in range(steps):
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        schedule.step()
+    assert all(0 < rate <= 0.1 for rate in rates)
