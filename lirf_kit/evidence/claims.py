@@ -88,7 +88,7 @@ def read_results(folder):
     """
     if not Path(folder).is_dir():
         raise LirfError(f"folder must hold result files, but there is no folder {str(folder)!r}")
-    return [_read(file, {*_RUN, *METRICS}, METRICS) for file in sorted(Path(folder).glob("results-*-seeds.csv"))]
+    return [_read(file, {*_RUN, *METRICS}, METRICS) for file in sorted(Path(folder).glob("*results-*-seeds.csv"))]
 
 
 def _read_students(folder):

@@ -3,6 +3,7 @@
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from lirf_kit.config import LirfError, check_choice
 from lirf_kit.evidence.readings import YARDSTICK
@@ -149,6 +150,9 @@ def plot_custody(summary, figure=None):
                 panels[0].annotate(setting, place, xytext=(4, -12), textcoords="offset points", fontsize=9)
     for axes, label in zip(panels, ("recovered Avg Acc − original, points", "deposit images recognised, %")):
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("kilobytes on disk", fontsize=12)
         axes.set_ylabel(label, fontsize=12)
         axes.tick_params(labelsize=11)
