@@ -101,6 +101,7 @@ from .evidence.streisand import (
 )
 from .evidence.switchboard import loss_switchboard as loss_switchboard
 from .evidence.thieves import thief_table as thief_table
+from .method.bank import BankNetwork as BankNetwork, KnowledgeBank as KnowledgeBank
 from .method.caching import (
     load_or_deposit as load_or_deposit,
     load_or_train as load_or_train,

@@ -113,6 +113,10 @@ class Config(BaseModel, frozen=True, strict=True, extra="forbid", allow_inf_nan=
         description="what makes withdrawal work: the recovered network learns the true labels (the paper's) or the "
         "original's logits (distilled), or the deposit module learns the original's features",
     )  # fmt: skip
+    mixtures: bool = _deposit(
+        False, description="whether a pruned module also learns the original's features of mixtures of the deposit "
+        "images",
+    )  # fmt: skip
     preservation: Literal["paper", "logits"] = _deposit(
         "paper", title="L_kp", description="what is kept of the preserved classes on deposit samples: their softmax "
         "(the paper's), or their logits, and then removal moves the deposit logits alone",

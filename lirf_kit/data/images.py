@@ -4,12 +4,14 @@ No Python runs per image: all random crops and flips of a batch are one gather f
 uint8 until a network normalises them (see `networks`).
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy
 import torch
 from sklearn.model_selection import train_test_split
+from torch.nn import functional
 
 from lirf_kit.config import LirfError
 from lirf_kit.data.sources import SOURCES
@@ -189,6 +191,40 @@ def batches(data, batch_size, generator, crop_padding=0, flip=False):
         yield augment(images, generator, crop_padding, flip), data.labels[chosen]
 
 
+def mix(images, generator):
+    """Make new images out of a batch: each is turned, scaled and shifted, and patches of another one are put into it.
+
+    A network's answers for such images mean nothing, but its features show what it does far from the images themselves.
+
+    Parameters
+    ----------
+    images : torch.Tensor
+        uint8, (B, C, H, W).
+    generator : torch.Generator
+        On the same device.
+
+    Returns
+    -------
+    torch.Tensor
+        Of the same shape and type.
+    """
+    count, device = len(images), images.device
+
+    def draw(*shape):
+        return torch.rand(*shape, generator=generator, device=device)
+
+    def warped(images):
+        angle, scale, shift = 2 * math.pi * draw(count), 0.7 + 0.8 * draw(count), 0.6 * draw(count, 2) - 0.3
+        cos, sin = scale * angle.cos(), scale * angle.sin()
+        rows = [torch.stack([cos, -sin, shift[:, 0]], dim=1), torch.stack([sin, cos, shift[:, 1]], dim=1)]
+        grid = functional.affine_grid(torch.stack(rows, dim=1), images.shape, align_corners=False)
+        return functional.grid_sample(images.float(), grid, align_corners=False)  # black outside the image
+
+    others = images[torch.randperm(count, generator=generator, device=device)]
+    patches = functional.interpolate(draw(count, 1, 3, 3), images.shape[2:], mode="bilinear") > 0.5  # (B, 1, H, W)
+    return torch.where(patches, warped(images), warped(others)).round().clamp(0, 255).to(torch.uint8)
+
+
 def augment(images, generator, crop_padding=0, flip=False):
     """Crop each image at random and mirror it at random, all images at once.
 
@@ -209,7 +245,7 @@ def augment(images, generator, crop_padding=0, flip=False):
     count, channels, height, width = images.shape
     rows, columns = (torch.arange(side, device=images.device).expand(count, -1) for side in (height, width))  # (B, H)
     if crop_padding:
-        images = torch.nn.functional.pad(images, [crop_padding] * 4)
+        images = functional.pad(images, [crop_padding] * 4)
         shifts = torch.randint(2 * crop_padding + 1, (2, count), generator=generator, device=images.device)
         rows, columns = rows + shifts[0][:, None], columns + shifts[1][:, None]
     if flip:

@@ -47,7 +47,7 @@ def load_or_train(data, config):
     return network.eval()
 
 
-def load_or_deposit(original, deposit_set, config):
+def load_or_deposit(original, deposit_set, config, teacher=None, gone=()):
     """Return target and deposit module: loaded if the same deposit was made before, else made and saved.
 
     Parameters
@@ -55,6 +55,8 @@ def load_or_deposit(original, deposit_set, config):
     original : SplitNetwork
     deposit_set : ImageData
     config : Config
+    teacher : SplitNetwork, optional
+    gone : iterable of int
         As for `deposit`.
 
     Returns
@@ -64,7 +66,7 @@ def load_or_deposit(original, deposit_set, config):
         The same as from `deposit`, including the target's history.
     """
     # cheap: it checks the input, and builds networks of the right shapes to load the weights into
-    target, deposit_module = start_deposit(original, deposit_set, config)
+    target, deposit_module = start_deposit(original, deposit_set, config, teacher)
     made_from = {
         "config": config.stages("seed", "optimiser", "deposit"),
         "data": fingerprint(deposit_set.images, deposit_set.labels),
@@ -72,9 +74,12 @@ def load_or_deposit(original, deposit_set, config):
         "deposit_classes": deposit_set.deposit_classes and list(deposit_set.deposit_classes),
         "original": fingerprint(*original.layers.state_dict().values()),  # T_0's weights, however they were made
     }
+    if gone or teacher is not None:
+        made_from["gone"] = sorted(gone)
+        made_from["teacher"] = teacher and fingerprint(*teacher.layers.state_dict().values())
     found = load_run("deposit", made_from)
     if found is None:
-        target, deposit_module = deposit(original, deposit_set, config)
+        target, deposit_module = deposit(original, deposit_set, config, teacher, gone)
         # one file for both, so that a target is never paired with another deposit's module
         both = {"target": target.layers, "deposit_module": deposit_module}
         weights = {f"{name}.{key}": value for name in both for key, value in both[name].state_dict().items()}

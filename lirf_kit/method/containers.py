@@ -156,7 +156,7 @@ def empty_module(target, deposit_classes, config):
 
 def module_bytes(deposit_module):
     """Return how many bytes a deposit module takes on disk."""
-    return len(_serialised(deposit_module))
+    return len(serialised(deposit_module))
 
 
 def module_share(deposit_module, target):
@@ -181,7 +181,7 @@ def save_module(deposit_module, file):
     file = Path(file)
     try:
         with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}-", delete=False) as beside:
-            beside.write(_serialised(deposit_module))
+            beside.write(serialised(deposit_module))
         os.replace(beside.name, file)
     except OSError as error:
         raise LirfError(f"file {str(file)!r} can't be written: {error}") from None
@@ -208,8 +208,17 @@ def load_module(file, target, config):
         If the file can't be read, or holds a module of the other kind or of other shapes.
     """
     try:
-        weights = safetensors.torch.load(Path(file).read_bytes())
-    except (OSError, SafetensorError) as error:
+        content = Path(file).read_bytes()
+    except OSError as error:
+        raise LirfError(f"file {str(file)!r} can't be read as a deposit module: {error}") from None
+    return read_module(content, file, target, config)
+
+
+def read_module(content, file, target, config):
+    """Return the deposit module that a file's content holds; as `load_module`, which reads the file first."""
+    try:
+        weights = safetensors.torch.load(content)
+    except SafetensorError as error:
         raise LirfError(f"file {str(file)!r} can't be read as a deposit module: {error}") from None
     if "deposit_classes" not in weights:
         raise LirfError(f"file {str(file)!r} must hold deposit_classes, as every deposit module does")
@@ -229,8 +238,8 @@ def load_module(file, target, config):
     return deposit_module
 
 
-def _serialised(deposit_module):
-    """Return what a deposit module's file contains."""
+def serialised(deposit_module):
+    """Return what a deposit module's file contains; the same weights give the same bytes."""
     weights = {name: value.detach().cpu().contiguous() for name, value in deposit_module.state_dict().items()}
     return safetensors.torch.save(weights)
 

@@ -11,6 +11,7 @@ import math
 import torch
 
 from lirf_kit.config import LirfError
+from lirf_kit.data.images import mix
 from lirf_kit.devices import autocast, cpu_threads, memory_advice, progress_bar, seeded_generator
 from lirf_kit.method import losses
 from lirf_kit.method.containers import empty_module
@@ -21,7 +22,7 @@ from lirf_kit.method.withdrawing import merge_logits
 RIDGE = 0.3  # ε of L_cs, as a share of the mean variance of the original's pooled features
 
 
-def deposit(original, deposit_set, config):
+def deposit(original, deposit_set, config, teacher=None, gone=()):
     """Take the knowledge of the deposit set out of a network: T_0, D_r → T, T_r   (Ye et al. 2022, deposit).
 
     Parameters
@@ -32,6 +33,12 @@ def deposit(original, deposit_set, config):
         D_r, the only images that the deposit sees; they are not augmented.
     config : Config
         Reads the knobs of the deposit stage, `momentum`, `weight_decay` and the seed.
+    teacher : SplitNetwork, optional
+        Whose features a pruned module learns, if it isn't the original's: a bank's second deposit starts from a target
+        that has already forgotten something, and may still learn from T_0 (see `KnowledgeBank`).
+    gone : iterable of int
+        Classes that earlier deposits took out. Like the deposit classes, they aren't held, and they are never the best
+        preserved class that a sample is relabelled as.
 
     Returns
     -------
@@ -47,20 +54,21 @@ def deposit(original, deposit_set, config):
         If the deposit set is empty, if the network can't be cut after `split_after` or pruned to `keep`, or if the
         loss stops being finite; then the sentence names the knob to turn.
     """
-    target, deposit_module = start_deposit(original, deposit_set, config)
+    target, deposit_module = start_deposit(original, deposit_set, config, teacher)
     total = count_steps(deposit_set, config)
-    steps = deposit_steps(original, target, deposit_module, deposit_set, config)
+    steps = deposit_steps(original, target, deposit_module, deposit_set, config, teacher, gone)
     with cpu_threads(config), memory_advice(config):
         for _ in progress_bar(steps, desc="deposit", total=total, unit="step"):
             pass  # `deposit_steps` does the work
     return target, deposit_module
 
 
-def start_deposit(original, deposit_set, config):
+def start_deposit(original, deposit_set, config, teacher=None):
     """Return target and deposit module before the first step.
 
-    The target starts as a copy of the original, the module as a pruned copy of its lower blocks or as no difference at
-    all. The module holds the deposit classes; after a split by samples, the classes that occur in the deposit set.
+    The target starts as a copy of the original, the module as a pruned copy of its (or the teacher's) lower blocks or
+    as no difference at all. The module holds the deposit classes; after a split by samples, the classes that occur in
+    the deposit set.
     """
     if not len(deposit_set):
         raise LirfError("deposit_set must hold at least one image, not none")
@@ -70,7 +78,8 @@ def start_deposit(original, deposit_set, config):
     classes = deposit_set.deposit_classes
     if classes is None:  # a split by samples
         classes = deposit_set.labels.unique()  # (k,)
-    return target.eval(), empty_module(target, classes, config)  # T, T_r
+    source = target if teacher is None or config.container == "difference" else split(teacher, config.split_after)
+    return target.eval(), empty_module(source, classes, config)  # T, T_r
 
 
 def count_steps(deposit_set, config):
@@ -78,14 +87,14 @@ def count_steps(deposit_set, config):
     return config.deposit_epochs * math.ceil(len(deposit_set) / config.deposit_batch_size)
 
 
-def deposit_steps(original, target, deposit_module, deposit_set, config):
+def deposit_steps(original, target, deposit_module, deposit_set, config, teacher=None, gone=()):
     """Train target and deposit module in place, and yield after each step, so that you can look or stop.
 
     A difference isn't trained: it is taken when the training ends or stops.
 
     Parameters
     ----------
-    original, deposit_set, config
+    original, deposit_set, config, teacher, gone
         As for `deposit`.
     target, deposit_module
         As `start_deposit` returns them.
@@ -97,6 +106,11 @@ def deposit_steps(original, target, deposit_module, deposit_set, config):
     """
     generator = seeded_generator(config.seed, deposit_set.labels.device)
     reference = original_reference(original, deposit_set.images, config)  # computed once: T_0 never changes
+    if teacher is not None:
+        reference += original_reference(teacher, deposit_set.images, config)
+    # a generator of their own, so that the target is the same with and without mixtures
+    mixing = seeded_generator(config.seed, deposit_set.labels.device)
+    teaching = split(original if teacher is None else teacher, config.split_after).lower
     learners = [list(target.lower.parameters()), list(deposit_module.parameters())]
     total = count_steps(deposit_set, config)
     # one optimiser serves both: no term of the loss pulls on both networks
@@ -114,7 +128,8 @@ def deposit_steps(original, target, deposit_module, deposit_set, config):
             for chosen in steps:
                 batch = deposit_set.select(chosen, deposit_set.deposit_classes)
                 seen = [part[chosen] for part in reference]  # z_T0 and T_0^(-n)(x) of this batch
-                terms = deposit_terms(target, deposit_module, batch, seen, generator, config)
+                mixed = _mixed(teaching, batch.images, mixing) if config.mixtures else None
+                terms = deposit_terms(target, deposit_module, batch, seen, generator, config, gone, mixed)
                 taken.append(_descend(terms, learners, optimiser, schedule, epoch, config))
                 yield epoch
             target.history.append(_epoch_means(epoch, taken, [len(chosen) for chosen in steps], config))
@@ -127,6 +142,14 @@ def deposit_steps(original, target, deposit_module, deposit_set, config):
     answers = predict(lambda part: target(part) + target.upper(lower(part)), deposit_set.images)
     if not answers.isfinite().all():
         raise LirfError(_diverged(config.deposit_epochs, config))
+
+
+@torch.no_grad()
+def _mixed(teaching, images, generator):
+    """Return mixtures of a batch's images, and what the teacher's lower blocks make of them."""
+    mixtures = mix(images, generator)
+    with evaluation_mode(teaching):
+        return mixtures, teaching(mixtures)
 
 
 def _descend(terms, learners, optimiser, schedule, epoch, config):
@@ -172,33 +195,33 @@ class Views:
     labels : torch.Tensor
         y, int64, (N,).
     forgotten : torch.Tensor
-        What to forget of each sample: the deposit classes, (k,), or where samples are deposited its own class, (N, 1).
+        What to forget of each sample: the deposit classes, (k,), or where samples are deposited its own class, (N, 1);
+        and the classes that are gone already.
     deposit_classes : torch.Tensor
         int64, (k,): the classes whose logits the module supplies.
-    original_logits, target_logits, module_logits : torch.Tensor
-        z_T0, z_T, and z of T_r ∘ T^(n-); (N, K). The module's are None if no term needs them.
-    original_features, target_features, module_features : torch.Tensor
-        T_0^(-n)(x), T^(-n)(x) and T_r(x); (N, C_n, H_n, W_n).
+    whole_classes : bool
+        Whether whole classes are deposited, which L_cs and L_os are for. Where samples are deposited, their classes
+        stay. A network that never saw these samples tells their classes apart as well, whatever BatchNorm's statistics
+        are, and so may the target.
+    original_logits, teacher_logits, target_logits, module_logits : torch.Tensor
+        z_T0, the teacher's, z_T, and z of T_r ∘ T^(n-); (N, K). The module's are None if no term needs them.
+    original_features, teacher_features, target_features, module_features : torch.Tensor
+        T_0^(-n)(x), the teacher's, T^(-n)(x) and T_r(x); (N, C_n, H_n, W_n). The teacher is the original, or what the
+        module learns from in its place.
     """
 
     labels: torch.Tensor
     forgotten: torch.Tensor
     deposit_classes: torch.Tensor
+    whole_classes: bool
     original_logits: torch.Tensor
     original_features: torch.Tensor
+    teacher_logits: torch.Tensor
+    teacher_features: torch.Tensor
     target_logits: torch.Tensor
     target_features: torch.Tensor
     module_logits: torch.Tensor | None = None
     module_features: torch.Tensor | None = None
-
-    @property
-    def whole_classes(self):
-        """Whether whole classes are deposited, which L_cs and L_os are for.
-
-        Where samples are deposited, their classes stay. A network that never saw these samples tells their classes
-        apart as well, whatever BatchNorm's statistics are, and so may the target.
-        """
-        return self.forgotten.ndim == 1
 
     @property
     def has_scatter(self):
@@ -231,13 +254,13 @@ PRESERVATION = {  # L_kp
 RECOVERY = {  # L_re
     "paper": lambda views, _: losses.recovery_loss(views.recovered_logits, views.labels),
     "distilled": lambda views, temperature: losses.distilled_recovery_loss(
-        views.recovered_logits, views.original_logits, temperature
+        views.recovered_logits, views.teacher_logits, temperature
     ),
-    "features": lambda views, _: losses.feature_recovery_loss(views.module_features, views.original_features),
+    "features": lambda views, _: losses.feature_recovery_loss(views.module_features, views.teacher_features),
 }
 
 
-def deposit_terms(target, deposit_module, batch, reference, generator, config):
+def deposit_terms(target, deposit_module, batch, reference, generator, config, gone=(), mixed=None):
     """Compute the terms of L_all on one batch.
 
     A term whose λ is 0 is left out. Recovery and transfer train a pruned module; a difference leaves them out.
@@ -249,10 +272,14 @@ def deposit_terms(target, deposit_module, batch, reference, generator, config):
     batch : ImageData
         Samples of the deposit set.
     reference : tuple of torch.Tensor
-        `original_reference` of the same images.
+        `original_reference` of the same images; if the module has a different teacher, followed by the teacher's.
     generator : torch.Generator
         Draws the random wrong labels.
     config : Config
+    gone : iterable of int
+        As for `deposit`.
+    mixed : tuple of torch.Tensor, optional
+        Mixtures of the images, and the teacher's features of them, for L_re.
 
     Returns
     -------
@@ -260,7 +287,7 @@ def deposit_terms(target, deposit_module, batch, reference, generator, config):
         Scalars: ``"loss"``, and as computed ``"removal"`` (L_kr), ``"attention_distance"``, ``"class_scatter"``,
         ``"preservation"``, ``"own_statistics"`` (L_os), ``"recovery"``, ``"transfer"``.
     """
-    views = _look(target, deposit_module, batch, reference, config)
+    views = _look(target, deposit_module, batch, reference, config, gone)
     wrong = WRONG_LABELS[config.relabel](views, batch.num_classes, generator)  # y_r, (N,)
     terms, tau = _forgetting_terms(views, wrong, config), config.temperature
     if config.lambda_os and views.whole_classes and len(batch) > 1:  # a single image may have no statistics
@@ -268,8 +295,12 @@ def deposit_terms(target, deposit_module, batch, reference, generator, config):
         terms["own_statistics"] = again["removal"] + config.lambda_kp * again.get("preservation", 0.0)  # L_os
     if config.lambda_re and views.module_features is not None:
         terms["recovery"] = RECOVERY[config.recovery](views, tau)  # L_re
+        if mixed is not None:
+            with autocast(config, batch.labels.device):
+                features = deposit_module(mixed[0]).float()  # (N, C_n, H_n, W_n)
+            terms["recovery"] = terms["recovery"] + losses.feature_recovery_loss(features, mixed[1])
     if config.lambda_pt and views.module_logits is not None:
-        logits = views.module_logits, views.original_logits
+        logits = views.module_logits, views.teacher_logits
         terms["transfer"] = losses.partial_transfer_loss(*logits, views.deposit_classes, tau)  # L_pt
     optional = [terms.get(name, 0.0) for name in ("preservation", "own_statistics", "recovery", "transfer")]
     terms["loss"] = losses.deposit_loss(terms["removal"], *optional, config)  # L_all
@@ -293,17 +324,21 @@ def _forgetting_terms(views, wrong, config):
     return terms
 
 
-def _look(target, deposit_module, batch, reference, config):
+def _look(target, deposit_module, batch, reference, config, gone):
     """Run target and module on a batch; the module only where a term needs it. All that is returned is float32."""
     classes = deposit_module.deposit_classes
-    forgotten = batch.labels[:, None] if batch.deposit_classes is None else classes  # (N, 1) or (k,)
+    whole = batch.deposit_classes is not None
+    forgotten = classes if whole else batch.labels[:, None]  # (k,) or (N, 1)
+    gone = torch.as_tensor([*gone], dtype=torch.int64, device=forgotten.device)
+    forgotten = torch.cat([forgotten, gone if whole else gone.expand(len(batch), -1)], dim=-1)
     with autocast(config, batch.labels.device):
         features = target.lower(batch.images)  # (N, C_n, H_n, W_n)
         seen = [target.upper(features), features]  # z_T, T^(-n)(x)
         if config.container == "pruned" and (config.lambda_re or config.lambda_pt):
             features = deposit_module(batch.images)  # (N, C_n, H_n, W_n), read out by the target's frozen upper blocks
             seen += [target.upper(features), features]  # z of T_r ∘ T^(n-), T_r(x)
-    return Views(batch.labels, forgotten, classes, *reference, *(tensor.float() for tensor in seen))
+    given = (*reference, *reference)[:4]  # without a teacher the module learns from the original
+    return Views(batch.labels, forgotten, classes, whole, *given, *(tensor.float() for tensor in seen))
 
 
 def _look_again(target, batch, views, config):

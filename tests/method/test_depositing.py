@@ -34,7 +34,9 @@ def some_samples(tiny_data):
 
 
 def test_neither_deposit_nor_withdraw_is_given_the_preservation_set():
-    assert list(inspect.signature(lk.deposit).parameters) == ["original", "deposit_set", "config"]
+    assert list(inspect.signature(lk.deposit).parameters) == [
+        "original", "deposit_set", "config", "teacher", "gone",  # a network and class numbers
+    ]  # fmt: skip
     assert list(inspect.signature(lk.withdraw).parameters) == [
         "target", "deposit_module", "preserved", "check",
     ]  # fmt: skip

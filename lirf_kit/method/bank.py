@@ -1,0 +1,413 @@
+"""The knowledge bank: several deposits from one network, and any subset of them withdrawn.
+
+Each deposit starts from the bank's current target, so the target forgets a little more each time. All networks share
+the original's upper blocks T^(n-), which exist once.
+"""
+
+import copy
+import dataclasses
+import re
+import warnings
+from pathlib import Path
+
+import pandas
+import safetensors.torch
+import torch
+from torch import nn
+
+from lirf_kit.artifacts import fingerprint
+from lirf_kit.config import Config, LirfError, check_choice
+from lirf_kit.method.bank_files import checksum, read_bank, write_bank
+from lirf_kit.method.caching import load_or_deposit
+from lirf_kit.method.containers import module_bytes, read_module, save_module, serialised
+from lirf_kit.method.networks import SplitNetwork, build_network, penultimate, prepare, split
+from lirf_kit.method.withdrawing import RecoveredNetwork, merge_logits
+
+
+class BankNetwork(RecoveredNetwork):
+    """T̃_S(x) = g(T(x)) + Σ_{i ∈ S} ḡ_i((T_r,i ∘ T^(n-))(x)), one formula for every input.
+
+    ḡ_i takes the logits of module i's classes, g those of all classes that no withdrawn module holds.
+
+    Attributes
+    ----------
+    target : SplitNetwork
+        The bank's; it has forgotten every deposit.
+    deposit_modules : nn.ModuleList
+        The withdrawn modules, S.
+    module_lowers : nn.ModuleList
+        The lower blocks that stand for each of them.
+    kept : torch.Tensor
+        int64: the classes that were never deposited.
+    preserved : {"target", "mean"}
+        Where the logits of these come from: the target, or the mean over the target and the withdrawn modules.
+    """
+
+    def __init__(self, target, deposit_modules, module_lowers, kept, preserved):
+        nn.Module.__init__(self)
+        self.target, self.preserved = target, preserved
+        self.deposit_modules, self.module_lowers = nn.ModuleList(deposit_modules), nn.ModuleList(module_lowers)
+        self.register_buffer("kept", torch.as_tensor(kept, dtype=torch.int64, device=target.device))
+
+    def forward(self, images):
+        """uint8 images (N, C, H, W) to logits (N, K)."""
+        logits = target_logits = self.target(images)  # T(x), (N, K)
+        read = [self.target.upper(lower(images)) for lower in self.module_lowers]  # (T_r,i ∘ T^(n-))(x), (N, K) each
+        for module, module_logits in zip(self.deposit_modules, read):
+            logits = merge_logits(logits, module_logits, module.deposit_classes)
+        if self.preserved == "mean":
+            mean = torch.stack([target_logits, *read]).mean(dim=0)  # (N, K)
+            logits = logits.index_copy(1, self.kept, mean[:, self.kept])
+        return logits
+
+    def features(self, images):
+        """Return the target's and each withdrawn module's final-layer features side by side, (N, (1 + |S|)·D)."""
+        read = [penultimate(self.target.upper, lower(images)) for lower in self.module_lowers]  # (N, D) each
+        return torch.cat([self.target.features(images), *read], dim=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Account:
+    """What one deposit left: its module, None while that is handed out, and what the bank remembers about it."""
+
+    module: nn.Module | None
+    classes: tuple[int, ...]
+    whole: bool  # whether whole classes were deposited, not samples
+    belongs_to: str  # the fingerprint that the module carries
+    sha256: str  # of the module's file
+
+
+class KnowledgeBank:
+    """A target, and a deposit module for everything that was taken out of it.
+
+    ``len(bank)``, ``name in bank`` and ``for name in bank`` are about the modules that are in the bank now; a module
+    can be handed out and brought back. ``bank[name]`` is a module.
+
+    Parameters
+    ----------
+    original : SplitNetwork
+        T_0. The bank copies it, so that nothing that you do to it later changes the bank.
+    config : Config
+        The knobs of every deposit, and `preserved`.
+    teacher : {"original", "target"}
+        What a pruned module learns from, from the second deposit on. With "original", the bank keeps T_0 while deposits
+        are made, and never saves it. With "target", T_0 is gone, and the module learns from the target that its deposit
+        starts from. A difference is always taken from that target.
+
+    Attributes
+    ----------
+    config, teacher
+        As given.
+    """
+
+    def __init__(self, original, config, teacher="original"):
+        check_choice("teacher", teacher, ("original", "target"))
+        cut = split(copy.deepcopy(original).eval(), config.split_after)
+        cut.upper.requires_grad_(False)  # T^(n-)
+        self.config, self.teacher = config, teacher
+        self._original = cut
+        # one attribute holds all that a deposit changes: it is replaced in a single step, or not at all
+        self._state = SplitNetwork(copy.deepcopy(cut.lower), cut.upper).eval(), {}, None
+
+    @property
+    def target(self):
+        """T after the last deposit; at first a copy of the original."""
+        return self._state[0]
+
+    @property
+    def _accounts(self):
+        return self._state[1]
+
+    @property
+    def _class_names(self):
+        return self._state[2]
+
+    @property
+    def names(self):
+        """The names of all deposits, the first one first, whether their modules are in the bank or handed out."""
+        return tuple(self._accounts)
+
+    def __iter__(self):
+        return (name for name, account in self._accounts.items() if account.module is not None)
+
+    def __len__(self):
+        return sum(1 for _ in self)
+
+    def __contains__(self, name):
+        return name in self._accounts and self._accounts[name].module is not None
+
+    def __getitem__(self, name):
+        if name not in self:
+            raise LirfError(self._absent(name))
+        return self._accounts[name].module
+
+    @property
+    def table(self):
+        """One row per deposit: its classes, the kind of its module, the bytes on disk, and where the module is."""
+        rows = {}
+        for name, account in self._accounts.items():
+            where = {"bytes": None, "where": "handed out"}
+            if account.module is not None:
+                where = {"bytes": module_bytes(account.module), "where": "in the bank"}
+            classes = ", ".join(self._class_names[number] for number in account.classes)
+            rows[name] = {"classes": classes, "container": self.config.container} | where
+        table = pandas.DataFrame.from_dict(rows, orient="index", columns=["classes", "container", "bytes", "where"])
+        return table.astype({"bytes": "Int64"})
+
+    def __repr__(self):
+        return f"KnowledgeBank of {len(self.names)} deposits\n{self.table.to_string() if self.names else ''}".strip()
+
+    def _repr_html_(self):
+        return self.table.to_html(border=0)
+
+    def deposit(self, name, deposit_set):
+        """Take the knowledge of a deposit set out of the target, into a module with a name.
+
+        A deposit that was made before is loaded (see `load_or_deposit`). If a deposit fails, or if you interrupt it,
+        the bank stays as it was.
+
+        Parameters
+        ----------
+        name : str
+            Letters, digits, hyphens and underscores.
+        deposit_set : ImageData
+            Of the data set that the original was trained on.
+
+        Raises
+        ------
+        LirfError
+            If the name is taken, if the deposit set is of a different data set, if one of its classes was deposited
+            before, if no class would be left, or if the teacher is missing.
+        """
+        classes = self._check_deposit(name, deposit_set)
+        gone = [number for account in self._accounts.values() if account.whole for number in account.classes]
+        teacher = self._original if self.names and self.teacher == "original" else None
+        made, module = load_or_deposit(self.target, deposit_set, self.config, teacher, gone)
+        target = SplitNetwork(made.lower, self.target.upper).eval()  # T^(n-) stays the one that all share
+        target.history = made.history
+        whole = deposit_set.deposit_classes is not None
+        account = _Account(module, classes, whole, _hex(module), checksum(serialised(module)))
+        self._state = target, {**self._accounts, name: account}, tuple(deposit_set.class_names)
+
+    def _check_deposit(self, name, deposit_set):
+        """Return the classes of a deposit set, or raise a `LirfError` if it can't be deposited under this name."""
+        if not isinstance(name, str) or not re.fullmatch(r"[\w-]{1,60}", name):
+            raise LirfError(f"name must be 1 to 60 letters, digits, hyphens and underscores, not {name!r}")
+        if name in self._accounts:
+            where = "in the bank" if name in self else "handed out: bring its module back"
+            raise LirfError(f"name must be a new one: {name!r} is {where}")
+        if not len(deposit_set):
+            raise LirfError("deposit_set must hold at least one image, not none")
+        num_classes, channels = self.target.upper[-1].out_features, len(self.target.lower[0].mean)
+        shape = deposit_set.num_classes, deposit_set.images.shape[1]
+        known = self._class_names or tuple(deposit_set.class_names)
+        if shape != (num_classes, channels) or known != tuple(deposit_set.class_names):
+            raise LirfError(
+                f"deposit_set must be of the bank's data set, with {num_classes} classes and {channels} channels"
+                f"{', ' + known[0] + ' to ' + known[-1] if self._class_names else ''}, not one with {shape[0]} classes "
+                f"({deposit_set.class_names[0]} to {deposit_set.class_names[-1]}) and {shape[1]} channels"
+            )
+        classes = deposit_set.deposit_classes
+        classes = tuple(int(number) for number in (deposit_set.labels.unique() if classes is None else classes))
+        for other, account in self._accounts.items():
+            shared = sorted(set(classes) & set(account.classes))
+            if shared:
+                raise LirfError(
+                    f"deposit_set must not share classes with {other!r}, which has {self._class_names[shared[0]]}: the "
+                    "logit of a class can come from one module only"
+                )
+        if len(self._deposited()) + len(classes) == num_classes:
+            raise LirfError("deposit_set must leave a class that was never deposited: this one would be the last")
+        if self.names and self.teacher == "original" and self._original is None:
+            raise LirfError(
+                "teacher='original' needs the original: give it to KnowledgeBank.load(folder, original), or set "
+                "bank.teacher = 'target'"
+            )
+        return classes
+
+    def withdraw(self, *names):
+        """Plug some modules back in, without data and without training; the bank stays as it is.
+
+        Pruned modules stand by themselves, so every subset is exact. A difference belongs on the target that its
+        deposit left: differences are added one after the other, the last deposit's first, and that is exact if every
+        later deposit is withdrawn too. Otherwise it is an approximation.
+
+        Parameters
+        ----------
+        *names : str
+            At least one, each once.
+
+        Returns
+        -------
+        BankNetwork
+            In evaluation mode.
+
+        Raises
+        ------
+        LirfError
+            If a name was never deposited, is handed out, or is given twice.
+        """
+        if not names:
+            raise LirfError("names must name at least one deposit, not none; bank.target is what is left without any")
+        for name in names:
+            if name not in self:
+                raise LirfError(self._absent(name))
+            if names.count(name) > 1:
+                raise LirfError(f"names must name each deposit once, not {name!r} twice")
+        chosen = [name for name in self if name in names]  # in the order of the deposits, however they were asked for
+        lowers, network = {}, self.target
+        for name in reversed(chosen):
+            network = SplitNetwork(self[name].restore(network), self.target.upper)
+            lowers[name] = network.lower
+        kept = [number for number in range(self.target.upper[-1].out_features) if number not in self._deposited()]
+        modules = [self[name] for name in chosen], [lowers[name] for name in chosen]
+        return BankNetwork(self.target, *modules, kept, self.config.preserved).eval()
+
+    def withdraw_all(self):
+        """Withdraw every module that is in the bank."""
+        return self.withdraw(*self)
+
+    def hand_out(self, name, file):
+        """Write a module to a file, and take it out of the bank. Without this file, its knowledge is gone.
+
+        Raises
+        ------
+        LirfError
+            If the module isn't in the bank, or if the file can't be written; then the module stays.
+        """
+        save_module(self[name], file)
+        self._set(name, None)
+
+    def bring_back(self, file):
+        """Take back a module that was handed out; return its name.
+
+        Raises
+        ------
+        LirfError
+            If the file can't be read, or holds anything but a module that this bank has handed out.
+        """
+        try:
+            content = Path(file).read_bytes()
+        except OSError as error:
+            raise LirfError(f"file {str(file)!r} can't be read as a deposit module: {error}") from None
+        for name, account in self._accounts.items():
+            if account.sha256 == checksum(content):
+                if name in self:
+                    raise LirfError(
+                        f"file {str(file)!r} must hold a module that is handed out, but {name!r} is in the bank"
+                    )
+                self._set(name, read_module(content, file, self.target, self.config))
+                return name
+        module = read_module(content, file, self.target, self.config)  # names what is wrong with the file, if it can
+        raise LirfError(f"file {str(file)!r} {_foreign(module, self._accounts)}")
+
+    def _set(self, name, module):
+        """Put a module into its place, or None."""
+        account = dataclasses.replace(self._accounts[name], module=module)
+        self._state = self.target, {**self._accounts, name: account}, self._class_names
+
+    def _deposited(self):
+        """Return every class that was ever deposited."""
+        return {number for account in self._accounts.values() for number in account.classes}
+
+    def _absent(self, name):
+        """Say why a module can't be had."""
+        if name in self._accounts:
+            return f"{name!r} is handed out: bring its module back first, with bank.bring_back(file)"
+        return f"name must be one of {', '.join(map(repr, self)) or 'none yet'}, not {name!r}"
+
+    def save(self, folder):
+        """Write the bank to a folder: a file for the target, one for each module, and an index.
+
+        The original isn't saved. A bank that was saved in the folder before is replaced in one step, or not at all.
+
+        Parameters
+        ----------
+        folder : str or pathlib.Path
+            Made if it doesn't exist.
+
+        Raises
+        ------
+        LirfError
+            If the folder can't be written, or holds a different bank.
+        """
+        contents = {"target": safetensors.torch.save(_plain(self.target.layers))}
+        contents |= {f"module-{name}": serialised(self[name]) for name in self}
+        remembered = {name: vars(account) | {"module": None} for name, account in self._accounts.items()}
+        index = {
+            "identity": fingerprint(*self.target.upper.state_dict().values()),
+            "original": self._original and fingerprint(*self._original.layers.state_dict().values()),
+            "config": self.config.model_dump(mode="json"),
+            "teacher": self.teacher,
+            "num_classes": self.target.upper[-1].out_features,
+            "class_names": self._class_names,
+            "modules": {name: account.sha256 for name, account in self._accounts.items()},
+            "accounts": remembered,
+        }
+        write_bank(Path(folder), index, contents)
+
+    @classmethod
+    def load(cls, folder, original=None):
+        """Read a bank that `save` wrote. Loading runs no code.
+
+        A module whose file is missing, damaged or of a different bank is named in a warning, and counts as handed out.
+        The rest of the bank works.
+
+        Parameters
+        ----------
+        folder : str or pathlib.Path
+        original : SplitNetwork, optional
+            T_0, if its teaching is to go on: only needed for further deposits with `teacher` at "original".
+
+        Returns
+        -------
+        KnowledgeBank
+
+        Raises
+        ------
+        LirfError
+            If the index or the target's file is missing or damaged, or if the original is a different one.
+        """
+        index, contents, faults = read_bank(Path(folder))
+        config = Config(**index["config"])
+        weights = safetensors.torch.load(contents["target"])
+        target = build_network(config, len(weights["0.mean"]), index["num_classes"])
+        target.layers.load_state_dict(weights)
+        prepare(target)
+        bank = cls(target, config, index["teacher"])
+        bank._original = None
+        if original is not None:
+            if fingerprint(*original.layers.state_dict().values()) != index["original"]:
+                raise LirfError("original must be the network that this bank was made from, not a different one")
+            lower = split(copy.deepcopy(original), config.split_after).lower
+            bank._original = SplitNetwork(lower, bank.target.upper).eval()
+        accounts = {
+            name: _Account(**entry | {"classes": tuple(entry["classes"])}) for name, entry in index["accounts"].items()
+        }
+        bank._state = bank.target, accounts, index["class_names"] and tuple(index["class_names"])
+        for name in accounts:
+            if f"module-{name}" in contents:
+                file = index["files"][f"module-{name}"]
+                bank._set(name, read_module(contents[f"module-{name}"], file, bank.target, config))
+        for name, fault in faults.items():
+            warnings.warn(
+                f"{name.replace('-', ' ', 1)} can't be withdrawn: {fault}; the rest of the bank works", stacklevel=2
+            )
+        return bank
+
+
+def _plain(module):
+    """Return a module's weights as safetensors takes them."""
+    return {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+
+
+def _hex(module):
+    """Return the fingerprint that a deposit module carries, as hexadecimal digits."""
+    return bytes(module.belongs_to.cpu().tolist()).hex()
+
+
+def _foreign(module, accounts):
+    """Say why a module isn't one that a bank handed out."""
+    if _hex(module) not in {account.belongs_to for account in accounts.values()}:
+        return "holds a module of a different bank"
+    return "must hold a module as it was handed out; this one was changed since, or belongs to a different deposit"
