@@ -7,6 +7,7 @@ from .artifacts import (
 from .config import (
     Config as Config,
     LirfError as LirfError,
+    bank_recipe as bank_recipe,
     knobs as knobs,
     preset as preset,
 )
@@ -25,6 +26,13 @@ from .data.partition import (
 from .devices import (
     resolve_device as resolve_device,
     seeded_generator as seeded_generator,
+)
+from .evidence.banks import (
+    bank_costs as bank_costs,
+    bank_over_seeds as bank_over_seeds,
+    bank_states as bank_states,
+    bank_summary as bank_summary,
+    order_spread as order_spread,
 )
 from .evidence.claims import (
     claim_cards as claim_cards,

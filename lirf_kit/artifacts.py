@@ -35,6 +35,7 @@ HELD_BY = (
     *MEASURED_BY,
     *(f"evidence/{name}" for name in ("readings", "relearning", "thieves", "custody")),
 )
+BANKED_BY = (*MEASURED_BY, *(f"method/{name}" for name in ("bank", "bank_files", "caching")), "evidence/banks")
 MADE_BY = {  # the modules behind each kind of run: if one of them changes, the run is computed again
     "original": TRAINED_BY,
     "unfinished": TRAINED_BY,
@@ -42,6 +43,7 @@ MADE_BY = {  # the modules behind each kind of run: if one of them changes, the 
     "result": MEASURED_BY,
     "evidence": EXAMINED_BY,
     "custody": HELD_BY,
+    "bank": BANKED_BY,
     "distillation": (*MEASURED_BY, "evidence/readings", "evidence/distillation"),
 }
 FILES = ("weights.safetensors", "metrics.json")  # what made_from.json holds checksums of

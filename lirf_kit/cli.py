@@ -5,6 +5,7 @@ import ast
 import importlib.metadata
 import importlib.util
 import json
+import math
 import os
 import platform
 import re
@@ -20,6 +21,7 @@ matrix-product peak); timed runs of the preset, with the usual ResNet-18 recipe 
 deposit sets. Each piece is written as gpu-* when it is done. If the command is cut off, call it again: it goes on with
 what is missing. Estimated for an H100, not measured: 2, 5 and 13 minutes. Half of the last are the retrained networks;
 independent ones would add 3 minutes."""
+BANK_PLANS = [(1, 1, 1), (2, 2, 1), (1,) * 5, (1,) * 9]  # how many classes each deposit takes out
 WRONG_GRADIENT = 1e-4  # relative; rounding makes about 1e-6
 
 
@@ -70,7 +72,8 @@ def _parser():
     grid.add_argument("--data-name", metavar="NAME", help="what to call the data in tables, with --folder")
     commands = parser.add_subparsers(
         required=True,
-        metavar="figures | table | evidence | distillation | containers | ablation | sweep | bench | gpu | doctor",
+        metavar="figures | table | evidence | distillation | containers | bank | ablation | sweep | bench | gpu | "
+        "doctor",
         parser_class=_Parser,
     )
     figures = commands.add_parser("figures", parents=[recipe, shared], help="the whole path once: figures and results")
@@ -106,6 +109,18 @@ def _parser():
     containers.add_argument("--seeds", type=int, default=1, metavar="N", help="training seeds (default: 1)")
     containers.add_argument("--on", default="test", metavar="test|validation", help="unseen images (default: test)")
     containers.set_defaults(command=_containers)
+    bank = commands.add_parser(
+        "bank", parents=[recipe, shared, grid], help="several deposits, any subset withdrawn; the order; many deposits"
+    )
+    bank.add_argument("--seeds", type=int, default=1, metavar="N", help="training seeds (default: 1)")
+    bank.add_argument(
+        "--sizes", action="append", metavar="1,1,1", help="classes that each deposit takes out; may be given again "
+        "(default: 1,1,1 in all orders, 2,2,1, and five and nine deposits of one class)",
+    )  # fmt: skip
+    bank.add_argument("--choices", type=int, default=3, metavar="N", help="of classes, for each seed (default: 3)")
+    bank.add_argument("--teacher", default="original", metavar="original|target", help="of the modules")
+    bank.add_argument("--on", default="test", metavar="test|validation", help="unseen images (default: test)")
+    bank.set_defaults(command=_bank)
     ablation = commands.add_parser(
         "ablation", parents=[recipe, shared, grid], help="each part of the method left out, on the validation part"
     )
@@ -273,6 +288,41 @@ def _containers(options):
     lk.save_figure(lk.plot_custody(summary), out, name)
     print(f"\nmeans over n runs; Δ, mean and trained on: points from the original\n{summary.to_string()}")
     print(f"\nwritten: {path}")
+
+
+def _bank(options):
+    """Print what a bank of several deposits forgets, keeps and brings back, and write the runs."""
+    import pandas
+
+    config, out = _config(options, lk.bank_recipe), _folder(options)
+    plans = [_sizes(text) for text in options.sizes] if options.sizes else BANK_PLANS
+    found = []
+    for sizes in plans:
+        orders = math.factorial(len(sizes)) if sizes == BANK_PLANS[0] else 1
+        asked = options.seeds, sizes, options.choices, orders, options.on, options.teacher, options.jobs
+        results = lk.bank_over_seeds(config, *asked)
+        first = results[results["order"] == results["order"].iloc[0]]
+        print(f"\ndeposits of {', '.join(map(str, sizes))} classes; points from the original, forgotten in percent")
+        print(lk.bank_summary(first).to_string(na_rep="–"))
+        if orders > 1:
+            print(f"\nlargest − smallest over all {orders} orders, mean of the runs")
+            print(lk.order_spread(results).to_string())
+        found.append(results.assign(sizes=",".join(map(str, sizes))))
+    name = f"bank-{options.preset}-{options.seeds}-seeds"
+    path = _write_about(
+        pandas.concat(found).round(4), out / f"{name}.csv", config, options, f"{options.on} part, all classes"
+    )
+    print(f"\nwritten: {path}")
+
+
+def _sizes(text):
+    """Read '2,2,1'."""
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError:
+        raise lk.LirfError(
+            f"--sizes must be whole numbers with commas between them, such as 2,2,1, not {text!r}"
+        ) from None
 
 
 def _ablation(options):
@@ -484,9 +534,9 @@ def _kernel():
     return KernelSpecManager().find_kernel_specs().get("python3")
 
 
-def _config(options):
+def _config(options, recipe=lambda config: config):
     """Return the preset, with the options' knobs turned, once its device is known to be there."""
-    config = lk.preset(options.preset).replace(seed=options.seed, device=options.device)
+    config = recipe(lk.preset(options.preset)).replace(seed=options.seed, device=options.device)
     for text in options.set:
         config = config.replace(**_turned(text))
     if options.folder:
