@@ -120,6 +120,7 @@ from .method.containers import (
     load_module as load_module,
     module_bytes as module_bytes,
     module_share as module_share,
+    round_module as round_module,
     save_module as save_module,
 )
 from .method.depositing import (
@@ -170,6 +171,7 @@ from .method.withdrawing import (
     withdraw as withdraw,
 )
 from .pictures.charts import (
+    plot_bank as plot_bank,
     plot_confusions as plot_confusions,
     plot_curve as plot_curve,
     plot_round_trip as plot_round_trip,

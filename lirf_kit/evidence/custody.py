@@ -4,8 +4,6 @@ The neighbours are honest ones: whoever may keep the original's lower blocks, ro
 module at all.
 """
 
-import copy
-
 import pandas
 import torch
 
@@ -16,7 +14,7 @@ from lirf_kit.evidence.readings import check_parts
 from lirf_kit.evidence.relearning import train_on
 from lirf_kit.evidence.thieves import untaught
 from lirf_kit.method.caching import load_or_deposit, load_or_train
-from lirf_kit.method.containers import DepositModule, DifferenceModule, module_bytes
+from lirf_kit.method.containers import DepositModule, DifferenceModule, module_bytes, round_module
 from lirf_kit.method.networks import SplitNetwork, accuracy, answers, split
 from lirf_kit.method.withdrawing import RecoveredNetwork
 
@@ -146,29 +144,15 @@ def _containers(original, target, parts, config, bits, keeps):
     for count in bits:
         module = DifferenceModule(target.lower, classes, count, config.batch_statistics == "updated")
         module.hold(cut.lower, target)
-        yield "difference", _bits(count), module, module_bytes(module)
+        yield "difference", _bits(count), *_sized(module)
     for keep in keeps:
         pruned = config.replace(container="pruned", keep=keep)
         _, module = load_or_deposit(original, parts.deposit_set, pruned)
-        yield "pruned", f"keep {keep:g}", module, module_bytes(module)
+        yield "pruned", f"keep {keep:g}", *_sized(module)
         for count in ROUNDED:
-            yield "pruned, rounded", f"keep {keep:g}, {_bits(count)}", *_rounded(module.lower, classes, count)
+            yield "pruned, rounded", f"keep {keep:g}, {_bits(count)}", *_sized(round_module(module, count))
     for count in ROUNDED:
-        yield "original, rounded", _bits(count), *_rounded(cut.lower, classes, count)
-
-
-@torch.no_grad()
-def _rounded(lower, classes, bits):
-    """Return lower blocks in a few bits, and the bytes that they take: the difference from weights that are all 0."""
-    nothing = SplitNetwork(copy.deepcopy(lower), torch.nn.Identity())
-    for value in nothing.parameters():
-        value.zero_()
-    for layer in nothing.modules():
-        if isinstance(layer, torch.nn.BatchNorm2d):
-            layer.running_mean.zero_(), layer.running_var.zero_()
-    packed = DifferenceModule(lower, classes, bits, statistics=True)
-    packed.hold(lower, nothing)
-    return DepositModule(packed.restore(nothing), classes), module_bytes(packed)
+        yield "original, rounded", _bits(count), *_sized(round_module(DepositModule(cut.lower, classes), count))
 
 
 def _accuracies(network, part):
@@ -177,6 +161,10 @@ def _accuracies(network, part):
     deposited = torch.isin(part.labels, torch.tensor(part.deposit_classes, device=part.labels.device))
     chosen = {"Pre Acc": ~deposited, "Dep Acc": deposited, "Avg Acc": deposited | True}
     return {name: 100 * float(right[which].mean()) for name, which in chosen.items()}
+
+
+def _sized(module):
+    return module, module_bytes(module)
 
 
 def _bits(count):

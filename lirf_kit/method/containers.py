@@ -15,7 +15,7 @@ from torch import nn
 
 from lirf_kit.artifacts import fingerprint
 from lirf_kit.config import LirfError
-from lirf_kit.method.networks import layout
+from lirf_kit.method.networks import SplitNetwork, layout
 from lirf_kit.method.packing import dequantise, pack, quantise, unpack
 from lirf_kit.method.pruning import prune_lower
 
@@ -31,11 +31,13 @@ class DepositModule(nn.Module):
         int64, (k,), a buffer: the classes whose logits the module supplies.
     belongs_to : torch.Tensor
         uint8, (32,), a buffer: the fingerprint of the upper blocks that the module is read out by; zeros fit any.
+    stored : dict of str to torch.Tensor, optional
+        What its file holds instead of the weights, if they are rounded (see `round_module`).
     """
 
     def __init__(self, lower, deposit_classes, belongs_to=None):
         super().__init__()
-        self.lower = lower
+        self.lower, self.stored = lower, None
         # a buffer is saved with the weights and moves with the module, but is never trained
         self.register_buffer("deposit_classes", torch.as_tensor(deposit_classes, dtype=torch.int64))
         self.register_buffer("belongs_to", torch.zeros(32, dtype=torch.uint8) if belongs_to is None else belongs_to)
@@ -154,6 +156,73 @@ def empty_module(target, deposit_classes, config):
     return module.to(target.device, memory_format=layout(target)).eval()
 
 
+def round_module(deposit_module, bits):
+    """Return a copy of a pruned module whose weights are rounded, and whose file holds them in a few bits.
+
+    Parameters
+    ----------
+    deposit_module : DepositModule
+        It isn't changed.
+    bits : int
+        16: half precision. From 1 to 8: as in a `DifferenceModule`, one scale for each output channel.
+
+    Raises
+    ------
+    LirfError
+        If `bits` is anything else, or if the module isn't a pruned one.
+    """
+    if bits not in (*range(1, 9), 16) or isinstance(bits, bool):
+        raise LirfError(f"bits must be 16, or from 1 to 8, not {bits!r}")
+    if not isinstance(deposit_module, DepositModule):
+        raise LirfError(
+            f"deposit_module must be a pruned one, not a {type(deposit_module).__name__}: that has its own bits"
+        )
+    rounded = copy.deepcopy(deposit_module)
+    if bits == 16:
+        kept = {f"lower.{name}": _half(value) for name, value in rounded.lower.state_dict().items()}
+    else:
+        packed = _all_of(rounded.lower, bits)
+        packed.hold(rounded.lower, _nothing(rounded.lower))
+        kept = {name: getattr(packed, name) for name in ("codes", "scales", "halves")}
+    rounded.stored = kept | {"bits": torch.tensor([bits])}
+    rounded.stored |= {"deposit_classes": rounded.deposit_classes, "belongs_to": rounded.belongs_to}
+    _unfold(rounded)
+    return rounded
+
+
+def _unfold(module):
+    """Set the weights of a rounded module to what its file holds."""
+    bits = int(module.stored["bits"])
+    if bits == 16:
+        module.lower.load_state_dict(
+            {name.removeprefix("lower."): value for name, value in module.stored.items() if name.startswith("lower.")}
+        )
+        return
+    packed = _all_of(module.lower, bits)
+    for name in ("codes", "scales", "halves"):
+        setattr(packed, name, module.stored[name])
+    module.lower.load_state_dict(packed.restore(_nothing(module.lower)).state_dict())
+
+
+def _all_of(lower, bits):
+    """Return a difference for lower blocks as a whole: from weights that are all 0."""
+    return DifferenceModule(lower, [0], bits, statistics=True)
+
+
+@torch.no_grad()
+def _nothing(lower):
+    """Return a network whose lower blocks are a copy with all weights and statistics 0, with nothing above."""
+    empty = copy.deepcopy(lower)
+    norms = [layer for layer in empty.modules() if isinstance(layer, nn.BatchNorm2d)]
+    for value in (*empty.parameters(), *(each for norm in norms for each in (norm.running_mean, norm.running_var))):
+        value.zero_()
+    return SplitNetwork(empty, nn.Identity())
+
+
+def _half(value):
+    return value.half() if value.is_floating_point() else value
+
+
 def module_bytes(deposit_module):
     """Return how many bytes a deposit module takes on disk."""
     return len(serialised(deposit_module))
@@ -222,11 +291,13 @@ def read_module(content, file, target, config):
         raise LirfError(f"file {str(file)!r} can't be read as a deposit module: {error}") from None
     if "deposit_classes" not in weights:
         raise LirfError(f"file {str(file)!r} must hold deposit_classes, as every deposit module does")
-    kind = "difference" if "codes" in weights else "pruned"
+    kind = "difference" if "codes" in weights and "bits" not in weights else "pruned"
     if kind != config.container:
         raise LirfError(f"file {str(file)!r} must hold a module of container={config.container!r}, not {kind!r}")
     deposit_module = empty_module(target, weights["deposit_classes"], config)
-    expected = {name: tuple(value.shape) for name, value in deposit_module.state_dict().items()}
+    if "bits" in weights:
+        deposit_module = round_module(deposit_module, int(weights["bits"]))  # of the right shapes
+    expected = {name: tuple(value.shape) for name, value in _contents(deposit_module).items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}
     for name in expected | found:
         if expected.get(name) != found.get(name):
@@ -234,13 +305,23 @@ def read_module(content, file, target, config):
                 f"file {str(file)!r} must hold {name} of shape {expected.get(name)}, as this target and config have, "
                 f"not {found.get(name)}"
             )
-    deposit_module.load_state_dict(weights)
+    if "bits" in weights:
+        deposit_module.stored = weights
+        deposit_module.belongs_to.copy_(weights["belongs_to"])
+        _unfold(deposit_module)
+    else:
+        deposit_module.load_state_dict(weights)
     return deposit_module
+
+
+def _contents(deposit_module):
+    """Return the tensors that a deposit module's file holds."""
+    return getattr(deposit_module, "stored", None) or deposit_module.state_dict()
 
 
 def serialised(deposit_module):
     """Return what a deposit module's file contains; the same weights give the same bytes."""
-    weights = {name: value.detach().cpu().contiguous() for name, value in deposit_module.state_dict().items()}
+    weights = {name: value.detach().cpu().contiguous() for name, value in _contents(deposit_module).items()}
     return safetensors.torch.save(weights)
 
 

@@ -2,7 +2,7 @@
 
 import numpy
 import pandas
-from matplotlib.colors import PowerNorm
+from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -154,6 +154,60 @@ def plot_round_trip(accuracies, deposit_classes=()):
     axes.tick_params(axis="y", labelsize=12)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(lines.values(), lines, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=13)
+    return figure
+
+
+def plot_bank(accuracies, places):
+    """Draw what a knowledge bank knows in each of its states, and above it where its modules are.
+
+    Parameters
+    ----------
+    accuracies : pandas.DataFrame
+        As returned by `class_accuracies`: one row per class, one column per state, from left to right.
+    places : pandas.DataFrame
+        One row per deposit, the same columns: ``"bank"``, ``"network"`` (withdrawn), or ``""`` before the deposit.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    LirfError
+        If the two have different columns, or a place is anything else.
+    """
+    if list(accuracies.columns) != list(places.columns):
+        raise LirfError(
+            f"places must have the columns of accuracies, {list(accuracies.columns)}, not {list(places.columns)}"
+        )
+    odd = set(places.to_numpy().ravel()) - {"bank", "network", ""}
+    if odd:
+        raise LirfError(f"places must hold 'bank', 'network' or '', not {sorted(odd)[0]!r}")
+    (classes, states), deposits = accuracies.shape, len(places)
+    figure = Figure(figsize=(1.25 * states + 2, 0.4 * (classes + deposits) + 2), layout="constrained", dpi=DPI)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[deposits, classes])
+    for row, line in enumerate(places.to_numpy()):
+        colour = WARM[row % len(WARM)]
+        held = [column for column, place in enumerate(line) if place]
+        above.plot(held, [row] * len(held), color=colour, linewidth=2, zorder=1)
+        for column in held:
+            face = colour if line[column] == "bank" else "white"
+            above.plot(column, row, marker="s", markersize=13, color=colour, markerfacecolor=face, markeredgewidth=2)
+    above.set_yticks(range(deposits), places.index, fontsize=12)
+    above.set_ylim(deposits - 0.4, -0.6)
+    above.set_title("filled: the module is in the bank; hollow: it is plugged in", fontsize=12, color=INK)
+    below.imshow(
+        accuracies, cmap=LinearSegmentedColormap.from_list("", ("white", COOL[0])), vmin=0, vmax=130, aspect="auto"
+    )
+    for row in range(classes):
+        for column in range(states):
+            below.text(column, row, f"{accuracies.iloc[row, column]:.0f}", ha="center", va="center", fontsize=12)
+    below.set_xticks(range(states), accuracies.columns, fontsize=12)
+    below.set_yticks(range(classes), accuracies.index, fontsize=12)
+    below.set_ylabel("accuracy on each class, %", fontsize=12)
+    for axes in (above, below):
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
     return figure
 
 

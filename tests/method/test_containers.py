@@ -191,3 +191,25 @@ def test_a_deposit_that_stops_early_leaves_a_difference_that_fits(tiny_original,
     next(steps), next(steps)
     steps.close()
     lk.withdraw(target, module)
+
+
+@pytest.mark.parametrize("bits", [16, 8, 1])
+def test_a_rounded_module_comes_back_from_its_file_bit_by_bit(tiny_deposited, tiny, tmp_path, bits, same_weights):
+    target, module = tiny_deposited
+    rounded = lk.round_module(module, bits)
+    lk.save_module(rounded, tmp_path / "module")
+    assert (tmp_path / "module").stat().st_size == lk.module_bytes(rounded) < lk.module_bytes(module)
+    again = lk.load_module(tmp_path / "module", target, tiny)
+    assert same_weights(rounded, again) and lk.module_bytes(again) == lk.module_bytes(rounded)
+    assert torch.equal(again.belongs_to, module.belongs_to) and lk.withdraw(target, again) is not None
+    for name, value in module.lower.named_parameters():
+        near = dict(rounded.lower.named_parameters())[name]
+        assert (near - value).norm() <= {16: 0.001, 8: 0.01, 1: 0.8}[bits] * value.norm()
+
+
+def test_rounding_needs_a_pruned_module_and_a_number_of_bits(tiny_deposited, difference):
+    for bits in (0, 9, 32, 2.5, True):
+        with pytest.raises(lk.LirfError, match=f"bits must be 16, or from 1 to 8, not {bits}"):
+            lk.round_module(tiny_deposited[1], bits)
+    with pytest.raises(lk.LirfError, match="must be a pruned one, not a DifferenceModule"):
+        lk.round_module(difference[1], 8)
