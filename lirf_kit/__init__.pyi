@@ -17,6 +17,7 @@ from .data.images import (
     augment as augment,
     batches as batches,
     load_dataset as load_dataset,
+    mix as mix,
 )
 from .data.partition import (
     Partition as Partition,
@@ -172,9 +173,11 @@ from .method.withdrawing import (
 )
 from .pictures.charts import (
     plot_bank as plot_bank,
+    plot_bank_depth as plot_bank_depth,
     plot_confusions as plot_confusions,
     plot_curve as plot_curve,
     plot_round_trip as plot_round_trip,
+    plot_sizes as plot_sizes,
     plot_variants as plot_variants,
 )
 from .pictures.embedding import (

@@ -173,11 +173,10 @@ def _measure(data, config, deposit_classes, sizes, orders, on, teacher):
         for count, name in enumerate(order, 1):
             bank.deposit(name, split_by_class(data, sets[name]).deposit_set)
             states.append((f"deposit {count}", "", bank.target, order[:count], ()))
-        for label, network in bank_states(bank).items():
-            subset = () if label == "none" else tuple(label.split(" + "))
-            if subset:
-                out = [name for name in order if name not in subset]
-                states.append((f"{len(subset)} back", " ".join(sorted(subset)), network, out, subset))
+        for label, network in list(bank_states(bank).items())[1:]:  # the first is the target, as after the last deposit
+            subset = label.split(" + ")
+            out = [name for name in order if name not in subset]
+            states.append((f"{len(subset)} back", " ".join(sorted(subset)), network, out, subset))
         for state, subset, network, out, back in states:
             now = class_accuracies({"": network}, part)[""]
             classes = [[number for name in names for number in sets[name]] for names in (out, back)]

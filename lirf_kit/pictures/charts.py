@@ -5,6 +5,7 @@ import pandas
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from lirf_kit.config import LirfError, check_choice
 from lirf_kit.evidence.experiments import DIFFERENCES, METRICS, with_differences
@@ -208,6 +209,74 @@ def plot_bank(accuracies, places):
     for axes in (above, below):
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
+    return figure
+
+
+def plot_bank_depth(results):
+    """Draw what one deposit after the other costs the classes that stay, and what comes back in the end.
+
+    Parameters
+    ----------
+    results : pandas.DataFrame
+        From `bank_over_seeds`, with "sizes", perhaps of banks of different depths.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = Figure(figsize=(8, 4), layout="constrained", dpi=DPI)
+    axes = figure.subplots()
+    depths = sorted(results["sizes"].unique(), key=len)
+    deepest = results[results["sizes"] == depths[-1]]
+    after = deepest[deepest["state"].str.startswith("deposit")].groupby("state", sort=False)["kept"]
+    mean, spread, steps = after.mean(), after.std().fillna(0), range(1, len(after) + 1)
+    axes.plot(steps, mean, color=COOL[0], marker="o", linewidth=2, label="target: the classes that stay")
+    axes.fill_between(steps, mean - spread, mean + spread, color=COOL[0], alpha=0.15, linewidth=0)
+    for sizes in depths:
+        runs, depth = results[results["sizes"] == sizes], sizes.count(",") + 1
+        back = runs[runs["state"] == f"{depth} back"]["known"]
+        label = "everything withdrawn: all classes" if sizes == depths[0] else None
+        axes.errorbar(depth, back.mean(), back.std(), color=WARM[0], marker="D", markersize=9, capsize=4, label=label)
+    axes.axhline(0, color=PALE, zorder=0)
+    axes.set_xlabel("deposits of one class each", fontsize=13)
+    axes.set_ylabel("points relative to the original", fontsize=13)
+    axes.tick_params(labelsize=12)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=12, loc="lower left")
+    return figure
+
+
+def plot_sizes(found, level):
+    """Draw accuracy against bytes on disk, a line for each kind of container.
+
+    Parameters
+    ----------
+    found : dict of str to dict
+        For each line, by the bits of a weight: bytes, and accuracy in percent.
+    level : float
+        The original's accuracy, drawn as a line.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = Figure(figsize=(9, 4.2), layout="constrained", dpi=DPI)
+    axes = figure.subplots()
+    axes.axhline(level, color=INK, linewidth=1, linestyle=":", label="original")
+    for (name, points), colour, marker in zip(found.items(), (*COOL, *WARM), MARKERS):
+        sizes, accuracies = zip(*points.values())
+        axes.plot(numpy.array(sizes) / 1000, accuracies, color=colour, marker=marker, markersize=8, label=name)
+        for bits, (size, accuracy) in points.items():
+            axes.annotate(f"{bits}", (size / 1000, accuracy), xytext=(3, -13), textcoords="offset points", fontsize=9)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("kilobytes on disk; the numbers are bits a weight", fontsize=12)
+    axes.set_ylabel("recovered network, accuracy in %", fontsize=12)
+    axes.tick_params(labelsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=11, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 

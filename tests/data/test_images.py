@@ -112,3 +112,13 @@ def test_batches_cover_each_sample_once_with_its_own_label(generator):
 def test_batches_come_in_another_order_each_time(tiny_data, generator):
     first, second = (torch.cat([labels for _, labels in lk.batches(tiny_data.train, 64, generator)]) for _ in range(2))
     assert not torch.equal(first, second)
+
+
+def test_mixtures_are_new_images_made_of_those_given(generator):
+    images = torch.zeros(6, 3, 8, 8, dtype=torch.uint8)
+    images[:3, :, 2:6, 2:6], images[3:, :, 2:6, 2:6] = 100, 200
+    mixed = lk.mix(images, generator)
+    assert mixed.shape == images.shape and mixed.dtype == torch.uint8
+    assert mixed.max() <= 200 and not any(torch.equal(one, other) for one in mixed for other in images)
+    assert torch.equal(mixed, lk.mix(images, torch.Generator().manual_seed(0)))
+    assert not lk.mix(torch.zeros_like(images), generator).any()

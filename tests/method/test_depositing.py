@@ -551,3 +551,23 @@ def test_the_original_looks_at_each_deposit_image_once_however_many_epochs(tiny_
     original.lower[0].register_forward_pre_hook(count)
     lk.deposit(original, tiny_parts.deposit_set, tiny.replace(deposit_epochs=3))
     assert sum(seen) == len(tiny_parts.deposit_set)
+
+
+def test_mixtures_teach_the_module_alone(tiny_original, tiny_parts, tiny, tiny_deposited, same_weights):
+    target, module = lk.deposit(tiny_original, tiny_parts.deposit_set, tiny.replace(mixtures=True))
+    assert same_weights(target, tiny_deposited[0]) and not same_weights(module, tiny_deposited[1])
+
+
+def test_the_teacher_s_features_are_what_the_module_learns(tiny_original, tiny_parts, tiny):
+    config = tiny.replace(keep=1.0, lambda_pt=0.0)
+    teacher = lk.build_network(config.replace(seed=9), 1, 10).eval()
+    target, module = lk.start_deposit(tiny_original, tiny_parts.deposit_set, config, teacher)
+    batch = tiny_parts.deposit_set.select(torch.arange(20), (0, 1, 2))
+    reference = [
+        *lk.original_reference(tiny_original, batch.images, config),
+        *lk.original_reference(teacher, batch.images, config),
+    ]
+    terms = lk.deposit_terms(target, module, batch, reference, None, config)
+    assert terms["recovery"].item() == pytest.approx(0, abs=1e-9)  # an unpruned copy of the teacher
+    terms = lk.deposit_terms(target, module, batch, reference[:2], None, config)
+    assert terms["recovery"].item() > 0.1  # without a teacher the module learns from the original

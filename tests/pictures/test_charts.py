@@ -225,3 +225,33 @@ def test_what_the_results_do_not_have_is_named(ablation, keeps):
         lk.plot_curve(ablation, "keep")
     with pytest.raises(lk.LirfError, match="^results must have a column 'variant', as those of sweep do"):
         lk.plot_variants(ablation.drop(columns="variant"))
+
+
+def test_a_bank_s_states_are_drawn_with_their_numbers_and_places():
+    accuracies = pandas.DataFrame({"original": [99.0, 100.0], "− a": [0.0, 98.0]}, index=["cat", "dog"])
+    places = pandas.DataFrame({"original": [""], "− a": ["bank"]}, index=["a"])
+    above, below = lk.plot_bank(accuracies, places).axes
+    assert [text.get_text() for text in below.texts] == ["99", "0", "100", "98"]
+    squares = [line for line in above.lines if line.get_marker() == "s"]
+    assert [list(line.get_xdata()) for line in squares] == [[1]]
+    hollow = lk.plot_bank(accuracies, places.replace("bank", "network")).axes[0].lines[-1]
+    assert hollow.get_markerfacecolor() == "white" != squares[0].get_markerfacecolor()
+    with pytest.raises(lk.LirfError, match="places must hold 'bank', 'network' or '', not 'safe'"):
+        lk.plot_bank(accuracies, places.replace("bank", "safe"))
+    with pytest.raises(lk.LirfError, match="places must have the columns of accuracies"):
+        lk.plot_bank(accuracies, places.iloc[:, :1])
+
+
+def test_the_depth_of_a_bank_is_drawn_from_its_runs():
+    states = ["deposit 1", "deposit 2", "2 back"]
+    runs = pandas.DataFrame({"state": states * 2, "kept": [-1.0, -2, 0, -3, -4, 0], "known": [0, 0, -1.0, 0, 0, -2]})
+    (axes,) = lk.plot_bank_depth(runs.assign(sizes="1,1")).axes
+    assert list(axes.lines[0].get_ydata()) == [-2, -3] and list(axes.lines[0].get_xdata()) == [1, 2]
+    assert [list(line.get_xydata()[0]) for line in axes.lines if line.get_marker() == "D"] == [[2, -1.5]]
+
+
+def test_sizes_are_drawn_in_kilobytes():
+    (axes,) = lk.plot_sizes({"pruned": {32: (1000, 90.0), 8: (250, 89.0)}}, 95.0).axes
+    line = next(line for line in axes.lines if line.get_label() == "pruned")
+    assert line.get_xydata().tolist() == [[1.0, 90.0], [0.25, 89.0]]
+    assert [text.get_text() for text in axes.texts] == ["32", "8"]
