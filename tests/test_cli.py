@@ -450,6 +450,28 @@ def test_evidence_refuses_a_wrong_part_before_it_trains(no_training, tmp_path, c
     assert "on must be validation or test, not 'train'" in fails(capsys, "evidence", "--on", "train", "--out", tmp_path)
 
 
+def test_bank_prints_every_state_and_writes_the_runs(tmp_path, capsys):
+    options = ["--set", "deposit_epochs=1", "--choices", "1", "--on", "validation", "--jobs", "1", "--device", "cpu"]
+    sizes = ["--sizes", "1,1,1", "--sizes", "1,2"]
+    assert main(["bank", *options, *sizes, "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "deposits of 1, 1, 1 classes" in said and "3 back" in said and "over all 6 orders" in said
+    runs = pandas.read_csv(tmp_path / "bank-digits-1-seeds.csv")
+    assert runs.groupby("sizes").size().to_dict() == {"1,1,1": 6 * 10, "1,2": 5}
+    about = json.loads((tmp_path / "bank-digits-1-seeds.json").read_text(encoding="utf-8"))
+    assert about["config"]["mixtures"] and about["config"]["deposit_epochs"] == 1  # the recipe, then what was set
+
+
+def test_bank_refuses_wrong_input_before_it_trains(no_training, tmp_path, capsys):
+    for option, value, sentence in (
+        ("--sizes", "1;2", "--sizes must be whole numbers with commas between them, such as 2,2,1, not '1;2'"),
+        ("--sizes", "5,5", r"sizes must be at least 1 each and add up to less than 10 classes, not (5, 5)"),
+        ("--on", "train", "on must be test or validation, not 'train'"),
+        ("--teacher", "me", "teacher must be original or target, not 'me'"),
+    ):
+        assert sentence in fails(capsys, "bank", option, value, "--out", tmp_path)
+
+
 def test_distillation_prints_every_teacher_s_students_and_writes_the_runs(tmp_path, capsys):
     options = ["--deposit-sets", "2", "--per-class", "20", "--epochs", "1", "--jobs", "1", "--device", "cpu"]
     assert main(["distillation", *options, "--on", "validation", "--out", str(tmp_path)]) == 0

@@ -100,6 +100,7 @@ def bank_over_seeds(config, seeds, sizes=(1, 1, 1), choices=3, orders=1, on="tes
         If the sizes leave no class, or as `results_over_seeds` does.
     """
     check_choice("on", on, ("test", "validation"))
+    check_choice("teacher", teacher, ("original", "target"))
     sizes = tuple(sizes)
     num_classes = len(load_dataset(config).class_names)
     if not sizes or min(sizes) < 1 or sum(sizes) >= num_classes:
