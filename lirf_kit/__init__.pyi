@@ -26,6 +26,7 @@ from .devices import (
     resolve_device as resolve_device,
     seeded_generator as seeded_generator,
 )
+from .evidence.audit import blind_audit as blind_audit
 from .evidence.claims import (
     claim_cards as claim_cards,
     read_results as read_results,
