@@ -70,7 +70,8 @@ def _parser():
     grid.add_argument("--data-name", metavar="NAME", help="what to call the data in tables, with --folder")
     commands = parser.add_subparsers(
         required=True,
-        metavar="figures | table | evidence | distillation | containers | ablation | sweep | bench | gpu | doctor",
+        metavar="figures | table | evidence | distillation | containers | ablation | sweep | bench | gpu | diagrams | "
+        "doctor",
         parser_class=_Parser,
     )
     figures = commands.add_parser("figures", parents=[recipe, shared], help="the whole path once: figures and results")
@@ -138,6 +139,9 @@ def _parser():
     )  # fmt: skip
     gpu.add_argument("--data-name", metavar="NAME", help="what to call the data in tables, with --folder")
     gpu.set_defaults(command=_gpu)
+    diagrams = commands.add_parser("diagrams", help="the drawings of the method that the notebooks show, as SVG")
+    diagrams.add_argument("--out", default="notebooks/images", metavar="FOLDER", help="default: notebooks/images")
+    diagrams.set_defaults(command=_diagrams)
     doctor = commands.add_parser("doctor", parents=[recipe, shared], help="what is installed, and what is missing")
     doctor.set_defaults(command=_doctor)
     return parser
@@ -412,6 +416,13 @@ def _holds(path, measured):
     except (OSError, ValueError):
         return False
     return {name: found.get(name) for name in measured} == measured
+
+
+def _diagrams(options):
+    """Write the notebooks' drawings."""
+    from lirf_kit.pictures.diagrams import write_diagrams
+
+    print(f"written: {', '.join(str(path) for path in write_diagrams(options.out))}")
 
 
 def _doctor(options):
