@@ -119,14 +119,14 @@ def draw_gradients():
         axes.plot([x, x], [0.6 + 0.5, 4.0 + 0.2], color=INK, linewidth=1.4, linestyle=":", zorder=0)
         axes.text(x, 2.65, " ", bbox={"fc": "white", "ec": "none"}, size=LARGE)
     for y, colour, entry, way, terms in (
-        (3.35, TARGET, 3.97, 3.72, (r"$L_{at},\ L_{cs}$", r"$L_{kr},\ L_{kp},\ L_{os}$")),
-        (1.95, MODULE, 1.33, 1.58, (r"$L_{re}$", r"$L_{pt}$")),
+        (3.35, TARGET, 3.97, 3.86, (r"$L_{at},\ L_{cs}$", r"$L_{kr},\ L_{kp},\ L_{os}$")),
+        (1.95, MODULE, 1.33, 1.44, (r"$L_{re}$", r"$L_{pt}$")),
     ):
         for x, name in zip((3.95, 7.7), terms):
             _text(axes, x, y, name, LARGE, colour, box=True)
         _arrow(axes, (3.95, y), (1.8, entry), colour, line="--")
-        axes.plot([7.7, 6.8, 2.7], [y, way, way], color=colour, linestyle="--", linewidth=1.8)
-        _arrow(axes, (2.7, way), (2.4, entry), colour, line="--")
+        axes.plot([7.7, 6.8, 2.72], [y, way, way], color=colour, linestyle="--", linewidth=1.8)
+        _arrow(axes, (2.72, way), (2.45, entry), colour, line="--")
     legend = "solid: computed      dotted: compared      dashed: where the gradient of a term arrives"
     _text(axes, 4.5, 0.13, legend, SMALL)
     return axes.figure
