@@ -28,6 +28,7 @@ from .devices import (
     resolve_device as resolve_device,
     seeded_generator as seeded_generator,
 )
+from .evidence.audit import blind_audit as blind_audit
 from .evidence.banks import (
     bank_costs as bank_costs,
     bank_over_seeds as bank_over_seeds,

@@ -9,6 +9,7 @@ import math
 import os
 import platform
 import re
+import shutil
 import sys
 import time
 import warnings
@@ -23,6 +24,8 @@ what is missing. Estimated for an H100, not measured: 2, 5 and 13 minutes. Half 
 independent ones would add 3 minutes."""
 BANK_PLANS = [(1, 1, 1), (2, 2, 1), (1,) * 5, (1,) * 9]  # how many classes each deposit takes out
 WRONG_GRADIENT = 1e-4  # relative; rounding makes about 1e-6
+LEAST_FREE = 0.5  # GiB, for saved runs
+SHORT_RUN, TOO_SLOW = 4, 40  # seconds for the doctor's run: measured on two CPU cores, and too many for a class
 
 
 def main(arguments=None):
@@ -73,7 +76,7 @@ def _parser():
     commands = parser.add_subparsers(
         required=True,
         metavar="figures | table | evidence | distillation | containers | bank | ablation | sweep | bench | gpu | "
-        "doctor",
+        "diagrams | doctor",
         parser_class=_Parser,
     )
     figures = commands.add_parser("figures", parents=[recipe, shared], help="the whole path once: figures and results")
@@ -153,7 +156,14 @@ def _parser():
     )  # fmt: skip
     gpu.add_argument("--data-name", metavar="NAME", help="what to call the data in tables, with --folder")
     gpu.set_defaults(command=_gpu)
+    diagrams = commands.add_parser("diagrams", help="the drawings of the method that the notebooks show, as SVG")
+    diagrams.add_argument("--out", default="notebooks/images", metavar="FOLDER", help="default: notebooks/images")
+    diagrams.set_defaults(command=_diagrams)
     doctor = commands.add_parser("doctor", parents=[recipe, shared], help="what is installed, and what is missing")
+    doctor.add_argument(
+        "--class", dest="for_class", action="store_true", help="before class: also disk space, a run of some seconds, "
+        "and a line to send to your lecturer",
+    )  # fmt: skip
     doctor.set_defaults(command=_doctor)
     return parser
 
@@ -464,6 +474,13 @@ def _holds(path, measured):
     return {name: found.get(name) for name in measured} == measured
 
 
+def _diagrams(options):
+    """Write the notebooks' drawings."""
+    from lirf_kit.pictures.diagrams import write_diagrams
+
+    print(f"written: {', '.join(str(path) for path in write_diagrams(options.out))}")
+
+
 def _doctor(options):
     """Print what is installed, the device, the notebooks' kernel, and what to do about what is missing."""
     print(f"{'python':<14} {platform.python_version()}")
@@ -475,11 +492,64 @@ def _doctor(options):
         wrong = None if set(missing) & set(needed) else _machine(options)
     except ImportError as error:  # its metadata is there, but it can't be imported
         wrong = missing.append(error.name or str(error))
-    if missing or not kernel:
-        print("\nmissing: " + ", ".join(missing or ["the notebooks' kernel, python3"]))
+    lacking = missing or ([] if kernel else ["the notebooks' kernel, python3"])
+    if lacking:
+        print("\nmissing: " + ", ".join(lacking))
         print('to install it, in the kit\'s folder: python -m pip install -e ".[dev]" (make lab does it for you)')
     elif not wrong:
         print("\nall there: make lab opens the notebooks")
+    if options.for_class:
+        _check_for_class(options, lacking, wrong)
+
+
+def _check_for_class(options, lacking, wrong):
+    """If nothing is missing, look for disk space and walk a short path; print a line for the lecturer."""
+    problems = ["missing: " + ", ".join(lacking)] * bool(lacking) + ["wrong convolutions"] * bool(wrong)
+    found = [
+        f"python {platform.python_version()}",
+        f"{platform.system()} {platform.machine()}",
+        f"{os.cpu_count()} cores",
+    ]
+    if not problems:
+        from lirf_kit.artifacts import home
+        from lirf_kit.pictures.figures import writable_folder
+
+        try:
+            free = shutil.disk_usage(writable_folder(home())).free / 2**30
+            seconds, problem = _short_path(options.device)
+        except lk.LirfError as error:
+            problems.append(str(error))
+        else:
+            print(f"{'disk':<14} {free:.1f} GiB free where runs are saved")
+            print(f"{'short run':<14} {seconds:.1f} s (where the notebooks were made: {SHORT_RUN} s)")
+            found += [f"{free:.1f} GiB free", f"short run {seconds:.1f} s"]
+            if free < LEAST_FREE:
+                problems.append(f"less than {LEAST_FREE} GiB free in {home()}: make room, or set LIRF_KIT_HOME")
+            if problem:
+                problems.append(problem)
+            if seconds > TOO_SLOW:
+                problems.append("slow: run each notebook once before class, so that its networks are saved")
+    state = "not ready: " + "; ".join(problems) if problems else "ready"
+    print(f"\nto send to your lecturer:\n{' | '.join([state, *found])}")
+
+
+def _short_path(device):
+    """Train, deposit and withdraw with a third of the epochs; return the seconds, and what is wrong with the result."""
+    config = lk.preset("digits").replace(device=device, epochs=10, deposit_epochs=10)
+    data = lk.load_dataset(config)
+    parts = lk.split_by_class(data, config.deposit_classes)
+    start = time.perf_counter()
+    original = lk.train_original(data, config)
+    target, deposit_module = lk.deposit(original, parts.deposit_set, config)
+    seconds = time.perf_counter() - start
+    recovered = lk.withdraw(target, deposit_module)
+    left, back = lk.accuracy(target, parts.deposit_validation), lk.accuracy(recovered, parts.validation)
+    if left < 20 and back > 90:
+        return seconds, ""
+    return (
+        seconds,
+        f"the short run's numbers are wrong: Dep Acc {left:.0f} % in the target, Avg Acc {back:.0f} % recovered",
+    )
 
 
 def _requirements():

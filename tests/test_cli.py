@@ -240,6 +240,42 @@ def test_doctor_says_what_to_do_about_a_processor_that_computes_wrong_gradients(
     assert "ONEDNN_MAX_CPU_ISA=AVX" in said and "(16, 8)" not in said and "all there" not in said
 
 
+def test_doctor_for_class_tries_the_path_and_gives_a_line_for_the_lecturer(capsys, own_home, monkeypatch):
+    monkeypatch.setitem(lk.config._PRESETS, "digits", lk.Config())
+    assert main(["doctor", "--class", "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    line = said.splitlines()[-1].split(" | ")
+    assert said.splitlines()[-2] == "to send to your lecturer:"
+    version = ".".join(map(str, sys.version_info[:3]))
+    assert line[0] in ("ready", "not ready: slow: run each notebook once before class, so that its networks are saved")
+    assert f"python {version}" in line and any(re.fullmatch(r"short run \d+\.\d s", part) for part in line)
+    assert any(re.fullmatch(r"\d+\.\d GiB free", part) for part in line) and "short run  " in said
+    assert not list(own_home.iterdir())  # it leaves nothing behind
+
+
+@pytest.mark.parametrize(
+    ("place", "stand_in", "problem"),
+    [
+        ("lirf_kit.cli._kernel", lambda: None, "missing: the notebooks' kernel, python3"),
+        ("lirf_kit.cli._machine", lambda options: True, "wrong convolutions"),
+        ("lirf_kit.cli._short_path", lambda device: (99.0, ""), "slow: run each notebook once before class"),
+        ("lirf_kit.cli._short_path", lambda device: (1.0, "wrong numbers"), "wrong numbers | python"),
+        ("lirf_kit.cli.LEAST_FREE", 1e9, "less than 1000000000.0 GiB free in "),
+    ],
+)  # fmt: skip
+def test_doctor_for_class_tells_the_lecturer_what_is_wrong(capsys, monkeypatch, place, stand_in, problem):
+    monkeypatch.setattr("lirf_kit.cli._short_path", lambda device: (1.0, ""))
+    monkeypatch.setattr(place, stand_in)
+    assert main(["doctor", "--class"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"not ready: {problem}")
+
+
+def test_doctor_for_class_notices_a_path_that_does_not_bring_everything_back(capsys):
+    assert main(["doctor", "--class", "--device", "cpu"]) == 0  # the tiny preset's networks know next to nothing
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert re.match(r"not ready: the short run's numbers are wrong: Dep Acc \d+ % in the target, Avg Acc \d+ % ", line)
+
+
 def test_doctor_works_where_the_kit_is_not_installed(capsys, monkeypatch):
     def missing(name):
         raise importlib.metadata.PackageNotFoundError(name)
@@ -277,9 +313,10 @@ def test_doctor_works_where_torch_is_missing():
 
 
 def test_doctor_names_a_package_that_is_there_and_cannot_be_imported():
-    done = python("-c", WITHOUT_TORCH, "doctor")
+    done = python("-c", WITHOUT_TORCH, "doctor", "--class")
     assert done.returncode == 0 and not done.stderr
     assert "missing: torch\n" in done.stdout and 'pip install -e ".[dev]"' in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("not ready: missing: torch | ")
 
 
 def test_without_lazy_loader_the_package_says_how_to_install_it():
