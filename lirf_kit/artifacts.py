@@ -3,17 +3,22 @@
 A run is a folder with three files: ``weights.safetensors`` (loading it never runs code), ``made_from.json`` with
 everything that went into the run, and ``metrics.json``. The folder's name contains a hash of what went into the run, so
 it is never found for a different config, different data or a different version of the package. The folder is written
-under a temporary name and renamed when it is complete.
+under a temporary name and renamed when it is complete; an older one is put aside for that moment, so that a process
+which is killed loses neither. While a run is being made, other processes that need the same run wait for it.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
+import time
 import warnings
 from pathlib import Path
 
+import filelock
 import platformdirs
 import safetensors.torch
 import torch
@@ -25,7 +30,10 @@ DEPOSITED_BY = (
     *TRAINED_BY,
     *(f"method/{name}" for name in ("depositing", "losses", "pruning", "packing", "containers", "withdrawing")),
 )
-MEASURED_BY = (*DEPOSITED_BY, "data/partition", "evidence/experiments", "evidence/metrics", "evidence/references")
+MEASURED_BY = (
+    *(*DEPOSITED_BY, "method/caching", "data/partition"),
+    *(f"evidence/{name}" for name in ("experiments", "metrics", "references")),
+)
 EXAMINED_BY = (
     *MEASURED_BY,
     *(f"evidence/{name}" for name in ("readings", "probes", "few_shot", "membership", "streisand", "thieves")),
@@ -47,11 +55,15 @@ MADE_BY = {  # the modules behind each kind of run: if one of them changes, the 
     "distillation": (*MEASURED_BY, "evidence/readings", "evidence/distillation"),
 }
 FILES = ("weights.safetensors", "metrics.json")  # what made_from.json holds checksums of
+UNUSABLE = (OSError, ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError)  # a damaged run's
+WRITING, REPLACED = ".writing-", ".replaced-"  # how the names of unfinished and of older folders begin
+ABANDONED = 3600.0  # seconds after which such a folder must be from a process that was killed
 
 
 def home():
     """Return the folder that runs are saved in: ``$LIRF_KIT_HOME``, or else one in the user's cache folder."""
-    return Path(os.environ.get("LIRF_KIT_HOME") or platformdirs.user_cache_path("lirf_kit"))
+    named = os.environ.get("LIRF_KIT_HOME")
+    return Path(named).expanduser() if named else platformdirs.user_cache_path("lirf_kit")
 
 
 def run_folder(kind, made_from):
@@ -81,11 +93,8 @@ def save_run(kind, made_from, weights, metrics):
     """
     folder = run_folder(kind, made_from)
     try:
-        home().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=home(), prefix=".writing-") as beside:
-            _write(Path(beside, "run"), _version(kind), made_from, weights, metrics)
-            shutil.rmtree(folder, ignore_errors=True)
-            Path(beside, "run").rename(folder)
+        with new_folder(folder) as beside:
+            _write(beside, _version(kind), made_from, weights, metrics)
     except OSError as error:
         warnings.warn(
             f"this run can't be saved in {folder}: {error}; set LIRF_KIT_HOME to another folder", stacklevel=2
@@ -111,13 +120,125 @@ def load_run(kind, made_from):
     """
     folder = run_folder(kind, made_from)
     try:
+        put_back(folder)
         if folder.exists():
             return _read(folder, _version(kind), made_from)
         _name_older(kind, made_from)
         return None
-    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+    except UNUSABLE as error:
         warnings.warn(f"{folder} can't be used and is made again: {error}", stacklevel=2)
         return None
+
+
+@contextlib.contextmanager
+def turn_to_make(kind, made_from):
+    """Let one process at a time make a run; the others wait, and are given what it has made.
+
+    Parameters
+    ----------
+    kind, made_from
+        As for `save_run`.
+
+    Yields
+    ------
+    tuple of dict, or None
+        What `load_run` returns if another process has made the run in the meantime; None if it is your turn.
+    """
+    folder = run_folder(kind, made_from)
+    with locked(folder.with_name(f".{folder.name}.lock"), f"the same {kind}") as waited:
+        yield load_run(kind, made_from) if waited else None
+
+
+@contextlib.contextmanager
+def locked(file, what):
+    """Hold a lock, so that two processes don't make the same thing at once; whoever waits for it says so.
+
+    The lock ends with its process, even if that is killed. Where there can be no locks, for example because the folder
+    is read-only, the block runs without one.
+
+    Parameters
+    ----------
+    file : pathlib.Path
+        The lock's file, removed afterwards.
+    what : str
+        What is made under the lock, for the message.
+
+    Yields
+    ------
+    bool
+        Whether another process had the lock before.
+    """
+    waited = False
+    with contextlib.ExitStack() as held:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                held.enter_context(filelock.FileLock(file, timeout=0))
+            except filelock.Timeout:
+                waited = True
+                print(f"another process is making {what}: waiting for it", file=sys.stderr, flush=True)
+                held.enter_context(filelock.FileLock(file))
+            held.callback(_remove, file)
+        except (OSError, NotImplementedError):  # the latter where the file system has no locks
+            pass
+        yield waited
+
+
+@contextlib.contextmanager
+def new_folder(folder):
+    """Yield an empty folder to write files into; when the block ends, it takes the place of `folder`.
+
+    Everything is flushed to disk first. An older folder is renamed, and removed at the very end. If the process is
+    killed in between, `put_back` finds it; what killed processes left behind is removed here.
+
+    Raises
+    ------
+    OSError
+        If something can't be written; then the older folder is where it was.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(folder.parent)
+    older = _older(folder)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=WRITING) as beside:
+        new = Path(beside, "new")
+        new.mkdir()
+        yield new
+        for path in new.iterdir():
+            with open(path, "rb+") as file:
+                os.fsync(file.fileno())
+        try:
+            if folder.exists():
+                shutil.rmtree(older, ignore_errors=True)
+                folder.rename(older)
+            new.rename(folder)
+        finally:
+            put_back(folder)
+    shutil.rmtree(older, ignore_errors=True)
+
+
+def put_back(folder):
+    """Put the older folder back in its place if a process was killed while it replaced it."""
+    older = _older(folder)
+    if older.exists() and not folder.exists():
+        older.rename(folder)
+
+
+def _older(folder):
+    return folder.with_name(REPLACED + folder.name)
+
+
+def _sweep(parent):
+    """Remove what killed processes have left behind."""
+    for path in [*parent.glob(f"{WRITING}*"), *parent.glob(f"{REPLACED}*")]:
+        with contextlib.suppress(OSError):
+            kept = path.name.startswith(REPLACED) and not path.with_name(path.name.removeprefix(REPLACED)).exists()
+            if not kept and time.time() - path.stat().st_mtime > ABANDONED:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove(file):
+    with contextlib.suppress(OSError):  # Windows removes no file that another process has open
+        file.unlink()
 
 
 def fingerprint(*tensors):
@@ -131,8 +252,7 @@ def fingerprint(*tensors):
 
 
 def _write(folder, version, made_from, weights, metrics):
-    """Write a run's three files, and flush them to disk."""
-    folder.mkdir()
+    """Write a run's three files."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     contents = {
         "weights.safetensors": safetensors.torch.save(plain),
@@ -142,10 +262,7 @@ def _write(folder, version, made_from, weights, metrics):
     note = {"version": version, "made_from": made_from, "sha256": checksums}
     contents["made_from.json"] = json.dumps(note, indent=1).encode()
     for name, content in contents.items():
-        with open(folder / name, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        (folder / name).write_bytes(content)
 
 
 def _read(folder, version, made_from):
@@ -167,7 +284,7 @@ def _name_older(kind, made_from):
         try:
             older = json.loads(note.read_bytes())["made_from"]
             was = dict(older["config"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except UNUSABLE:
             continue  # a damaged folder of a different run doesn't matter here
         shared = was.keys() & now.keys()
         alike = shared and all(was[name] == now[name] for name in shared)

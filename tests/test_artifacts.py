@@ -1,15 +1,19 @@
 import copy
+import hashlib
 import importlib.util
 import json
 import os
 import re
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 
 import lirf_kit as lk
+from lirf_kit import artifacts
 from lirf_kit.artifacts import run_folder
 
 MADE_FROM = {"config": {"widths": [4, 8], "epochs": 2}, "data": "abc"}
@@ -140,6 +144,7 @@ def test_another_run_s_damage_hides_no_older_run_and_stops_nothing(own_home, rec
         ("pruning", ["deposit", "result"]),
         ("metrics", ["result"]),
         ("references", ["result"]),
+        ("caching", ["result"]),
         ("figures", []),
     ],
 )
@@ -226,6 +231,81 @@ def test_a_process_that_was_killed_while_writing_left_nothing_that_is_found(run,
     assert lk.load_run("original", MADE_FROM) is None
     lk.save_run("original", MADE_FROM, WEIGHTS, METRICS)
     assert_is_the_run(lk.load_run("original", MADE_FROM))
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_process_that_was_killed_while_replacing_a_run_lost_neither(run, own_home, monkeypatch, step):
+    class Killed(BaseException):
+        pass
+
+    def killed(self, target, rename=Path.rename):
+        calls.append(target)
+        if len(calls) == step:
+            raise Killed
+        return rename(self, target)
+
+    calls, put_back = [], artifacts.put_back
+    with monkeypatch.context() as broken, pytest.raises(Killed):
+        broken.setattr("lirf_kit.artifacts.put_back", lambda _: None)  # a killed process cleans nothing up
+        broken.setattr("pathlib.Path.rename", killed)
+        lk.save_run("original", MADE_FROM, WEIGHTS, {"history": "newer"})
+    assert artifacts.put_back is put_back
+    assert_is_the_run(lk.load_run("original", MADE_FROM))
+    assert [path.name for path in own_home.iterdir()] == [run.name]
+    lk.save_run("original", MADE_FROM, WEIGHTS, {"history": "newer"})
+    assert lk.load_run("original", MADE_FROM)[1] == {"history": "newer"}
+    assert [path.name for path in own_home.iterdir()] == [run.name]
+
+
+def test_what_killed_processes_left_behind_goes_after_an_hour_and_nothing_else(run, own_home):
+    for name in (f".replaced-{run.name}", ".replaced-original-lost", ".writing-killed", ".writing-busy"):
+        shutil.copytree(run, own_home / name)
+        if name != ".writing-busy":
+            os.utime(own_home / name, (0, 0))
+    os.utime(run, (0, 0))
+    lk.save_run("deposit", MADE_FROM, WEIGHTS, METRICS)
+    left = sorted(path.name for path in own_home.iterdir() if not path.name.startswith("deposit-"))
+    assert left == [".replaced-original-lost", ".writing-busy", run.name]  # the first is the only copy of its run
+    assert_is_the_run(lk.load_run("original", MADE_FROM))
+
+
+def test_a_second_process_waits_and_says_so_and_is_given_what_the_first_has_made(own_home, capsys):
+    with artifacts.turn_to_make("original", MADE_FROM) as mine:
+        assert mine is None
+        found = []
+
+        def wait():
+            with artifacts.turn_to_make("original", MADE_FROM) as others:
+                found.append(others)
+
+        second = threading.Thread(target=wait)
+        second.start()
+        second.join(0.5)
+        assert not found
+        assert capsys.readouterr().err == "another process is making the same original: waiting for it\n"
+        lk.save_run("original", MADE_FROM, WEIGHTS, METRICS)
+    second.join(30)
+    assert_is_the_run(found[0])
+    with artifacts.turn_to_make("original", MADE_FROM):
+        assert capsys.readouterr().err == ""  # nobody is at it
+    assert not list(own_home.glob(".*.lock"))
+
+
+def test_two_that_need_the_same_networks_make_them_once(tiny_data, tiny, trainings, same_weights):
+    with ThreadPoolExecutor(3) as pool:
+        made = list(pool.map(lambda _: walk(tiny_data, tiny), range(3)))
+    assert trainings == ["train_original", "deposit"]
+    assert all(same_weights(one, other) for walked in made[1:] for one, other in zip(made[0], walked))
+
+
+def test_a_run_whose_metrics_are_nested_too_deep_is_damaged(run):
+    for name, content in {"metrics.json": b"[" * 10**5 + b"]" * 10**5}.items():
+        note = json.loads((run / "made_from.json").read_text())
+        note["sha256"][name] = hashlib.sha256(content).hexdigest()
+        (run / name).write_bytes(content)
+        (run / "made_from.json").write_text(json.dumps(note))
+    with pytest.warns(UserWarning, match="can't be used and is made again"):
+        assert lk.load_run("original", MADE_FROM) is None
 
 
 @pytest.mark.parametrize("home", ["taken/below", "x" * 300])
@@ -337,3 +417,7 @@ def test_without_a_folder_named_runs_are_kept_in_the_user_s_cache(monkeypatch):
     from lirf_kit.artifacts import home
 
     assert home() == Path("/cache/lirf_kit")
+    monkeypatch.setenv("HOME", "/users/me")
+    monkeypatch.setenv("USERPROFILE", "/users/me")
+    monkeypatch.setenv("LIRF_KIT_HOME", "~/runs")
+    assert home() == Path("/users/me/runs")

@@ -1,15 +1,13 @@
 """Decodes image files once, into one uint8 array that is kept on disk and memory-mapped from then on.
 
 Decoding uses all cores and shows its progress. The array is written under a temporary name and renamed when it is
-complete, so that a later run finds either all of it or nothing.
+complete, so that a later run finds either all of it or nothing. A checksum tells whether it is still what was written.
 """
 
 import contextlib
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -18,12 +16,15 @@ import numpy
 import PIL.Image
 import PIL.ImageOps
 
+from lirf_kit.artifacts import new_folder, put_back
 from lirf_kit.config import LirfError
 from lirf_kit.devices import progress_bar
 
 CHUNK = 256  # how many files a worker decodes at a time
 CODE = Path(__file__).read_bytes()  # arrays made by a different version of this file are not reused
-UNUSABLE = (OSError, EOFError, ValueError, KeyError, TypeError)  # what reading a damaged array raises
+UNUSABLE = (OSError, EOFError, ValueError, KeyError, TypeError, SyntaxError, RecursionError)  # of a damaged array
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")  # others have had faulty decoders, or start programs
+DEEP = ("I;16", "I;16B", "I;16L", "I;16N")  # Pillow's names for 16 bits of grey
 
 
 def decode(files, image_size, cache, boxes=None, skip_unreadable=False):
@@ -61,7 +62,7 @@ def decode(files, image_size, cache, boxes=None, skip_unreadable=False):
     if found is None:
         found = _decode_all(files, image_size, boxes, skip_unreadable)
         _save(folder, key, *found)
-    left_out = [str(files[place]) for place in numpy.setdiff1d(numpy.arange(len(files)), found[1])]
+    left_out = [printable(files[place]) for place in numpy.setdiff1d(numpy.arange(len(files)), found[1])]
     if left_out:
         names = ", ".join(left_out[:3]) + (", …" if len(left_out) > 3 else "")
         warnings.warn(f"{len(left_out)} of {len(files)} files can't be read and are left out: {names}", stacklevel=2)
@@ -73,8 +74,11 @@ def _key(files, image_size, boxes, skip_unreadable):
     digest = hashlib.sha256(CODE)
     digest.update(json.dumps([PIL.__version__, image_size, boxes, skip_unreadable]).encode())
     for file in files:
-        status = file.stat()
-        digest.update(f"{file.absolute()} {status.st_size} {status.st_mtime_ns}\n".encode())
+        try:
+            status = file.stat()
+        except OSError:  # a link that leads nowhere
+            status = file.lstat()
+        digest.update(os.fsencode(file.absolute()) + f" {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
@@ -110,11 +114,12 @@ def _decode_chunk(files, boxes, image_size):
     for place, (file, box) in enumerate(zip(files, boxes)):
         try:
             image = _open(file, box)
-            grey = grey and image.mode in ("1", "L", "LA", "I", "I;16")
             pixels[place] = _square(image.convert("RGB"), image_size)
+            grey = grey and image.mode in ("1", "L", "LA")
             sentences.append(None)
-        except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
-            sentences.append(f"{file} can't be read as an image ({error})")
+        except Exception as error:  # damaged files make Pillow's decoders raise almost anything
+            reason = " ".join(str(error).split()) or type(error).__name__
+            sentences.append(f"{printable(file)} can't be read as an image ({reason})")
     return pixels, sentences, grey
 
 
@@ -126,18 +131,34 @@ def _open(file, box):
     with warnings.catch_warnings():
         warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
         try:
-            image = PIL.Image.open(file)
+            image = PIL.Image.open(file, formats=FORMATS)
             image.load()
+            stored = image.format
             if box is not None:
                 left, top, width, height = box
                 image = image.crop((left, top, left + width, top + height))
             with contextlib.suppress(Exception):  # damaged EXIF data can raise anything; the pixels are fine
                 PIL.ImageOps.exif_transpose(image, in_place=True)
-            if image.mode in ("I", "I;16"):  # 16-bit grey, which Pillow would clip at 255 instead of scaling it
-                image = image.point(lambda level: level * (1 / 257) + 0.5)
+            image = _in_8_bits(image, stored)
         except PIL.Image.DecompressionBombWarning as warning:
             raise ValueError(warning) from None
     return image
+
+
+def _in_8_bits(image, stored):
+    """Scale 16 bits of grey to 8, which Pillow would clip at 255; refuse numbers whose white isn't known."""
+    if image.mode in DEEP or (image.mode == "I" and stored in ("PNG", "PPM")):  # older Pillows call those "I"
+        levels = numpy.asarray(image).astype(numpy.float64)  # in the machine's own byte order
+        return PIL.Image.fromarray((levels / 257 + 0.5).astype(numpy.uint8))
+    if image.mode in ("I", "F"):
+        kind = "32-bit whole numbers" if image.mode == "I" else "floating-point numbers"
+        raise ValueError(f"its pixels are {kind}, of which it isn't known what is white: save it with 8 or 16 bits")
+    return image
+
+
+def printable(file):
+    """Return a file's name as a text that can be printed anywhere, also if it isn't UTF-8."""
+    return str(file).encode(errors="backslashreplace").decode()
 
 
 def _square(image, image_size):
@@ -151,10 +172,9 @@ def _square(image, image_size):
 
 def _load(folder, key):
     """Return a folder's images, memory-mapped, and indices; None if they are missing, damaged or of other files."""
-    if not folder.exists():
-        return None
     try:
-        return _read(folder, key)
+        put_back(folder)
+        return _read(folder, key) if folder.exists() else None
     except UNUSABLE as error:
         warnings.warn(f"{folder} can't be used and is made again: {error}", stacklevel=3)
         return None
@@ -163,25 +183,27 @@ def _load(folder, key):
 def _read(folder, key):
     """Return a folder's images and indices, or raise one of `UNUSABLE`."""
     note = json.loads((folder / "note.json").read_bytes())
-    images = numpy.load(folder / "images.npy", mmap_mode="c")
-    kept = numpy.load(folder / "kept.npy")
-    if note["key"] != key or len(images) != len(kept):
+    if note["key"] != key:
         raise ValueError("it was made from other files")
-    return images, kept
+    for name in ("images.npy", "kept.npy"):
+        if _checksum(folder / name) != note["sha256"][name]:
+            raise ValueError(f"{name} is damaged")
+    return numpy.load(folder / "images.npy", mmap_mode="c"), numpy.load(folder / "kept.npy")
+
+
+def _checksum(file):
+    with open(file, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _save(folder, key, images, kept):
     """Write an array to its folder, or warn that this isn't possible."""
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".writing-") as beside:
-            run = Path(beside, "decoded")
-            run.mkdir()
-            numpy.save(run / "images.npy", images)
-            numpy.save(run / "kept.npy", kept)
-            (run / "note.json").write_text(json.dumps({"key": key}))
-            shutil.rmtree(folder, ignore_errors=True)
-            os.rename(run, folder)
+        with new_folder(folder) as beside:
+            numpy.save(beside / "images.npy", images)
+            numpy.save(beside / "kept.npy", kept)
+            checksums = {name: _checksum(beside / name) for name in ("images.npy", "kept.npy")}
+            (beside / "note.json").write_text(json.dumps({"key": key, "sha256": checksums}))
     except OSError as error:
         with contextlib.suppress(*UNUSABLE):
             _read(folder, key)

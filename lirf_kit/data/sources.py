@@ -3,21 +3,24 @@
 import contextlib
 import hashlib
 import http.client
+import math
 import os
 import tarfile
 import tempfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
-import filelock
 import numpy
 import platformdirs
 import torchvision
 from sklearn.datasets import load_digits
-from torchvision.datasets.utils import check_integrity, download_and_extract_archive, download_url
+from torchvision.datasets.utils import check_integrity
 
+from lirf_kit.artifacts import locked
 from lirf_kit.config import LirfError
-from lirf_kit.data.decoding import decode
+from lirf_kit.data.decoding import decode, printable
+from lirf_kit.data.downloading import download
 
 CUB_URL = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz"
 CUB_MD5 = "97eceeb196236b17998738112f37df78"
@@ -26,7 +29,9 @@ BROKEN = (
     OSError,
     RuntimeError,
     EOFError,
+    ValueError,
     tarfile.TarError,
+    zlib.error,
     http.client.HTTPException,
 )  # what downloads and archives raise
 
@@ -55,7 +60,10 @@ class Source:
 def data_root(config):
     """Return the folder for downloads and decoded images: `data_root`, ``$LIRF_KIT_DATA``, or one in the cache."""
     named = config.data_root or os.environ.get("LIRF_KIT_DATA")
-    return Path(named).expanduser() if named else platformdirs.user_cache_path("lirf_kit") / "data"
+    try:
+        return Path(named).expanduser() if named else platformdirs.user_cache_path("lirf_kit") / "data"
+    except RuntimeError as error:  # ~ of an unknown user
+        raise LirfError(f"data_root must be a folder that can be made, not {named!r}: {error}") from error
 
 
 def digits(config):
@@ -76,13 +84,15 @@ def cifar100(config):
 
 
 def _cifar(dataset, config):
-    """Return a CIFAR from torchvision, which downloads it on first use and verifies every file's checksum."""
+    """Return a CIFAR, downloaded on first use and read by torchvision; every file's checksum is verified."""
     root = data_root(config)
-    names = root / dataset.base_folder / dataset.meta["filename"]
+    files = [*dataset.train_list, *dataset.test_list, [dataset.meta["filename"], dataset.meta["md5"]]]
     with _locked(root, dataset.__name__), _advice(dataset.__name__, dataset.filename, dataset.url, root):
-        if not check_integrity(names, dataset.meta["md5"]):  # torchvision restores any damaged file except this one
-            download_and_extract_archive(dataset.url, root, filename=dataset.filename, md5=dataset.tgz_md5)
-        parts = [dataset(root, train=train, download=True) for train in (True, False)]
+        if not all(check_integrity(root / dataset.base_folder / name, md5) for name, md5 in files):
+            download(dataset.url, root / dataset.filename, dataset.tgz_md5)
+            with tarfile.open(root / dataset.filename) as tar:
+                _extract(tar, root)
+        parts = [dataset(root, train=train) for train in (True, False)]  # checks every file before it reads it
     images = numpy.concatenate([part.data for part in parts]).transpose(0, 3, 1, 2)
     labels = numpy.concatenate([part.targets for part in parts]).astype(numpy.int64)
     is_test = numpy.arange(len(labels)) >= len(parts[0])
@@ -112,7 +122,7 @@ def _cub_folder(root):
         return folder
     archive = root / "CUB_200_2011.tgz"
     with _advice("CUB-200-2011", archive.name, CUB_URL, root):
-        download_url(CUB_URL, root, archive.name, CUB_MD5)  # keeps a file whose checksum is right, replaces any other
+        download(CUB_URL, archive, CUB_MD5)
         with tempfile.TemporaryDirectory(dir=root, prefix=".extracting-") as beside:
             with tarfile.open(archive) as tar:
                 _extract(tar, beside)
@@ -127,7 +137,7 @@ def _advice(name, file, url, root):
         yield
     except BROKEN as error:
         raise LirfError(
-            f"{name} can't be downloaded or unpacked: {error}; the next call starts over. Without a network, put "
+            f"{name} can't be downloaded or unpacked: {error}; call it again to go on. Without a network, put "
             f"{file} from {url} into {root}"
         ) from error
 
@@ -180,18 +190,23 @@ def _cub_index(folder):
 
 
 def _box(left, top, width, height):
-    return float(left), float(top), float(width), float(height)
+    box = float(left), float(top), float(width), float(height)
+    if not all(map(math.isfinite, box)):
+        raise ValueError(f"a box must have finite numbers, not {box}")
+    return box
 
 
 def folder(config):
     """Return your own images: ``train/<class>/*`` and optionally ``test/<class>/*`` in the config's `folder`."""
     if not config.folder:
         raise LirfError("folder must be set for dataset='folder': it is the folder that holds train/<class>/<image>")
-    root = Path(config.folder).expanduser()
-    train = _classes(root / "train")
+    try:
+        root = Path(config.folder).expanduser()
+        train, test = _classes(root / "train"), _classes(root / "test")
+    except (OSError, RuntimeError, ValueError) as error:  # not allowed, too long, or ~ of an unknown user
+        raise LirfError(f"folder must be a folder that can be read, not {config.folder!r}: {error}") from error
     if len(train) < 2:
         raise LirfError(f"folder must have at least two classes, as {root / 'train'}/<class>/<image>, not {len(train)}")
-    test = _classes(root / "test")
     if test and test.keys() != train.keys():
         name = sorted(test.keys() ^ train.keys())[0]
         raise LirfError(f"folder must have the same classes in train and test, but {name!r} is in only one of them")
@@ -206,7 +221,7 @@ def folder(config):
         for file in part.get(name, [])
     ]
     files, labels, is_test = zip(*listed)
-    cache, name = data_root(config), hashlib.sha256(str(root.absolute()).encode()).hexdigest()[:16]
+    cache, name = data_root(config), hashlib.sha256(os.fsencode(root.absolute())).hexdigest()[:16]
     with _locked(cache, f"folder-{name}", needed=False):
         images, kept = decode(list(files), config.image_size, cache, None, config.skip_unreadable)
     labels, is_test = numpy.array(labels, dtype=numpy.int64)[kept], numpy.array(is_test)[kept]
@@ -214,17 +229,22 @@ def folder(config):
         for label, name in enumerate(train):
             if label not in labels[there]:
                 raise LirfError(f"folder must have images of each class, but none in {root / part / name} can be read")
-    return Source(images, labels, tuple(train), is_test if test else None)
+    return Source(images, labels, tuple(map(printable, train)), is_test if test else None)
 
 
 def _classes(part):
     """Return the files of each class folder by its name, all sorted; hidden files and folders are ignored."""
     folders = sorted(entry for entry in part.iterdir() if entry.is_dir()) if part.is_dir() else []
     return {
-        entry.name: sorted(file for file in entry.iterdir() if file.is_file() and not file.name.startswith("."))
+        entry.name: sorted(file for file in entry.iterdir() if _is_image(file))
         for entry in folders
         if not entry.name.startswith(".")
     }
+
+
+def _is_image(path):
+    """Return whether a path counts as an image: a file, or a link to nowhere, which must be noticed."""
+    return not path.name.startswith(".") and (path.is_file() or (path.is_symlink() and not path.exists()))
 
 
 @contextlib.contextmanager
@@ -234,13 +254,12 @@ def _locked(root, name, needed=True):
     Without a lock it goes on where a folder is read-only or the file system has no locks. Where `root` can't be
     created it raises a `LirfError`, unless the folder isn't needed.
     """
-    with contextlib.ExitStack() as held:
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-            held.enter_context(filelock.FileLock(root / f".{name}.lock"))
-        except (OSError, NotImplementedError) as error:  # the latter where the file system has no locks
-            if needed and not root.is_dir():
-                raise LirfError(f"data_root must be a folder that can be made, not {str(root)!r}: {error}") from error
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        if needed and not os.path.isdir(root):
+            raise LirfError(f"data_root must be a folder that can be made, not {str(root)!r}: {error}") from error
+    with locked(root / f".{name}.lock", "the same data set ready"):
         yield
 
 

@@ -15,7 +15,7 @@ import numpy
 import pandas
 import scipy.stats
 
-from lirf_kit.artifacts import fingerprint, load_run, save_run
+from lirf_kit.artifacts import fingerprint, load_run, save_run, turn_to_make
 from lirf_kit.config import LirfError, check_choice
 from lirf_kit.data.images import load_dataset
 from lirf_kit.data.partition import check_deposit_classes, split_by_class
@@ -255,11 +255,13 @@ def found_or_measured(kind, measure, config, deposit_classes, *asked):
         "asked": [list(each) if isinstance(each, tuple) else each for each in asked],
     }
     found = load_run(kind, made_from)
-    if found is not None:
-        return [row | {"deposit classes": deposit_classes} for row in found[1]["rows"]]
-    rows = measure(data, config, deposit_classes, *asked)
-    save_run(kind, made_from, {}, {"rows": rows})
-    return rows
+    if found is None:
+        with turn_to_make(kind, made_from) as found:
+            if found is None:
+                rows = measure(data, config, deposit_classes, *asked)
+                save_run(kind, made_from, {}, {"rows": rows})
+                return rows
+    return [row | {"deposit classes": deposit_classes} for row in found[1]["rows"]]
 
 
 def _measure(data, config, deposit_classes, on, among, references):

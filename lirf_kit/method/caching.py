@@ -1,8 +1,11 @@
-"""The expensive steps of the path: loaded from disk if they were done before."""
+"""The expensive steps of the path: loaded from disk if they were done before.
+
+If another process is at the same step, they wait for it and load what it has made.
+"""
 
 import shutil
 
-from lirf_kit.artifacts import fingerprint, load_run, run_folder, save_run
+from lirf_kit.artifacts import fingerprint, load_run, run_folder, save_run, turn_to_make
 from lirf_kit.method.depositing import deposit, start_deposit
 from lirf_kit.method.networks import build_network, prepare
 from lirf_kit.method.training import train_original
@@ -11,7 +14,8 @@ from lirf_kit.method.training import train_original
 def load_or_train(data, config):
     """Return the original network: loaded if this config trained it on this data before, else trained and saved.
 
-    If you interrupt the training, you get the network of the last finished epoch, and the next call continues there.
+    If you interrupt the training, you get the network of the last finished epoch, and the next call continues there. If
+    the process is killed, the next call continues at most `KEEP_EVERY` seconds and one epoch before.
 
     Parameters
     ----------
@@ -30,21 +34,31 @@ def load_or_train(data, config):
     }
     found = load_run("original", made_from)
     if found is None:
-        begun = load_run("unfinished", made_from)
-        # begun is None unless an earlier call was interrupted
-        network = train_original(data, config, begun and {"tensors": begun[0], "plain": begun[1]})
-        if network.checkpoint is not None:  # interrupted: save what was reached, for the next call
-            save_run("unfinished", made_from, network.checkpoint["tensors"], network.checkpoint["plain"])
-            return network
-        save_run("original", made_from, network.layers.state_dict(), {"history": network.history})
-        shutil.rmtree(run_folder("unfinished", made_from), ignore_errors=True)
-        return network
+        with turn_to_make("original", made_from) as found:
+            if found is None:
+                return _train(data, config, made_from)
     weights, metrics = found
     network = build_network(config, data.images.shape[1], len(data.class_names))
     network.layers.load_state_dict(weights)  # the drawn weights and the normalisation are overwritten
     network.history = metrics["history"]
     prepare(network)
     return network.eval()
+
+
+def _train(data, config, made_from):
+    """Train the original, from where an earlier call was interrupted or killed, and save it."""
+
+    def keep(checkpoint):
+        save_run("unfinished", made_from, checkpoint["tensors"], checkpoint["plain"])
+
+    begun = load_run("unfinished", made_from)
+    network = train_original(data, config, begun and {"tensors": begun[0], "plain": begun[1]}, keep)
+    if network.checkpoint is not None:  # interrupted: save what was reached, for the next call
+        keep(network.checkpoint)
+        return network
+    save_run("original", made_from, network.layers.state_dict(), {"history": network.history})
+    shutil.rmtree(run_folder("unfinished", made_from), ignore_errors=True)
+    return network
 
 
 def load_or_deposit(original, deposit_set, config, teacher=None, gone=()):
@@ -79,15 +93,22 @@ def load_or_deposit(original, deposit_set, config, teacher=None, gone=()):
         made_from["teacher"] = teacher and fingerprint(*teacher.layers.state_dict().values())
     found = load_run("deposit", made_from)
     if found is None:
-        target, deposit_module = deposit(original, deposit_set, config, teacher, gone)
-        # one file for both, so that a target is never paired with another deposit's module
-        both = {"target": target.layers, "deposit_module": deposit_module}
-        weights = {f"{name}.{key}": value for name in both for key, value in both[name].state_dict().items()}
-        save_run("deposit", made_from, weights, {"history": target.history})
-        return target, deposit_module
+        with turn_to_make("deposit", made_from) as found:
+            if found is None:
+                return _deposit(original, deposit_set, config, teacher, gone, made_from)
     weights, metrics = found
     for name, module in {"target": target.layers, "deposit_module": deposit_module}.items():
         own = {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}
         module.load_state_dict(own)
     target.history = metrics["history"]
+    return target, deposit_module
+
+
+def _deposit(original, deposit_set, config, teacher, gone, made_from):
+    """Make a deposit and save it."""
+    target, deposit_module = deposit(original, deposit_set, config, teacher, gone)
+    # one file for both, so that a target is never paired with another deposit's module
+    both = {"target": target.layers, "deposit_module": deposit_module}
+    weights = {f"{name}.{key}": value for name in both for key, value in both[name].state_dict().items()}
+    save_run("deposit", made_from, weights, {"history": target.history})
     return target, deposit_module

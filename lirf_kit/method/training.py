@@ -31,8 +31,10 @@ from lirf_kit.devices import (
 )
 from lirf_kit.method.networks import SplitNetwork, accuracy, build_network, prepare
 
+KEEP_EVERY = 10.0  # seconds of training that a killed process may lose, and the epoch that it was in
 
-def train_original(data, config, resume=None):
+
+def train_original(data, config, resume=None, keep=None):
     """Train the original network on the training part.
 
     The loss is cross-entropy, the optimiser SGD with Nesterov momentum. The learning rate follows a one-cycle schedule:
@@ -45,7 +47,11 @@ def train_original(data, config, resume=None):
     config : Config
         Reads the knobs of the network, optimiser and training stages, the machine's, and the seed.
     resume : dict, optional
-        The `checkpoint` of a network whose training was interrupted, to continue from there.
+        The `checkpoint` of a network whose training was interrupted, to continue from there. One from another kind of
+        device draws other random numbers from there on, and a warning says so.
+    keep : callable, optional
+        Takes the checkpoint of an epoch that has just ended; called if `KEEP_EVERY` seconds have passed since it was
+        called last.
 
     Returns
     -------
@@ -63,6 +69,7 @@ def train_original(data, config, resume=None):
     network, finished = state.network, resume
     if resume is not None:
         _restore(state, resume)
+    kept = time.monotonic()
     progress = progress_bar(total=config.epochs, initial=len(network.history), desc="train the original", unit="epoch")
     try:
         with progress, cpu_threads(config), memory_advice(config):
@@ -73,6 +80,9 @@ def train_original(data, config, resume=None):
                     "loss {loss:.3f}, validation {validation_accuracy:.1f} %".format(**network.history[-1])
                 )
                 progress.update()
+                if keep is not None and time.monotonic() - kept >= KEEP_EVERY:
+                    keep(finished)
+                    kept = time.monotonic()
     except KeyboardInterrupt:
         if finished is None:
             raise
@@ -155,6 +165,7 @@ def _snapshot(state):
         "history": state.network.history,
         "schedule": state.schedule.state_dict(),
         "groups": state.optimiser.state_dict()["param_groups"],
+        "device": state.network.device.type,
     }
     return {"tensors": {name: value.clone() for name, value in tensors.items()}, "plain": copy.deepcopy(plain)}
 
@@ -168,8 +179,16 @@ def _restore(state, snapshot):
     held = {int(name.split(".")[1]): {"momentum_buffer": tensor.clone()} for name, tensor in momenta.items()}
     state.optimiser.load_state_dict({"state": held, "param_groups": plain["groups"]})
     state.schedule.load_state_dict(plain["schedule"])
-    state.generator.set_state(tensors["generator"].cpu())
     state.network.history = plain["history"]
+    begun, now = plain["device"], state.network.device.type
+    if begun == now:
+        state.generator.set_state(tensors["generator"].cpu())
+    else:
+        state.generator.manual_seed(state.generator.initial_seed() + len(plain["history"]))
+        warnings.warn(
+            f"this training was begun on {begun} and goes on on {now}: the result isn't the same to the last digit",
+            stacklevel=3,
+        )
 
 
 def one_cycle(parameters, learning_rate, steps, momentum, weight_decay):

@@ -64,6 +64,7 @@ def web(monkeypatch):
         return Response(request.full_url, *pages[request.full_url])
 
     monkeypatch.setattr("urllib.request.urlopen", urlopen)
+    monkeypatch.setattr("lirf_kit.data.downloading.PAUSE", 0.0)
     return pages
 
 
@@ -134,7 +135,7 @@ def test_the_class_preset_goes_the_whole_path_on_cifar_10_s_own_archive(cifar):
 def refused_then_had(config, web, address, archive):
     """A call must end in a sentence; the next, with the right archive, must work; return its data."""
     with pytest.raises(
-        lk.LirfError, match="can't be downloaded or unpacked: .*; the next call starts over. Without a network, put "
+        lk.LirfError, match="can't be downloaded or unpacked: .*; call it again to go on. Without a network, put "
     ):
         SOURCES[config.dataset](config)
     web[address] = (archive,)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import lirf_kit as lk
+from lirf_kit.method import training
 from lirf_kit.method.training import one_cycle
 
 
@@ -127,6 +128,49 @@ def test_an_interrupted_original_is_resumed_and_ends_as_if_it_had_not_been(
     for finished in (network, lk.load_or_train(tiny_data, long)):
         assert same_weights(finished, whole) and finished.checkpoint is None
         assert without_speed(finished.history) == without_speed(whole.history)
+
+
+def test_a_training_that_is_killed_goes_on_from_its_last_finished_epoch(
+    tiny_data, long, monkeypatch, same_weights, own_home
+):
+    class Killed(BaseException):
+        """Nothing of the kit catches it, as nothing catches SIGKILL."""
+
+    def killed(*arguments, accuracy=training.accuracy):
+        calls.append(None)
+        if len(calls) in (3, 5):  # in the third epoch; and on going on with it, in the fourth
+            raise Killed
+        return accuracy(*arguments)
+
+    whole, calls = lk.train_original(tiny_data, long), []
+    monkeypatch.setattr(training, "KEEP_EVERY", 0.0)
+    monkeypatch.setattr(training, "accuracy", killed)
+    for _ in range(2):
+        with pytest.raises(Killed):
+            lk.load_or_train(tiny_data, long)
+        assert [path.name.split("-")[0] for path in own_home.iterdir()] == ["unfinished"]
+    network = lk.load_or_train(tiny_data, long)
+    assert len(calls) == 4 + 2  # four epochs, of which two were begun twice
+    assert same_weights(network, whole) and without_speed(network.history) == without_speed(whole.history)
+    assert [path.name.split("-")[0] for path in own_home.iterdir()] == ["original"]
+
+
+def test_a_training_is_kept_at_most_once_in_ten_seconds(tiny_data, long, monkeypatch):
+    seconds, kept = iter([0.0, 6.0, 11.0, 11.0, 20.9, 21.0, 21.0]), []
+    monkeypatch.setattr(training.time, "monotonic", lambda: next(seconds))
+    lk.train_original(tiny_data, long, keep=lambda checkpoint: kept.append(len(checkpoint["plain"]["history"])))
+    assert kept == [2, 4]
+
+
+def test_a_training_begun_on_a_gpu_goes_on_on_a_cpu_and_says_so(tiny_data, long, interrupt_at):
+    interrupt_at(3)
+    with pytest.warns(UserWarning, match="interrupted"):
+        checkpoint = lk.train_original(tiny_data, long).checkpoint
+    checkpoint["plain"]["device"] = "cuda"
+    checkpoint["tensors"]["generator"] = torch.zeros(16, dtype=torch.uint8)  # as long as CUDA's
+    with pytest.warns(UserWarning, match="^this training was begun on cuda and goes on on cpu: .*last digit$"):
+        network = lk.train_original(tiny_data, long, resume=checkpoint)
+    assert [entry["epoch"] for entry in network.history] == [1, 2, 3, 4]
 
 
 @pytest.mark.filterwarnings("ignore:interrupted")
