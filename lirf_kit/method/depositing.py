@@ -110,7 +110,7 @@ def deposit_steps(original, target, deposit_module, deposit_set, config, teacher
         reference += original_reference(teacher, deposit_set.images, config)
     # a generator of their own, so that the target is the same with and without mixtures
     mixing = seeded_generator(config.seed, deposit_set.labels.device)
-    teaching = split(original if teacher is None else teacher, config.split_after).lower
+    start, taught = (split(network, config.split_after) for network in (original, teacher or original))
     learners = [list(target.lower.parameters()), list(deposit_module.parameters())]
     total = count_steps(deposit_set, config)
     # one optimiser serves both: no term of the loss pulls on both networks
@@ -128,7 +128,7 @@ def deposit_steps(original, target, deposit_module, deposit_set, config, teacher
             for chosen in steps:
                 batch = deposit_set.select(chosen, deposit_set.deposit_classes)
                 seen = [part[chosen] for part in reference]  # z_T0 and T_0^(-n)(x) of this batch
-                mixed = _mixed(teaching, batch.images, mixing) if config.mixtures else None
+                mixed = _mixed(start, taught, batch.images, mixing) if config.mixtures else None
                 terms = deposit_terms(target, deposit_module, batch, seen, generator, config, gone, mixed)
                 taken.append(_descend(terms, learners, optimiser, schedule, epoch, config))
                 yield epoch
@@ -145,11 +145,11 @@ def deposit_steps(original, target, deposit_module, deposit_set, config, teacher
 
 
 @torch.no_grad()
-def _mixed(teaching, images, generator):
-    """Return mixtures of a batch's images, and what the teacher's lower blocks make of them."""
+def _mixed(original, teacher, images, generator):
+    """Return mixtures of a batch's images, the original's logits and the teacher's features."""
     mixtures = mix(images, generator)
-    with evaluation_mode(teaching):
-        return mixtures, teaching(mixtures)
+    with evaluation_mode(original), evaluation_mode(teacher):
+        return mixtures, original(mixtures), teacher.lower(mixtures)
 
 
 def _descend(terms, learners, optimiser, schedule, epoch, config):
@@ -279,7 +279,7 @@ def deposit_terms(target, deposit_module, batch, reference, generator, config, g
     gone : iterable of int
         As for `deposit`.
     mixed : tuple of torch.Tensor, optional
-        Mixtures of the images, and the teacher's features of them, for L_re.
+        Mixtures of the images, the original's logits and the teacher's features of them, for L_kp and L_re.
 
     Returns
     -------
@@ -290,6 +290,11 @@ def deposit_terms(target, deposit_module, batch, reference, generator, config, g
     views = _look(target, deposit_module, batch, reference, config, gone)
     wrong = WRONG_LABELS[config.relabel](views, batch.num_classes, generator)  # y_r, (N,)
     terms, tau = _forgetting_terms(views, wrong, config), config.temperature
+    if mixed is not None and config.lambda_kp:
+        with autocast(config, batch.labels.device):
+            logits = target(mixed[0]).float()  # (N, K)
+        held = dataclasses.replace(views, target_logits=logits, original_logits=mixed[1])
+        terms["preservation"] = terms["preservation"] + PRESERVATION[config.preservation](held, tau)
     if config.lambda_os and views.whole_classes and len(batch) > 1:  # a single image may have no statistics
         again = _forgetting_terms(_look_again(target, batch, views, config), wrong, config)
         terms["own_statistics"] = again["removal"] + config.lambda_kp * again.get("preservation", 0.0)  # L_os
@@ -298,7 +303,7 @@ def deposit_terms(target, deposit_module, batch, reference, generator, config, g
         if mixed is not None:
             with autocast(config, batch.labels.device):
                 features = deposit_module(mixed[0]).float()  # (N, C_n, H_n, W_n)
-            terms["recovery"] = terms["recovery"] + losses.feature_recovery_loss(features, mixed[1])
+            terms["recovery"] = terms["recovery"] + losses.feature_recovery_loss(features, mixed[2])
     if config.lambda_pt and views.module_logits is not None:
         logits = views.module_logits, views.teacher_logits
         terms["transfer"] = losses.partial_transfer_loss(*logits, views.deposit_classes, tau)  # L_pt
