@@ -114,8 +114,8 @@ class Config(BaseModel, frozen=True, strict=True, extra="forbid", allow_inf_nan=
         "original's logits (distilled), or the deposit module learns the original's features",
     )  # fmt: skip
     mixtures: bool = _deposit(
-        False, description="whether a pruned module also learns the original's features of mixtures of the deposit "
-        "images",
+        False, description="whether a deposit also looks at mixtures of its images: L_kp holds the preserved classes "
+        "there, too, and a pruned module learns the original's features of them",
     )  # fmt: skip
     preservation: Literal["paper", "logits"] = _deposit(
         "paper", title="L_kp", description="what is kept of the preserved classes on deposit samples: their softmax "
@@ -327,14 +327,12 @@ def preset(name):
 def bank_recipe(config):
     """Return a config with the knobs of a bank's deposits, which are smaller than a preset's and follow one another.
 
-    A single class gives the module few images to learn from and the target little to hold on to. On the digits, the
-    module also learns from mixtures, the deposit takes longer, and preservation weighs more. For other data sets the
-    preset's knobs stay.
+    A single class gives the module few images to learn from, and the target little to hold on to. On the digits, a
+    bank's deposits look at mixtures too, and take longer. For other data sets the preset's knobs stay.
 
     Parameters
     ----------
     config : Config
         A preset's.
     """
-    digits = {"deposit_epochs": 96, "mixtures": True, "lambda_kp": 60.0, "lambda_os": 0.5}
-    return config.replace(**digits) if config.dataset == "digits" else config
+    return config.replace(deposit_epochs=96, mixtures=True) if config.dataset == "digits" else config

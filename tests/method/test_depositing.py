@@ -553,9 +553,19 @@ def test_the_original_looks_at_each_deposit_image_once_however_many_epochs(tiny_
     assert sum(seen) == len(tiny_parts.deposit_set)
 
 
-def test_mixtures_teach_the_module_alone(tiny_original, tiny_parts, tiny, tiny_deposited, same_weights):
-    target, module = lk.deposit(tiny_original, tiny_parts.deposit_set, tiny.replace(mixtures=True))
-    assert same_weights(target, tiny_deposited[0]) and not same_weights(module, tiny_deposited[1])
+def test_mixtures_count_in_preservation_and_recovery_and_nowhere_else(tiny_original, tiny_parts, tiny):
+    target, module = lk.start_deposit(tiny_original, tiny_parts.deposit_set, tiny)
+    batch = tiny_parts.deposit_set.select(torch.arange(20), (0, 1, 2))
+    reference = lk.original_reference(tiny_original, batch.images, tiny)
+    logits, features = (part + 1 for part in lk.original_reference(tiny_original, batch.images, tiny))
+    logits[:, 4] += 2  # the mixtures here are the images themselves, and what is asked of them is something else
+    plain = lk.deposit_terms(target, module, batch, reference, None, tiny)
+    mixed = lk.deposit_terms(target, module, batch, reference, None, tiny, mixed=(batch.images, logits, features))
+    held = lk.preservation_loss(target(batch.images), logits, (0, 1, 2), tiny.temperature)
+    recovered = lk.feature_recovery_loss(module(batch.images), features)
+    assert mixed["preservation"].item() == pytest.approx((plain["preservation"] + held).item())
+    assert mixed["recovery"].item() == pytest.approx((plain["recovery"] + recovered).item())
+    assert {name for name in plain if mixed[name] != plain[name]} == {"loss", "preservation", "recovery"}
 
 
 def test_the_teacher_s_features_are_what_the_module_learns(tiny_original, tiny_parts, tiny):
