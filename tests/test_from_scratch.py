@@ -57,7 +57,7 @@ def test_the_notebook_takes_only_the_data_from_the_package():
     tree = ast.parse("\n".join(code_cells()))
     imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
     imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert imported == {"copy", "torch", "torch.nn", "matplotlib", "lirf_kit"}
+    assert imported == {"copy", "torch", "torch.nn", "matplotlib.figure", "lirf_kit"}
     assert set(re.findall(r"\blk\.(\w+)", "\n".join(method))) == {"load_dataset", "preset", "split_by_class"}
 
 
