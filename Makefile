@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
 .DEFAULT_GOAL := help
-.PHONY: help figures table gpu lab notebooks test test-browser lint clean
+.PHONY: help figures table gpu lab slides notebooks test test-browser lint clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ gpu: $(READY) ## everything that needs a GPU, into benchmarks/gpu-*
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir notebooks
+
+slides: $(READY) ## slides for class from the drawings and figures, as PNG and PDF, into slides/
+	$(BIN)/python -m lirf_kit slides
 
 notebooks: $(READY) ## run every notebook and write it back with its outputs
 	home=$$(mktemp -d); LIRF_KIT_HOME=$$home LIRF_KIT_STATIC=1 TQDM_DISABLE=1 OMP_NUM_THREADS=1 $(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.timeout=300 \

@@ -76,7 +76,7 @@ def _parser():
     commands = parser.add_subparsers(
         required=True,
         metavar="figures | table | evidence | distillation | containers | bank | ablation | sweep | bench | gpu | "
-        "diagrams | doctor",
+        "diagrams | slides | doctor",
         parser_class=_Parser,
     )
     figures = commands.add_parser("figures", parents=[recipe, shared], help="the whole path once: figures and results")
@@ -159,6 +159,10 @@ def _parser():
     diagrams = commands.add_parser("diagrams", help="the drawings of the method that the notebooks show, as SVG")
     diagrams.add_argument("--out", default="notebooks/images", metavar="FOLDER", help="default: notebooks/images")
     diagrams.set_defaults(command=_diagrams)
+    slides = commands.add_parser("slides", help="slides for class at 16:9, as PNG and PDF")
+    slides.add_argument("--figures", default="figures", metavar="FOLDER", help="with the kit's figures (figures)")
+    slides.add_argument("--out", default="slides", metavar="FOLDER", help="folder to write to (default: slides)")
+    slides.set_defaults(command=_slides)
     doctor = commands.add_parser("doctor", parents=[recipe, shared], help="what is installed, and what is missing")
     doctor.add_argument(
         "--class", dest="for_class", action="store_true", help="before class: also disk space, a run of some seconds, "
@@ -479,6 +483,13 @@ def _diagrams(options):
     from lirf_kit.pictures.diagrams import write_diagrams
 
     print(f"written: {', '.join(str(path) for path in write_diagrams(options.out))}")
+
+
+def _slides(options):
+    """Write the slides."""
+    from lirf_kit.pictures.slides import write_slides
+
+    print(f"written: {', '.join(str(path) for path in write_slides(options.figures, options.out))}")
 
 
 def _doctor(options):

@@ -171,3 +171,21 @@ def test_a_click_and_a_key_ring_a_point_in_all_panels(run_notebook, artifacts):
     notebook.press(".lirf-tracker .noUi-handle", "ArrowRight", "ArrowRight")
     notebook.wait_message("tracker", f"image 2 of class {other}")
     assert f"image 2 of class {other}" in notebook.picture("tracker").get_attribute("alt")
+
+
+def test_an_audit_is_begun_by_typing_and_its_verdict_is_shown(run_notebook):
+    notebook = run_notebook("12_audit")
+    assert notebook.ask("verdict.total") == 10
+    keyboard = notebook.page.keyboard
+    for key in ("Escape", "Escape", "b", "Enter"):  # a new cell below the selected one
+        keyboard.press(key)
+    keyboard.insert_text(
+        'mine = lk.blind_audit(original, data, config, seed=8)\nmine.ask("kNN", mine.networks[0])\n'
+        "print(mine.verdict(dict(zip(mine.networks, verdict.table['it is']))))"
+    )
+    keyboard.press("Shift+Enter")
+    notebook.page.get_by_text("of 4 networks named right").last.wait_for(timeout=120_000)
+    assert notebook.ask("mine.left") == 28 and notebook.ask("mine.log.notna().sum().sum().item()") == 1
+    right = notebook.ask("sum(mine._reveal()[name] == verdict.table['it is'][name] for name in mine.networks)")
+    shown = notebook.page.get_by_text("of 4 networks named right").last.inner_text()
+    assert f"{right} of 4 networks named right" in shown and "with seed 8: 1." in shown

@@ -164,6 +164,7 @@ def test_every_verdict_is_recorded_with_its_questions(begin, saved):
     assert again.record == saved / "audits.jsonl"
     entries = [json.loads(line) for line in again.record.read_text(encoding="utf-8").splitlines()]
     assert [entry["seed"] for entry in entries] == [1, 11, 1]
+    assert entries[0]["budget"] == auditing.BUDGET
     assert entries[0]["asked"] == [["kNN", "network A", value]] and entries[0]["reasons"] == {"network A": "a guess"}
 
 
