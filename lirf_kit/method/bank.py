@@ -105,7 +105,8 @@ class KnowledgeBank:
         cut = split(copy.deepcopy(original).eval(), config.split_after)
         cut.upper.requires_grad_(False)  # T^(n-)
         self.config, self.teacher = config, teacher
-        self._original = cut
+        self._original = cut if teacher == "original" else None
+        self._made_from = fingerprint(*original.layers.state_dict().values())
         # one attribute holds all that a deposit changes: it is replaced in a single step, or not at all
         self._state = SplitNetwork(copy.deepcopy(cut.lower), cut.upper).eval(), {}, None
 
@@ -336,7 +337,7 @@ class KnowledgeBank:
         remembered = {name: vars(account) | {"module": None} for name, account in self._accounts.items()}
         index = {
             "identity": fingerprint(*self.target.upper.state_dict().values()),
-            "original": self._original and fingerprint(*self._original.layers.state_dict().values()),
+            "original": self._made_from,
             "config": self.config.model_dump(mode="json"),
             "teacher": self.teacher,
             "num_classes": self.target.upper[-1].out_features,
@@ -375,9 +376,9 @@ class KnowledgeBank:
         target.layers.load_state_dict(weights)
         prepare(target)
         bank = cls(target, config, index["teacher"])
-        bank._original = None
+        bank._original, bank._made_from = None, index["original"]
         if original is not None:
-            if fingerprint(*original.layers.state_dict().values()) != index["original"]:
+            if fingerprint(*original.layers.state_dict().values()) != bank._made_from:
                 raise LirfError("original must be the network that this bank was made from, not a different one")
             lower = split(copy.deepcopy(original), config.split_after).lower
             bank._original = SplitNetwork(lower, bank.target.upper).eval()

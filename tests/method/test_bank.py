@@ -147,6 +147,10 @@ def test_the_teacher_makes_a_difference_from_the_second_deposit_on(make, tiny, s
     assert not same_weights(from_original["second"], from_target["second"])
 
 
+def test_a_bank_that_learns_from_its_target_keeps_no_original(make, tiny, images):
+    assert make(tiny, ("first",), teacher="target")._original is None
+
+
 def test_the_second_deposit_never_relabels_as_a_class_that_is_gone(tiny, tiny_original, sets, monkeypatch):
     seen, look = [], lk.method.depositing._look
     monkeypatch.setattr("lirf_kit.method.depositing._look", lambda *given: seen.append(look(*given)) or seen[-1])
@@ -165,6 +169,8 @@ def test_a_bank_comes_back_from_its_folder_bit_by_bit(make, knobs, images, tmp_p
     for each in (bank, again):
         each.deposit("third", sets["third"])
     assert same(bank, again, images)
+    lk.KnowledgeBank.load(tmp_path / "bank").save(tmp_path / "copy")  # without the original, and still of it
+    assert lk.KnowledgeBank.load(tmp_path / "copy", tiny_original).names == ("first", "second")
     again.save(tmp_path / "bank")  # a step further: the old target's file goes
     assert len(list((tmp_path / "bank").iterdir())) == 5
     assert same(again, lk.KnowledgeBank.load(tmp_path / "bank"), images)
