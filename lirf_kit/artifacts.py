@@ -43,7 +43,7 @@ HELD_BY = (
     *MEASURED_BY,
     *(f"evidence/{name}" for name in ("readings", "relearning", "thieves", "custody")),
 )
-BANKED_BY = (*MEASURED_BY, *(f"method/{name}" for name in ("bank", "bank_files", "caching")), "evidence/banks")
+BANKED_BY = (*MEASURED_BY, "method/bank", "method/bank_files", "evidence/banks")
 MADE_BY = {  # the modules behind each kind of run: if one of them changes, the run is computed again
     "original": TRAINED_BY,
     "unfinished": TRAINED_BY,

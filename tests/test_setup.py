@@ -152,3 +152,19 @@ def test_names_are_listed_without_importing_what_is_behind_them():
     said = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, timeout=60)
     assert said.stdout.strip() == "True set()", said.stderr
     assert sorted(lk.__all__) == sorted(dir(lk))
+
+
+def test_the_readme_s_banks_are_those_of_the_committed_runs():
+    runs = pandas.read_csv(ROOT / "benchmarks/bank-digits-5-seeds.csv")
+    first = runs.groupby(["sizes", "seed", "deposit classes"])["order"].transform("first") == runs["order"]
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    header, _, *rows = lines[lines.index("<!-- bank-digits-5-seeds.csv -->") + 2 :][: 2 + 14]
+    sizes = {"1, 1, 1": "1,1,1", "2, 2, 1": "2,2,1", "five of one": "1,1,1,1,1", "nine of one": "1,1,1,1,1,1,1,1,1"}
+    columns = {"forgotten, mean": "forgotten", "highest": "most remembered"}
+    for row in rows:
+        deposits, state, *shown = cells(row)
+        found = lk.bank_summary(runs[first & (runs["sizes"] == sizes[deposits])]).loc[state]
+        for column, value in zip(cells(header)[2:], shown):
+            number = found[columns.get(column, column)]
+            signed = "" if column in columns else "+"
+            assert value == ("–" if pandas.isna(number) else f"{number:{signed}.2f}")
