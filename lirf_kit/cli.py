@@ -120,7 +120,12 @@ def _parser():
         "--sizes", action="append", metavar="1,1,1", help="classes that each deposit takes out; may be given again "
         "(default: 1,1,1 in all orders, 2,2,1, and five and nine deposits of one class)",
     )  # fmt: skip
-    bank.add_argument("--choices", type=int, default=3, metavar="N", help="of classes, for each seed (default: 3)")
+    bank.add_argument(
+        "--choices",
+        type=int,
+        metavar="N",
+        help="of classes, for each seed (default: 3; 1 with more than three deposits)",
+    )
     bank.add_argument("--teacher", default="original", metavar="original|target", help="of the modules")
     bank.add_argument("--on", default="test", metavar="test|validation", help="unseen images (default: test)")
     bank.set_defaults(command=_bank)
@@ -313,7 +318,8 @@ def _bank(options):
     found = []
     for sizes in plans:
         orders = math.factorial(len(sizes)) if sizes == BANK_PLANS[0] else 1
-        asked = options.seeds, sizes, options.choices, orders, options.on, options.teacher, options.jobs
+        choices = options.choices if options.choices is not None else 3 if len(sizes) <= 3 else 1
+        asked = options.seeds, sizes, choices, orders, options.on, options.teacher, options.jobs
         results = lk.bank_over_seeds(config, *asked)
         first = results[results["order"] == results["order"].iloc[0]]
         print(f"\ndeposits of {', '.join(map(str, sizes))} classes; points from the original, forgotten in percent")
