@@ -8,6 +8,7 @@ import difflib
 from functools import partial
 from typing import Annotated, Literal
 
+import numpy
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 
@@ -16,6 +17,13 @@ class LirfError(ValueError):
 
 
 SIDES = {"digits": 8, "cifar10": 32, "cifar100": 32}  # height and width of the images; the others have image_size
+LARGEST = {  # what PyTorch can still compute with, and this machine hold; the other knobs need no limit
+    **{"image_size": 4096, "crop_padding": 1024, "widths": 4096, "blocks_per_stage": 1000, "threads": 1024},
+    **dict.fromkeys(("batch_size", "deposit_batch_size"), 2**32),
+    **dict.fromkeys(("epochs", "deposit_epochs"), 2**80),
+    **dict.fromkeys(("learning_rate", "deposit_learning_rate", "temperature", "weight_decay"), 1e15),
+    **{"deposit_classes": 2**31, "perplexity": 1e15, "max_gradient_norm": 1e15},
+}
 STAGES = (
     "data",
     "seed",
@@ -163,8 +171,21 @@ class Config(BaseModel, frozen=True, strict=True, extra="forbid", allow_inf_nan=
     @classmethod
     def _from_numpy(cls, value):
         """Turn NumPy's numbers and arrays into Python's, and lists and ranges into tuples."""
-        value = value.tolist() if hasattr(value, "tolist") else value
+        value = value.tolist() if isinstance(value, (numpy.generic, numpy.ndarray)) else value
         return tuple(map(cls._from_numpy, value)) if isinstance(value, (tuple, list, range)) else value
+
+    @model_validator(mode="after")
+    def _can_be_computed_with(self):
+        for name, largest in LARGEST.items():
+            value = getattr(self, name)
+            if max(value if isinstance(value, tuple) else [value]) > largest:
+                raise LirfError(f"{name} must be at most {largest:g}, not {_given(value)}")
+        for name in ("folder", "data_root"):
+            try:
+                getattr(self, name).encode()
+            except UnicodeEncodeError:
+                raise LirfError(f"{name} must be a text in UTF-8, not {getattr(self, name)!r}") from None
+        return self
 
     @model_validator(mode="after")
     def _images_large_enough(self):
@@ -186,7 +207,7 @@ class Config(BaseModel, frozen=True, strict=True, extra="forbid", allow_inf_nan=
         return self
 
     def __setattr__(self, name, value):
-        raise LirfError(f"a config never changes: config.replace({name}={value!r}) returns a new one")
+        raise LirfError(f"a config never changes: config.replace({name}={_given(value)}) returns a new one")
 
     def __repr_args__(self):
         return self.model_dump(exclude_defaults=True).items()
@@ -226,7 +247,16 @@ def knobs(config):
 def check_choice(name, value, choices):
     """Raise a `LirfError` unless `value` is one of `choices`."""
     if value not in choices:
-        raise LirfError(f"{name} must be {_join(choices)}, not {value!r}")
+        raise LirfError(f"{name} must be {_join(choices)}, not {_given(value)}")
+
+
+def _given(value):
+    """Write a value that was given, on one line and not too long."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # Python writes no whole numbers of more than 4,300 digits
+        text = f"one of type {type(value).__name__} that can't be written here"
+    return text if len(text) <= 200 else f"{text[:200]} …"
 
 
 def _sentence(mistake, values):
@@ -235,7 +265,7 @@ def _sentence(mistake, values):
         return str(mistake["ctx"]["error"])
     name, schema = mistake["loc"][0], Config.model_json_schema()["properties"]
     if name in schema:
-        return f"{name} must be {_in_words(schema[name])}, not {Config._from_numpy(values[name])!r}"
+        return f"{name} must be {_in_words(schema[name])}, not {_given(Config._from_numpy(values[name]))}"
     near = difflib.get_close_matches(name, schema, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"the fields are {', '.join(schema)}"
     return f"Config has no field {name!r}; {hint}"

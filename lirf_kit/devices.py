@@ -124,8 +124,9 @@ def memory_advice(config):
     """Turn an "out of memory" error, of the GPU or the CPU, into a `LirfError` that names the knobs to turn."""
     try:
         yield
-    except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and not any(text in str(error) for text in CPU_MEMORY_ERRORS):
+    except (RuntimeError, MemoryError) as error:
+        known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        if not known and not any(text in str(error) for text in CPU_MEMORY_ERRORS):
             raise
         raise LirfError(
             f"the device's memory is too small: lower batch_size, now {config.batch_size}, or "

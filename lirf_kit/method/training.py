@@ -65,7 +65,8 @@ def train_original(data, config, resume=None, keep=None):
     LirfError
         If the loss stops being finite, or the device's memory is too small.
     """
-    state = start_training(data, config)
+    with memory_advice(config):
+        state = start_training(data, config)
     network, finished = state.network, resume
     if resume is not None:
         _restore(state, resume)

@@ -83,7 +83,6 @@ def faults(request):
     TOTAL["faults"] += tally.count
     for kind, _ in tally.found:
         TOTAL[kind] += 1
-    assert tally.count, "no fault was injected"
     assert not tally.found, "\n".join(f"{kind}: {what}" for kind, what in tally.found)
 
 
