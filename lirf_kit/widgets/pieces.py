@@ -7,18 +7,18 @@ import contextlib
 import html
 import os
 import traceback
-from pathlib import Path
 
 from lirf_kit.config import LirfError
 
 try:
     import ipywidgets
 
-    from lirf_kit.widgets.picture import Picture
+    from lirf_kit.widgets.views import Curves, Frame, Knob, Pad, Picture, StoryView
 
     MISSING = None
 except ModuleNotFoundError as error:
-    ipywidgets, Picture, MISSING = None, None, error.name
+    ipywidgets, MISSING = None, error.name
+    Curves = Frame = Knob = Pad = Picture = StoryView = None
 
 
 def need_widgets(what):
@@ -52,11 +52,9 @@ def unobserved(controls, observer):
 class Panel:
     """What every widget has: a frame with the style sheet, and a message line that also shows errors."""
 
-    def _frame(self, *children):
+    def _frame(self, *children, presents=False):
         """Put everything into `self.panel`, the widget's outermost box."""
-        css = Path(__file__).with_name("widgets.css").read_text(encoding="utf-8")
-        style = ipywidgets.HTML(f"<style>{css}</style>", layout={"height": "0", "margin": "0"})
-        self.panel = ipywidgets.VBox([style, *children]).add_class("lirf")
+        self.panel = ipywidgets.VBox([Frame(presents=presents), *children]).add_class("lirf")
 
     def _say(self, text, error=False):
         """Show a message, as HTML."""

@@ -12,7 +12,7 @@ from lirf_kit.data.partition import check_deposit_classes
 from lirf_kit.method.networks import evaluation_mode, predict
 from lirf_kit.widgets import small_views as views
 from lirf_kit.widgets.controls import class_buttons, class_grid, pressed
-from lirf_kit.widgets.jobs import MainThread
+from lirf_kit.widgets.jobs import Calls
 from lirf_kit.widgets.pieces import Panel, Picture, ipywidgets, mime_bundle, need_widgets, unobserved
 from lirf_kit.widgets.tabs import places_of, table_html
 
@@ -36,7 +36,7 @@ class _SmallPanel(Panel):
 
     def _follow(self, controls, function, names="value"):
         """Call a function whenever one of the controls changes, and show its errors; return the observer that does."""
-        observer = MainThread(self._fail).safe(function)
+        observer = Calls(self._fail).safe(function)
         for control in controls:
             control.observe(observer, names=names)
         return observer

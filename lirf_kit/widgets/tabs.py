@@ -1,6 +1,7 @@
-"""What the explorer's tabs hold: figures of a fixed height, the history, two runs side by side, and one image."""
+"""What the explorer's tabs hold: figures, the history, two runs side by side, and one image."""
 
 import html
+from functools import partial
 
 import pandas
 
@@ -15,7 +16,7 @@ METRICS = ("target: Pre Acc", "target: Dep Acc", "target: H Mean", "recovered: A
 
 
 def figure_box(*kinds):
-    """Return a place for a figure; its height never changes."""
+    """Return a place for a figure."""
     picture = Picture(png=NOTHING[0], alt=NOTHING[1])
     for kind in ("lirf-figure", *kinds):
         picture.add_class(kind)
@@ -29,7 +30,7 @@ def put(picture, drawn):
 
 
 def page(*children):
-    """Return a tab's contents; its height never changes."""
+    """Return a tab's contents."""
     return ipywidgets.VBox(children).add_class("lirf-page")
 
 
@@ -80,33 +81,48 @@ class HistoryTab:
 
 
 class CompareTab:
-    """Two pinned runs side by side, with the differences marked; `drawn` is the growing list of all runs' figures."""
+    """Two pinned runs side by side: their numbers and the differences, the knobs that differ, and a figure of each.
 
-    def __init__(self, main, drawn):
-        self._drawn, self.pinned = drawn, {}  # a run's number, and the run, by A and B
+    `draw` returns a run's figure of a kind, as a PNG and its description.
+    """
+
+    def __init__(self, main, draw):
+        self._main, self._draw, self.pinned = main, draw, {}  # a run's number, and the run, by A and B
         self.table = ipywidgets.HTML("Pin one run as A and another as B, with the buttons below.")
         self.kind = ipywidgets.Dropdown(
             options=("classes", "curves", "confusion", "t-SNE"), description="figure", tooltip="which figure of A and B"
         )
         self.kind.observe(main.safe(self.show), names="value")
+        self.titles = {name: ipywidgets.HTML() for name in "AB"}
         self.images = {name: figure_box("lirf-half") for name in "AB"}
-        left = ipywidgets.VBox([self.kind, self.table], layout={"flex": "0 0 50%"}).add_class("lirf-compare")
-        right = ipywidgets.VBox(list(self.images.values()), layout={"flex": "1 1 48%"})
-        self.box = page(ipywidgets.HBox([left, right]))
+        figures = [part for name in "AB" for part in (self.titles[name], self.images[name])]
+        left = ipywidgets.VBox([self.kind, self.table]).add_class("lirf-compare")
+        self.box = page(ipywidgets.HBox([left, ipywidgets.VBox(figures).add_class("lirf-pair")]))
 
     def show(self):
-        """Show the pinned runs' settings, metrics, and one figure of each."""
-        for letter, (number, _) in self.pinned.items():
-            put(self.images[letter], self._drawn[number - 1].get(self.kind.value, NOTHING))
+        """Show the pinned runs' metrics, settings, and one figure of each."""
+        for letter, (number, run) in self.pinned.items():
+            title = f"<b>{letter}: run {number}</b>, deposit {html.escape(deposited(run.config, run.fraction))}"
+            self.titles[letter].value = title
+            self._main.later(letter, partial(self._draw, run, self.kind.value), partial(put, self.images[letter]))
             self.table.value = f"{letter} is run {number}. Pin another as well."
         if len(self.pinned) < 2:
             return
         (first, one), (second, other) = self.pinned["A"], self.pinned["B"]
-        rows = f"<tr><th></th><th>A: run {first}</th><th>B: run {second}</th></tr>"
-        for name, row in compare_runs(one, other).iterrows():
-            kind, mark = (" class=differs", "≠ ") if row.differs else ("", "")
-            rows += f"<tr{kind}><th>{mark}{name}</th><td>{_cell(row.A)}</td><td>{_cell(row.B)}</td></tr>"
+        table = compare_runs(one, other)
+        numbers = [name for name in table.index if ": " in name or name == "seconds"]
+        rows = f"<tr><th></th><th>A: run {first}</th><th>B: run {second}</th><th>B − A</th></tr>"
+        for name, row in table.loc[numbers].iterrows():
+            both = not pandas.isna(row.A) and not pandas.isna(row.B)
+            rows += _row(name, _cell(row.A), _cell(row.B), f"{row.B - row.A:+.2f}" if both else "–")
+        differing = [name for name in table.index if name not in numbers and table.loc[name, "differs"]]
+        rows += f"<tr><th colspan=4>{'settings that differ' if differing else 'all settings are the same'}</th></tr>"
+        rows += "".join(_row(f"≠ {name}", _cell(table.A[name]), _cell(table.B[name]), "") for name in differing)
         self.table.value = f'<div class="lirf-table"><table>{rows}</table></div>'
+
+
+def _row(name, *cells):
+    return f"<tr><th>{html.escape(name)}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
 def _cell(value):
