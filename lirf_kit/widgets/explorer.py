@@ -19,10 +19,10 @@ from lirf_kit.widgets.controls import Controls, in_plain_words
 from lirf_kit.widgets.exploring import code_line, cut, embed_original, embed_run, explore, tsne_part
 from lirf_kit.widgets.jobs import TURN, Calls, Job, without_bars
 from lirf_kit.widgets.opening import load_opening, save_opening
-from lirf_kit.widgets.pieces import Panel, ipywidgets, mime_bundle, need_widgets, toggle
+from lirf_kit.widgets.pieces import Panel, ipywidgets, need_widgets, toggle
 from lirf_kit.widgets.results import Results
 from lirf_kit.widgets.story import Story, watch
-from lirf_kit.widgets.words import headline
+from lirf_kit.widgets.words import headline, of_run
 
 LISTENING = {}  # for all panels of the kernel: what an interrupt calls, by the id of the job that it stops
 
@@ -66,17 +66,29 @@ class DepositExplorer(Panel):
         if opening:
             self._open(data, original)
 
-    def _repr_mimebundle_(self, **keywords):
+    def _still(self, static):
+        """Return a sentence, the shown run's table and its picture, which stand for the panel."""
         said = "The explorer's panel: run this cell in JupyterLab (make lab) to see it."
-        return mime_bundle(self.panel, said, **keywords)
+        if static:
+            self.wait()
+        run = self.results.run
+        if run is None:
+            return said, None, None
+        if static and run.story is not None:
+            return said, run.table, self.results.drawing(run, "story")[0]
+        return said, run.table, self.results.drawn[self.results.shown].get("story", [None])[0]
 
     def _open(self, data, original):
         """Show a run of the config that was saved, or start one, which will be saved."""
-        run = load_opening(original, data, self.config)
-        if run is None:
-            return self.run()
+        found = load_opening(original, data, self.config)
+        if found is None:
+            self.run()
+            self.job.opening = True
+            return
+        run, picture = found
         self._homes[self.config.seed] = run.story.home
         self.results.add(run, show=True)
+        self.results.drawn[0]["story"] = picture, of_run("story", run)
 
     def _build(self, data):
         safe = self._main.safe
@@ -250,8 +262,8 @@ class DepositExplorer(Panel):
                 job.finished = time.perf_counter() - job.asked
                 self._main.post(lambda: self.results.add(run, job is self.job, job.note))
             self._embed(job, run)
-            if config == self.config and fraction is None:
-                save_opening(run)
+            if job.opening:
+                save_opening(run, self.results.drawing(run, "story")[0])
         except KeyboardInterrupt:
             job.stopped_after = time.perf_counter() - (job.stop_asked or time.perf_counter())
             self._main.post(self._if_newest, job, self._show_stopped, job)

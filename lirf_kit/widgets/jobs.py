@@ -26,6 +26,7 @@ class Job:
     reason: str = "stopped"
     note: str = ""  # warnings, as HTML, shown with the result
     thread: threading.Thread | None = None
+    opening: bool = False  # the panel opened with it, and it will be saved
     training: bool = False  # the original is being trained; only KeyboardInterrupt stops that
 
     def ask_to_stop(self, reason):

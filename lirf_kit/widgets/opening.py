@@ -11,10 +11,11 @@ from lirf_kit.widgets.story import Story
 LAYOUT = 1  # of what is saved; raise it when `Story` changes
 
 
-def save_opening(run):
-    """Save a deposit of classes with its story, so that `load_opening` finds it."""
+def save_opening(run, picture):
+    """Save a deposit of classes with its story, and a PNG of it, so that `load_opening` finds them."""
     target, recovered, story = run.networks["target"], run.networks["recovered"], run.story
-    weights = {"home": torch.from_numpy(story.home), "places": torch.from_numpy(numpy.stack(story.places))}
+    weights = {"picture": torch.frombuffer(bytearray(picture), dtype=torch.uint8)}
+    weights |= {"home": torch.from_numpy(story.home), "places": torch.from_numpy(numpy.stack(story.places))}
     weights |= {f"embedding.{name}": torch.from_numpy(points) for name, points in run.embeddings.items()}
     for name, module in {"target": target.layers, "deposit_module": recovered.deposit_module}.items():
         weights |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
@@ -23,7 +24,7 @@ def save_opening(run):
 
 
 def load_opening(original, data, config):
-    """Return the saved run of a config, with its story; None if there is none."""
+    """Return the saved run of a config, with its story, and the PNG; None if there is none."""
     parts = cut(data, config)
     found = load_run("deposit", _made_from(original, parts, config))
     if found is None:
@@ -39,7 +40,7 @@ def load_opening(original, data, config):
     run.embeddings = {name: weights[f"embedding.{name}"].numpy() for name in NETWORKS if f"embedding.{name}" in weights}
     run.story = Story(original, tsne_part(parts), parts.deposit_set, config, weights["home"].numpy())
     run.story.frames, run.story.places = metrics["frames"], list(weights["places"].numpy())
-    return run
+    return run, weights["picture"].numpy().tobytes()
 
 
 def _made_from(original, parts, config):

@@ -36,7 +36,7 @@ class Results:
         self.images = {name: figure_box() for name in DRAWN}
         self.table = ipywidgets.HTML("no run yet")
         self.history = HistoryTab(main.safe(bring_back), controls.config)
-        self.compare = CompareTab(main, self._drawing)
+        self.compare = CompareTab(main, self.drawing)
         self.journey = JourneyTab(controls.names, lambda: main.rested("image", self.draw_open))
         self.surface = SurfaceTab(main, controls.settings, self.runs, say)
         pages = {name: page(image) for name, image in self.images.items()} | {"table": page(self.table)}
@@ -136,9 +136,9 @@ class Results:
         """Draw one of the run's figures, unless it has been drawn."""
         if self.run is not None:
             put_it = partial(put, self.images[name])
-            self._main.later(name, partial(self._drawing, self.run, name), put_it)
+            self._main.later(name, partial(self.drawing, self.run, name), put_it)
 
-    def _drawing(self, run, name):
+    def drawing(self, run, name):
         """Return one of a run's figures, as a PNG and its description; it is drawn once."""
         if name == "t-SNE" and not run.embeddings:
             return NOTHING

@@ -56,7 +56,7 @@ class NetMap {
     const xs = [], ys = [];
     for (let at = 0; at < home.length; at += 2) { xs.push(home[at]); ys.push(home[at + 1]); }
     const [left, right, low, high] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
-    this.reach = 0.56 * Math.max(right - left, high - low) || 1;
+    this.reach = 0.62 * Math.max(right - left, high - low) || 1;
     this.centre = [(left + right) / 2, (low + high) / 2];
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches || !this.canvas.clientWidth;
     if (still || this.now?.length !== points.length) this.now = Float32Array.from(points);

@@ -1,5 +1,6 @@
 """The explorer without a browser: its plain functions, and the panel as Python sees it."""
 
+import base64
 import dataclasses
 import html
 import importlib
@@ -504,9 +505,29 @@ def test_stop_while_the_original_is_trained_keeps_what_was_learnt(panel, monkeyp
 
 def test_a_stored_notebook_has_a_text_in_the_panel_s_place(panel, monkeypatch):
     monkeypatch.delenv("LIRF_KIT_STATIC", raising=False)
-    assert "application/vnd.jupyter.widget-view+json" in panel._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in panel._bundles()[-1]
     monkeypatch.setenv("LIRF_KIT_STATIC", "1")
-    assert list(panel._repr_mimebundle_()) == ["text/plain"]
+    assert [list(bundle) for bundle in panel._bundles()] == [["text/plain", "text/html"]]
+    finish(panel)
+    text, picture = panel._bundles()  # with a run, its table and its picture
+    assert "head masking" in text["text/plain"] and "<table" in text["text/html"]
+    assert base64.b64decode(picture["image/png"]).startswith(b"\x89PNG")
+
+
+def test_the_panel_opens_with_the_run_of_its_config_which_is_saved(tiny, tiny_original, monkeypatch, own_home):
+    monkeypatch.setattr("lirf_kit.widgets.explorer.load_or_train", lambda data, config: tiny_original)
+    first = lk.DepositExplorer(tiny)
+    first.wait(60)
+    assert len(first.runs) == 1 and first.job is not None
+    again = lk.DepositExplorer(tiny)
+    assert again.job is None and len(again.runs) == 1 and "run 1 in" in again.message.value  # at once, and not run
+    old, new = first.runs[0], again.runs[0]
+    pandas.testing.assert_frame_equal(old.table, new.table)
+    assert new.story.frames == old.story.frames and new.history == old.history and new.seconds == old.seconds
+    assert all(map(numpy.array_equal, old.story.places, new.story.places))
+    assert all(numpy.array_equal(new.embeddings[name], old.embeddings[name]) for name in ("original", "target"))
+    assert "image/png" in again._bundles()[1]
+    assert lk.DepositExplorer(tiny.replace(lambda_at=0.5)).job is not None  # another config has a run of its own
 
 
 def test_a_callback_s_error_is_shown(panel):
