@@ -88,6 +88,8 @@ class Controls:
             control.observe(self._turned, names="value")
         self.recipe.observe(self._chosen, names="value")
         self.reset.on_click(self._reset)
+        for knob in (self.recipe, self.knobs["lambda_cs"], self.knobs["lambda_kp"]):
+            knob.add_class("lirf-presented")
         first, more = [], []
         for name, knob in self.knobs.items():
             (first if name in FIRST else more).append(knob)

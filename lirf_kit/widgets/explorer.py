@@ -16,10 +16,10 @@ from lirf_kit.config import LirfError, preset
 from lirf_kit.data.images import load_dataset
 from lirf_kit.method.caching import load_or_train
 from lirf_kit.widgets.controls import Controls, in_plain_words
-from lirf_kit.widgets.exploring import code_line, cut, embed_original, embed_run, explore, tsne_part
+from lirf_kit.widgets.exploring import code_line, cut, embed_original, embed_run, explore, settings_from_file, tsne_part
 from lirf_kit.widgets.jobs import TURN, Calls, Job, without_bars
 from lirf_kit.widgets.opening import load_opening, save_opening
-from lirf_kit.widgets.pieces import Panel, ipywidgets, need_widgets, toggle
+from lirf_kit.widgets.pieces import Knob, Panel, ipywidgets, need_widgets, toggle
 from lirf_kit.widgets.results import Results
 from lirf_kit.widgets.story import Story, watch
 from lirf_kit.widgets.words import headline, of_run
@@ -57,7 +57,7 @@ class DepositExplorer(Panel):
     def __init__(self, config=None, out="explorer-files", opening=True):
         need_widgets("the explorer")
         self.config, self.out = config or preset("digits"), out
-        self.job, self._computing = None, threading.Lock()
+        self.job, self._computing, self._differ = None, threading.Lock(), False
         self._main, self._loop = Calls(self._fail), _running_loop()
         self._known, self._homes = {}, {}  # by seed: data and original; the original's embedding
         data, original = self._load(self.config)
@@ -93,7 +93,7 @@ class DepositExplorer(Panel):
     def _build(self, data):
         safe = self._main.safe
         self.controls = Controls(data, self.config, safe(self._settings_changed))
-        self.results = Results(self._main, self.controls, self._say, self._bring_back)
+        self.results = Results(self._main, self.controls, tuple(data.images.shape[1:]), self._say, self._bring_back)
         self.runs = self.results.runs
         run = self._button("▶ Run", "make this deposit", self.run, button_style="primary")
         self.stop_button = self._button("■ Stop", "stop the deposit that is running", self.stop, disabled=True)
@@ -102,6 +102,16 @@ class DepositExplorer(Panel):
         self.progress = ipywidgets.IntProgress(max=1, layout={"flex": "1 1 80px", "width": "auto"})
         self.message, self.code = (ipywidgets.HTML(layout={"width": "100%"}) for _ in range(2))
         self.results.history.csv.on_click(safe(lambda: self.results.save_history(self.out)))
+        self.results.history.file.on_click(safe(lambda: self.results.save_run(self.out)))
+        self.results.history.upload.observe(safe(self._open_file), names="value")
+        self.guessing = toggle("predict first", "hide a run's result until you have made a guess")
+        self.guess = Knob(
+            value=50, steps=[(f"{share} %", share) for share in range(0, 101, 5)],
+            description="your guess: the target's Dep Acc, in %",
+        )  # fmt: skip
+        reveal = self._button("show the result", "show the result beside your guess", self._reveal)
+        reveal.layout.width = "auto"
+        self.guess_box = ipywidgets.HBox([self.guess, reveal], layout={"display": "none"}).add_class("lirf-guess")
         saving, wanted = "write the open tab's figure as PNG, SVG and PDF", lambda: self.results.save_figure(self.out)
         self.save_button = self._button("save figure", saving, wanted)
         below = [self.save_button]
@@ -111,8 +121,11 @@ class DepositExplorer(Panel):
         for button in below:
             button.layout.width, button.layout.flex = "auto", "none"
         self.run_button = run
-        top = ipywidgets.HBox([run, self.stop_button, self.auto, self.with_tsne, self.progress, _whole_window()])
-        right = ipywidgets.VBox([self.message, self.results.tabs, ipywidgets.HBox([*below, self.code])])
+        below = ipywidgets.HBox([*below, self.code]).add_class("lirf-below")
+        top = ipywidgets.HBox(
+            [run, self.stop_button, self.auto, self.with_tsne, self.guessing, self.progress, _whole_window()]
+        )
+        right = ipywidgets.VBox([self.message, self.guess_box, self.results.tabs, below])
         columns = ipywidgets.HBox([self.controls.box, right.add_class("lirf-right")]).add_class("lirf-columns")
         self._frame(top.add_class("lirf-top"), columns, presents=True)
         self._show_code()
@@ -125,30 +138,48 @@ class DepositExplorer(Panel):
     def _settings_changed(self):
         """Show the code of the new settings, and start the wait for an auto-run."""
         self.results.history.rows.value = None  # so that choosing the same row again counts as a change
-        valid = self._show_code()
-        if valid and self.results.open == "surface":
+        if self._show_code() and self.results.open == "surface":
             self.results.surface.draw()
-        self._compare_with_shown(valid)
+        self._compare_with_shown()
         self._main.cancel("run")
         if self.auto.value:
             self._main.rested("run", self.run)
 
-    def _compare_with_shown(self, valid=True):
+    def _mark(self):
         """Dim the results, and light up Run, as long as they belong to other settings than the controls show."""
         run, running = self.results.run, self.job is not None and self.job.finished is None
-        changed = not running and run is not None and not self.controls.stand_for(run)
-        self.run_button.button_style = "warning" if changed else "primary"
-        if changed == ("lirf-stale" in self.results.tabs._dom_classes) and valid:
-            return
-        if not valid:
-            return self._fail(self._invalid)
-        if changed:
-            self.results.tabs.add_class("lirf-stale")
+        self._differ = run is not None and not running and not self.controls.stand_for(run)
+        self.run_button.button_style = "warning" if self._differ else "primary"
+        (self.results.tabs.add_class if self._differ else self.results.tabs.remove_class)("lirf-stale")
+
+    def _compare_with_shown(self):
+        """Mark whether the results belong to the settings, and say so."""
+        before, _ = self._differ, self._mark()
+        if self._invalid is not None:
+            self._fail(self._invalid)
+        elif self._differ:
             self._say(f"settings changed: below is still run {self.results.shown + 1}. Press <b>Run</b>.")
-        else:
-            self.results.tabs.remove_class("lirf-stale")
-            if run is not None and not running:
-                self._say(headline(self.results.shown + 1, run))
+        elif before:
+            self._say(headline(self.results.shown + 1, self.results.run))
+
+    def _veil(self, hidden):
+        """Hide the results behind the question for a guess, or show them."""
+        self.guess_box.layout.display = None if hidden else "none"
+        (self.results.tabs.add_class if hidden else self.results.tabs.remove_class)("lirf-veil")
+
+    def _reveal(self):
+        """Show the result beside the guess."""
+        run = self.results.run
+        if self.job is not None and self.job.finished is None:
+            return self._say("the run isn't done yet: your guess is kept")
+        self._veil(False)
+        self._say(f"{headline(self.results.shown + 1, run)}<br>you guessed {self.guess.value} for the target's Dep Acc")
+
+    def _open_file(self):
+        """Set the controls to the settings of a run's file."""
+        for file in self.results.history.upload.value:
+            self.controls.show(*settings_from_file(bytes(file.content), self.config))
+            self._settings_changed()
 
     def _show_code(self):
         """Show the code that makes the settings, or why they are invalid; return whether they are valid."""
@@ -198,7 +229,8 @@ class DepositExplorer(Panel):
         self.stop_button.disabled = False
         self.run_button.button_style = "primary"
         self.results.tabs.remove_class("lirf-stale")
-        self._say("running …")
+        self._veil(self.guessing.value)
+        self._say("running … Make a guess!" if self.guessing.value else "running …")
         self._listen(job)
         job.thread = threading.Thread(target=self._work, args=(job, config, fraction), daemon=True)
         job.thread.start()
@@ -260,7 +292,7 @@ class DepositExplorer(Panel):
                 if run is None:
                     raise KeyboardInterrupt  # the stop of a deposit is reported like that of an original's training
                 job.finished = time.perf_counter() - job.asked
-                self._main.post(lambda: self.results.add(run, job is self.job, job.note))
+                self._main.post(self._add, job, run)
             self._embed(job, run)
             if job.opening:
                 save_opening(run, self.results.drawing(run, "story")[0])
@@ -268,11 +300,18 @@ class DepositExplorer(Panel):
             job.stopped_after = time.perf_counter() - (job.stop_asked or time.perf_counter())
             self._main.post(self._if_newest, job, self._show_stopped, job)
         except Exception as error:
-            self._main.post(self._if_newest, job, self._fail, error)
+            self._main.post(self._if_newest, job, self._fail_run, error)
         finally:
             if job.stop_asked is not None and job.stopped_after is None:
                 job.stopped_after = time.perf_counter() - job.stop_asked
             self._main.post(self._ended, job)
+
+    def _fail_run(self, error):
+        """Show why a run ended; there is nothing to guess then."""
+        self.job.finished = time.perf_counter() - self.job.asked
+        self._veil(False)
+        self._mark()
+        self._fail(error)
 
     def _if_newest(self, job, function, *arguments):
         """Call a function unless another run has been requested since."""
@@ -285,7 +324,10 @@ class DepositExplorer(Panel):
         if self.results.run is not None:
             before = f"below is run {self.results.shown + 1}"
             self.results.tell()
+        job.finished = job.finished or time.perf_counter() - job.asked
+        self._mark()
         self._reset_progress()
+        self._veil(False)
         self._say(f"{job.reason} (it took {job.stopped_after:.2f} s to stop); {before}")
 
     def _compute(self, job, config, fraction):
@@ -309,6 +351,13 @@ class DepositExplorer(Panel):
         if run is not None:
             run.story, run.seconds = story, time.perf_counter() - start
         return run
+
+    def _add(self, job, run):
+        """Add a finished run, and show it if it is the newest; a guess comes first."""
+        self.results.add(run, job is self.job, job.note)
+        self._mark()
+        if job is self.job and "lirf-veil" in self.results.tabs._dom_classes:
+            self._say("the run is done: make your guess, then <b>show the result</b>")
 
     def _show_frame(self, frame, places, done, total):
         self._show_progress(done, total)

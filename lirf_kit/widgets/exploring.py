@@ -4,6 +4,7 @@ All numbers come from the validation part, because turning knobs means choosing.
 """
 
 import itertools
+import json
 import time
 import warnings
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from lirf_kit.evidence.metrics import class_accuracies, confusion, results_table
 from lirf_kit.evidence.references import mask_head
 from lirf_kit.method.depositing import count_steps, deposit_steps, start_deposit
 from lirf_kit.method.losses import attention_map
-from lirf_kit.method.networks import evaluation_mode, extract_features, split
+from lirf_kit.method.networks import evaluation_mode, extract_features, predict, split
 from lirf_kit.method.withdrawing import withdraw
 from lirf_kit.pictures.embedding import embed_tsne
 from lirf_kit.widgets.jobs import without_bars
@@ -265,19 +266,59 @@ def journey(run, place):
     if not 0 <= place < len(part):
         raise LirfError(f"place must be from 0 to {len(part) - 1}, not {place}")
     image = part.images[place : place + 1]
-    networks = {name: run.networks[name] for name in NETWORKS}
-    original, target, recovered = networks.values()
+    original, target, recovered = (run.networks[name] for name in NETWORKS)
     lowers = {
         "original": split(original, run.config.split_after).lower,
         "target": target.lower,
         "deposit module": recovered.module_lower,
     }
     with torch.no_grad(), evaluation_mode(original), evaluation_mode(recovered):
-        shares = {name: 100 * network(image)[0].double().softmax(0).cpu().numpy() for name, network in networks.items()}
         features = {name: lower(image).float() for name, lower in lowers.items()}  # (1, C, H, W)
         features["recovered"] = torch.cat([features["target"], features["deposit module"]], dim=1)  # (1, 2·C, H, W)
     maps = {name: attention_map(found).view(found.shape[2:]).cpu().numpy() for name, found in features.items()}
-    return pandas.DataFrame(shares, part.class_names), maps
+    return probabilities(run, image), maps
+
+
+def probabilities(run, image):
+    """Return the softmax of each network's logits for one image, uint8 (1, C, H, W), in percent: a row a class."""
+    shares = {}
+    for name in NETWORKS:
+        with evaluation_mode(run.networks[name]):
+            logits = predict(run.networks[name], image.to(run.parts.validation.images.device))  # (1, K)
+        shares[name] = 100 * logits[0].double().softmax(0).cpu().numpy()
+    return pandas.DataFrame(shares, run.parts.validation.class_names)
+
+
+def run_as_file(run):
+    """Return a run's settings and numbers as JSON, for `settings_from_file`."""
+    config = {name: value for name, value in vars(run.config).items() if name not in ("folder", "data_root")}
+    return json.dumps({"config": config, "fraction": run.fraction, "numbers": run.metrics}, indent=1)
+
+
+def settings_from_file(content, config):
+    """Return the config and the fraction of a run's file; whatever the explorer has no control for must match.
+
+    Parameters
+    ----------
+    content : bytes
+    config : Config
+        The explorer's own.
+
+    Raises
+    ------
+    LirfError
+        If it is no such file, if a setting isn't allowed, or if it is of other images or another original.
+    """
+    try:
+        found = json.loads(content)
+        settings, fraction = dict(found["config"]), found["fraction"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise LirfError("the file must be a run that the explorer saved, run-….json") from error
+    wanted = config.replace(**settings)
+    for name, value in vars(wanted).items():
+        if name not in (*EXPLORED, "deposit_classes") and value != getattr(config, name):
+            raise LirfError(f"the run's {name} must be this panel's, {getattr(config, name)!r}, not {value!r}")
+    return wanted, fraction
 
 
 def deposited(config, fraction=None):

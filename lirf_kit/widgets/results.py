@@ -8,21 +8,42 @@ import numpy
 from lirf_kit.config import LirfError
 from lirf_kit.pictures.figures import save_figure, writable_folder
 from lirf_kit.widgets.drawings import FIGURES, TERMS, plot_journey, plot_pair, plot_run_tsne, png
-from lirf_kit.widgets.exploring import NETWORKS, compare_runs, history_table, journey, tsne_part
+from lirf_kit.widgets.exploring import (
+    NETWORKS,
+    compare_runs,
+    history_table,
+    journey,
+    probabilities,
+    run_as_file,
+    tsne_part,
+)
 from lirf_kit.widgets.pieces import Curves, StoryView, ipywidgets
 from lirf_kit.widgets.surface import SurfaceTab
-from lirf_kit.widgets.tabs import NOTHING, CompareTab, HistoryTab, JourneyTab, figure_box, page, put, table_html
+from lirf_kit.widgets.tabs import (
+    NOTHING,
+    CompareTab,
+    HistoryTab,
+    JourneyTab,
+    YoursTab,
+    figure_box,
+    page,
+    put,
+    table_html,
+)
 from lirf_kit.widgets.words import grain, headline, of_curves, of_journey, of_run
 
-TABS = ("story", "curves", "table", "classes", "confusion", "t-SNE", "history", "A | B", "image", "surface")
+TABS = ("story", "curves", "table", "classes", "confusion", "t-SNE", "history", "A | B", "image", "yours", "surface")
 DRAWN = ("classes", "confusion")  # by matplotlib, when their tab is opened
 MAPS = "Maps: t-SNE of the original's features; on the other two an image moves as its neighbours among these change."
 
 
 class Results:
-    """The tabs. `say` shows a message; `bring_back` is called with a run's place when it is chosen in the history."""
+    """The tabs, for images of a shape (C, H, W).
 
-    def __init__(self, main, controls, say, bring_back):
+    `say` shows a message; `bring_back` is called with a run's place when it is chosen in the history.
+    """
+
+    def __init__(self, main, controls, shape, say, bring_back):
         self._main, self._controls, self._say = main, controls, say
         self.runs = []  # every finished run
         self.drawn = []  # each run's figures by their tab, as pairs of a PNG and its description
@@ -38,12 +59,13 @@ class Results:
         self.history = HistoryTab(main.safe(bring_back), controls.config)
         self.compare = CompareTab(main, self.drawing)
         self.journey = JourneyTab(controls.names, lambda: main.rested("image", self.draw_open))
+        self.yours = YoursTab(main, shape, lambda image: self.run and probabilities(self.run, image))
         self.surface = SurfaceTab(main, controls.settings, self.runs, say)
         pages = {name: page(image) for name, image in self.images.items()} | {"table": page(self.table)}
         pages |= {"story": page(self.story), "curves": page(self.curves)}
         pages["t-SNE"] = page(self.story).add_class("lirf-large")  # a second view of the same story
         pages |= {"history": self.history.box, "A | B": self.compare.box}
-        pages |= {"image": self.journey.box, "surface": self.surface.box}
+        pages |= {"image": self.journey.box, "yours": self.yours.box, "surface": self.surface.box}
         self.tabs = ipywidgets.Tab([pages[name] for name in TABS], titles=TABS)
         self.tabs.observe(main.safe(self.draw_open), names="selected_index")
 
@@ -128,7 +150,12 @@ class Results:
     def draw_open(self):
         """Draw the open tab if it is one of those that are only drawn while they are open."""
         drawing = {name: partial(self._draw, name) for name in DRAWN}
-        drawing |= {"A | B": self.compare.show, "image": self._draw_journey, "surface": self.surface.draw}
+        drawing |= {
+            "A | B": self.compare.show,
+            "image": self._draw_journey,
+            "yours": self.yours.show,
+            "surface": self.surface.draw,
+        }
         if self.open in drawing:
             drawing[self.open]()
 
@@ -197,7 +224,7 @@ class Results:
         paths = save_figure(figure, folder, name)
         if tab == "A | B":
             (_, first), (_, second) = (self.compare.pinned[letter] for letter in "AB")
-            paths.append(_write_csv(compare_runs(first, second), folder, name))
+            paths.append(_write(compare_runs(first, second).to_csv(), folder, f"{name}.csv"))
         self._written(paths)
 
     def _figure(self, tab):
@@ -225,16 +252,22 @@ class Results:
         """Write the history as CSV."""
         if not self.runs:
             raise LirfError("the history must have a run before it can be saved: press Run")
-        self._written([_write_csv(history_table(self.runs), folder, "history")])
+        self._written([_write(history_table(self.runs).to_csv(), folder, "history.csv")])
+
+    def save_run(self, folder):
+        """Write the shown run's settings and numbers as JSON."""
+        if self.run is None:
+            raise LirfError("a run must be shown before it can be saved: press Run")
+        self._written([_write(run_as_file(self.run), folder, f"run-{self.shown + 1}.json")])
 
     def _written(self, paths):
         self._say(f"written: {html.escape(', '.join(map(str, paths)))}")
 
 
-def _write_csv(table, folder, name):
-    path = writable_folder(folder) / f"{name}.csv"
+def _write(text, folder, name):
+    path = writable_folder(folder) / name
     try:
-        table.to_csv(path)
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise LirfError(f"{path} can't be written: {error}") from error
     return path

@@ -137,16 +137,17 @@ class NetMap {
 
 function column(name, strip, picked) {
   const box = make("section", strip, `lirf-net lirf-${name}`);
-  make("h4", box, "", name);
-  const said = make("p", box, "lirf-said", SAID[name]);
+  make("h3", box, "", name);
+  make("p", box, "", SAID[name]);
+  const module = make("p", box);
   const six = make("div", box, "lirf-six"), bars = make("div", box, "lirf-bars"), rows = [];
-  for (const [kind, text] of [["preserved", "preserved · Pre Acc"], ["deposited", "deposited · Dep Acc"]]) {
+  for (const [kind, text] of [["preserved", "preserved · Pre"], ["deposited", "deposited · Dep"]]) {
     const row = make("div", bars, kind);
     make("span", row, "", text);
     const bar = make("div", make("div", row, "lirf-rail"), "lirf-fill"), number = make("b", row, "");
     rows.push([bar, number]);
   }
-  return { box, said, six, rows, map: new NetMap(box, picked) };
+  return { module, six, rows, map: new NetMap(box, picked) };
 }
 
 function fill({ six, rows }, scene, told) {
@@ -185,8 +186,6 @@ function render({ model, el }) {
     model.save_changes();
     show();
   }));
-  const module = make("p", columns[1].box, "lirf-module");
-  columns[1].said.after(module);
   const play = make("button", foot, "jupyter-button", "▶ replay"), slider = make("input", foot), said = make("output", foot);
   play.type = "button";
   play.title = "play the deposit again";
@@ -244,7 +243,6 @@ function render({ model, el }) {
   function show() {
     const scene = model.get("scene"), now = at();
     el.classList.toggle("lirf-empty", now < 0);
-    el.classList.toggle("lirf-veiled", model.get("veiled"));
     if (now < 0 || !scene.count) return;
     const frame = frames[now], tsne = floats(model.get("tsne")), ended = now === frames.length - 1 && !live;
     const real = ended && tsne.length === 3 * home.length, size = home.length;
@@ -255,7 +253,7 @@ function render({ model, el }) {
       one.map.set(scene, home, shown[part], model.get("picked"));
       one.map.canvas.setAttribute("aria-label", `map of the ${NETWORKS[part]}'s features. ${model.get("alt")}`);
     });
-    module.textContent = `+ deposit module, ${frame.module} % of the lower blocks’ bytes`;
+    columns[1].module.textContent = `+ deposit module, ${frame.module} % of the lower blocks’ bytes`;
     slider.max = Math.max(frames.length - 1, 1);
     slider.value = now;
     const epochs = scene.epochs ?? 0, epoch = `epoch ${+frame.epoch.toFixed(1)} of ${epochs}`;
@@ -272,7 +270,7 @@ function render({ model, el }) {
     play.textContent = "❚❚ pause";
     timer = setInterval(() => (at() < frames.length - 1 && document.contains(el) ? go(at() + 1) : stop()), BEAT);
   });
-  const watched = "change:at change:picked change:tsne change:veiled change:alt";
+  const watched = "change:at change:picked change:tsne change:alt";
   model.on("change:frames change:scene change:places", load);
   model.on(watched, show);
   model.on("msg:custom", hear);

@@ -4,10 +4,12 @@ import html
 from functools import partial
 
 import pandas
+import torch
 
 from lirf_kit.widgets.drawings import blank
 from lirf_kit.widgets.exploring import EXPLORED, compare_runs, deposited
-from lirf_kit.widgets.pieces import Picture, ipywidgets, unobserved
+from lirf_kit.widgets.pieces import Pad, Picture, ipywidgets, unobserved
+from lirf_kit.widgets.small_views import image_png
 
 NOTHING = (blank(), "nothing to see yet")  # stands in for a figure: its PNG, and its description
 SPACE = "\N{NO-BREAK SPACE}"  # a list collapses ordinary ones
@@ -55,11 +57,15 @@ class HistoryTab:
     def __init__(self, chosen, calibrated):
         self._chosen, self._calibrated = chosen, calibrated
         self.heading = ipywidgets.HTML(f"<pre>{_columns(HISTORY).replace(' ', SPACE)}  knobs turned</pre>")
-        self.rows = ipywidgets.Select(options=[], rows=12, tooltip="choose a run to bring it back")
+        self.rows = ipywidgets.Select(options=[], rows=12, description="run", tooltip="choose a run to bring it back")
+        self.rows.style.description_width = "0px"
         self.rows.layout.width = "100%"
         self.rows.observe(self._pick, names="value")
         self.csv = ipywidgets.Button(description="save as CSV", tooltip="write the history into the explorer's folder")
-        self.box = page(self.heading, self.rows, self.csv).add_class("lirf-rows")
+        self.file = ipywidgets.Button(description="save run", tooltip="write the shown run's settings and numbers")
+        self.upload = ipywidgets.FileUpload(accept=".json", description="open a run's file")
+        buttons = ipywidgets.HBox([self.csv, self.file, self.upload])
+        self.box = page(self.heading, self.rows, buttons).add_class("lirf-rows")
 
     def fill(self, runs, place):
         """List the runs, and select one without bringing it back."""
@@ -78,6 +84,41 @@ class HistoryTab:
     def _pick(self, change):
         if change["new"] is not None:
             self._chosen(change["new"])
+
+
+class YoursTab:
+    """An image of the user's own, and what each network answers; `answers` returns the probabilities for an image."""
+
+    def __init__(self, main, shape, answers):
+        channels, height, width = shape
+        self._answers, self._shape = answers, (height, width, channels)
+        self.pad = Pad(shape=[height, width, channels])
+        self.pad.observe(main.safe(self.show), names="pixels")
+        self.seen = Picture(alt="what the networks see of your image", layout={"width": "96px", "height": "96px"})
+        self.said = ipywidgets.HTML()
+        seen = ipywidgets.HTML(f"What the networks see of it, {height}×{width} pixels:")
+        right = ipywidgets.VBox([self.said, seen, self.seen])
+        self.box = page(ipywidgets.HBox([self.pad, right]).add_class("lirf-yours"))
+        self.show()
+
+    def show(self):
+        """Show what the shown run's networks answer."""
+        pixels = bytes(self.pad.pixels)
+        if not pixels:
+            verb = "Draw a digit" if self._shape[2] == 1 else "Drop or paste an image"
+            self.said.value = f"{verb} on the left: original, target and recovered network answer at once."
+            return
+        image = torch.frombuffer(bytearray(pixels), dtype=torch.uint8).view(self._shape).permute(2, 0, 1)  # (C, H, W)
+        self.seen.png = image_png(image, 96)
+        table = self._answers(image[None])
+        if table is None:
+            return
+        rows = ""
+        for name, shares in table.items():
+            best = shares.nlargest(3)
+            others = ", ".join(f"{html.escape(other)} {share:.0f} %" for other, share in best[1:].items())
+            rows += _row(name, f"<b>{html.escape(best.index[0])}</b>", f"{best.iloc[0]:.0f} %", f"then {others}")
+        self.said.value = f'<div class="lirf-table"><table>{rows}</table></div>'
 
 
 class CompareTab:

@@ -82,7 +82,6 @@ class StoryView(View):
     epoch = _shared(traitlets.Float(0.0))  # its epoch
     picked = _shared(traitlets.Int(-1))  # the point that has the ring
     alt = _shared(traitlets.Unicode())
-    veiled = _shared(traitlets.Bool(False))  # whether the result is hidden until somebody has made a guess
 
 
 class Curves(View):
@@ -101,4 +100,4 @@ class Pad(View):
 
     _esm = HERE / "pad.js"
     shape = _shared(traitlets.List([8, 8, 1]))  # height, width and channels of the networks' images
-    pixels = _shared(traitlets.Bytes())  # uint8, height × width × channels; empty while there is nothing
+    pixels = _shared(traitlets.CBytes())  # uint8, height × width × channels; empty while there is nothing
