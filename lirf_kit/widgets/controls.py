@@ -1,18 +1,21 @@
 """The explorer's controls: what is deposited, and the knobs, each with the paper's symbol and what it does."""
 
+import re
 from typing import get_args
 
 from lirf_kit.config import Config, LirfError
 from lirf_kit.widgets.exploring import EXPLORED, recipes, turned
-from lirf_kit.widgets.pieces import Picture, ipywidgets, toggle, unobserved
+from lirf_kit.widgets.pieces import Knob, Picture, ipywidgets, toggle, unobserved
 from lirf_kit.widgets.small_views import image_png
 
+FIRST = ("lambda_cs", "lambda_at", "lambda_kp", "keep", "bits", "deposit_epochs")  # the others are under “more”
 WEIGHTS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 20.0, 30.0, 100.0, 300.0, 1000.0)
 OFF = 1e9  # a gradient limit that never applies
 STEPS = dict.fromkeys(
     ("lambda_at", "lambda_cs", "lambda_kp", "lambda_os", "lambda_re", "lambda_pt"), WEIGHTS
 ) | {  # the sliders' values
     "temperature": (0.5, 1.0, 2.0, 4.0, 8.0, 16.0),
+    "bits": tuple(range(1, 9)),
     "keep": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
     "deposit_epochs": (1, 2, 4, 8, 16, 32, 64, 128, 256),
     "deposit_learning_rate": (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 10.0, 100.0),
@@ -22,11 +25,17 @@ STEPS = dict.fromkeys(
 
 
 def options(name, config, value):
-    """Return what a knob's control offers, as pairs of a text and a value; `value` is always one of them."""
+    """Return what a knob's control offers, as pairs of a text and a value; the value of a list is one of them."""
     if choices := get_args(Config.model_fields[name].annotation):
         return [(choice.replace("_", " "), choice) for choice in choices]
     values = range(1, len(config.widths) + 1) if name == "split_after" else STEPS[name]
     return [("off" if step == OFF else f"{step:g}", step) for step in sorted({*values, value})]
+
+
+def in_plain_words(sentence):
+    """Return an error's sentence with the names that the panel uses, instead of those of the code."""
+    names = {name: label for name, (label, _) in EXPLORED.items() if "_" in name}  # “keep” is an ordinary word, too
+    return re.sub(r"\b\w+\b", lambda word: names.get(word[0], word[0]), sentence)
 
 
 def class_buttons(names, chosen=()):
@@ -62,13 +71,14 @@ class Controls:
         self.by = ipywidgets.ToggleButtons(
             options=["by class", "by sample"], tooltips=["deposit all images of some classes", "deposit some images"]
         )
-        self.fraction = ipywidgets.SelectionSlider(
-            options=[(f"{100 * share:g} %", share) for share in (0.05, 0.1, 0.2, 0.3, 0.5)], value=0.1,
-            description="of the samples",
+        shares = [(f"{100 * share:g} %", share) for share in (0.05, 0.1, 0.2, 0.3, 0.5)]
+        self.fraction = Knob(
+            value=0.1, steps=shares, description="share of the samples", shown=False,
             tooltip="share of the training samples that are deposited, whatever their class (split_by_sample)",
         )  # fmt: skip
-        self.recipe = ipywidgets.Dropdown(
-            options=["–", *recipes(config)], value="calibrated", description="preset",
+        names = ["–", *recipes(config)]
+        self.recipe = Knob(
+            value="calibrated", choices=[(name, name) for name in names], description="preset",
             tooltip="settings that belong together: calibrated ones, the paper's losses, three to learn from",
         )  # fmt: skip
         self.reset = ipywidgets.Button(description="reset", tooltip="back to the calibrated settings and classes")
@@ -78,29 +88,38 @@ class Controls:
             control.observe(self._turned, names="value")
         self.recipe.observe(self._chosen, names="value")
         self.reset.on_click(self._reset)
-        top = ipywidgets.HBox([self.recipe, self.reset])
-        self.box = ipywidgets.VBox([self.by, self.grid, self.fraction, top, *self.knobs.values()])
+        for knob in (self.recipe, self.knobs["lambda_cs"], self.knobs["lambda_kp"]):
+            knob.add_class("lirf-presented")
+        first, more = [], []
+        for name, knob in self.knobs.items():
+            (first if name in FIRST else more).append(knob)
+        self.more = ipywidgets.Accordion([ipywidgets.VBox(more)], titles=["more"]).add_class("lirf-more")
+        top = ipywidgets.HBox([self.recipe, self.reset]).add_class("lirf-preset")
+        self.box = ipywidgets.VBox([self.by, self.grid, self.fraction, top, *first, self.more])
         self.box.add_class("lirf-controls")
         self.show(config)
 
     def _knob(self, name):
-        knob, own = Config.model_fields[name], getattr(self.config, name)
+        knob, own, (label, symbol) = Config.model_fields[name], getattr(self.config, name), EXPLORED[name]
         said = f"{knob.description} ({name})"
-        kind = ipywidgets.Dropdown if get_args(knob.annotation) else ipywidgets.SelectionSlider
-        return kind(
-            options=options(name, self.config, own), value=own, description=EXPLORED[name],
-            tooltip=f"{knob.title}: {said}" if knob.title else said,
+        kind = "choices" if get_args(knob.annotation) else "steps"
+        return Knob(
+            value=own, description=label, symbol=symbol, tooltip=f"{knob.title}: {said}" if knob.title else said,
+            **{kind: options(name, self.config, own)},
         )  # fmt: skip
 
     def settings(self):
         """Return the config that the controls show, and the fraction of samples, which is None by class.
 
-        Raises a `LirfError` if no class or all classes are chosen.
+        Raises a `LirfError` if no class or all classes are chosen, or a value isn't allowed.
         """
         changes = {name: control.value for name, control in self.knobs.items()}
-        if self.by.value == "by sample":
-            return self.config.replace(**changes), self.fraction.value
-        return turned(self.config, pressed(self.classes), len(self.classes), **changes), None
+        if self.by.value == "by class":
+            return turned(self.config, pressed(self.classes), len(self.classes), **changes), None
+        fraction = self.fraction.value
+        if not isinstance(fraction, float) or not 0 < fraction < 1:
+            raise LirfError(f"the share of the samples must be a number above 0 and below 1, not {fraction!r}")
+        return self.config.replace(**changes), fraction
 
     def stand_for(self, run):
         """Return whether the controls still show a run's settings."""
@@ -121,11 +140,9 @@ class Controls:
         self._turn({name: getattr(config, name) for name in EXPLORED})
 
     def _turn(self, values):
-        """Set some knobs' controls, and add values that they don't offer yet."""
+        """Set some knobs' controls."""
         with unobserved(self._turnable, self._turned):
             for name, value in values.items():
-                if value not in [offered for _, offered in self.knobs[name].options]:
-                    self.knobs[name].options = options(name, self.config, value)
                 self.knobs[name].value = value
         self._follow()
 
@@ -148,11 +165,23 @@ class Controls:
         self._changed()
 
     def _follow(self):
-        """Show only the controls that apply, and name the preset that the knobs match."""
+        """Show only the controls that apply, mark what isn't allowed, and name the preset that the knobs match."""
         by_class = self.by.value == "by class"
         self.grid.layout.display = None if by_class else "none"
-        self.fraction.layout.display = "none" if by_class else None
+        self.fraction.shown = not by_class
+        pruned = self.knobs["container"].value == "pruned"
+        self.knobs["keep"].shown, self.knobs["bits"].shown = pruned, not pruned
         now = {name: control.value for name, control in self.knobs.items() if name != "seed"}
+        for name, control in self.knobs.items():
+            control.wrong = not _allowed(self.config, name, control.value)
         named = [name for name, changes in recipes(self.config).items() if self._recipe(changes) == now]
         with unobserved([self.recipe], self._chosen):
             self.recipe.value = named[0] if named else "–"
+
+
+def _allowed(config, name, value):
+    try:
+        config.replace(**{name: value})
+    except LirfError:
+        return False
+    return True

@@ -13,11 +13,10 @@ from lirf_kit.config import LirfError
 from lirf_kit.pictures.charts import plot_confusions
 from lirf_kit.pictures.figures import COOL, DPI, INK, PALE, WARM, plot_tsne
 from lirf_kit.widgets.exploring import NETWORKS, deposited, tsne_part
-from lirf_kit.widgets.small_views import nearest_point
 
 SIZE = (8.4, 4.0)  # inches
+SPAN = 10.0  # points that a surface's colours span at least, so that an image or two don't look like structure
 WIDTHS = {"confusion": 10.2, "t-SNE": 9.8}  # inches; wider figures have room for more, but smaller letters
-REACH = 16  # pixels of the t-SNE figure: how far from a point a click still counts as a click on it
 TERMS = {  # of a deposit's history: the panel's title, colour and line style
     "loss": ("loss, weighted sum", INK, "-"),
     "removal": ("removal L_kr", WARM[0], "-"),
@@ -64,40 +63,50 @@ def _bars(axes, table):
         )  # fmt: skip
 
 
-class GrowingCurves:
-    """The deposit's terms over the epochs, one panel each; a running deposit draws the same figure repeatedly."""
-
-    def __init__(self, figure=None):
-        self.figure = figure or Figure(figsize=SIZE, dpi=DPI)
-        if figure is None:  # fixed margins, because a computed layout takes longer than the drawing
-            self.figure.subplots_adjust(left=0.07, right=0.985, bottom=0.12, top=0.91, wspace=0.27, hspace=0.45)
-        self.lines = {}
-        for axes, (name, (title, colour, dashes)) in zip(self.figure.subplots(2, 4).flat, TERMS.items()):
-            (self.lines[name],) = axes.plot([], [], dashes, color=colour, marker="o", markersize=4, linewidth=2)
-            axes.text(0.5, 0.5, "off (λ = 0)", transform=axes.transAxes, ha="center", fontsize=13)
-            axes.set_title(title, fontsize=14, color=INK)
-            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-            axes.yaxis.set_major_locator(MaxNLocator(4))
-            _plain(axes, labelsize=11)
-        for axes in self.figure.axes[len(TERMS) :]:
-            axes.set_axis_off()
-        self.figure.axes[5].set_xlabel("epoch", fontsize=12, labelpad=0)
-
-    def draw(self, history, epochs):
-        """Return the figure with the epochs so far, out of `epochs`; a term whose λ is 0 is marked as off."""
-        for name, line in self.lines.items():
-            there = bool(history) and name in history[0]
-            line.set_data([entry["epoch"] for entry in history if there], [entry[name] for entry in history if there])
-            line.axes.texts[0].set_visible(bool(history) and not there)
-            line.axes.set_xlim(0.5, max(epochs, 2) + 0.5)
-            line.axes.relim()
-            line.axes.autoscale_view(scalex=False)
-        return self.figure
+def plot_story(run, figure=None):
+    """Draw the end of a run's story: six images with each network's answers, Pre and Dep Acc, and the maps."""
+    figure, story = figure or _new(), run.story
+    if story is None:
+        raise LirfError("nobody watched this run, so it has no story")
+    told, classes = story.frames[-1] | {"original": story.scene["original"]}, story.scene["classes"]
+    maps = run.embeddings or dict(zip(NETWORKS, [story.home, *story.places[-1]]))
+    part, columns = tsne_part(run.parts), figure.subfigures(1, 3)
+    for column, name in zip(columns, NETWORKS):
+        rows = column.subfigures(3, 1, height_ratios=[1.1, 0.8, 2.4])
+        rows[0].suptitle(name, fontsize=14, color=INK)
+        for axes, image, answer, sure in zip(
+            rows[0].subplots(1, len(story.samples)), story.samples, told[name]["answers"], told[name]["sure"]
+        ):
+            pixels, label = image
+            axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+            axes.set(xticks=[], yticks=[])
+            right = answer == label
+            axes.set_xlabel(f"{'✓' if right else '✗'} {classes[answer]}\n{sure} %", fontsize=9, color=INK)
+        axes, values = _plain(rows[1].subplots(), labelsize=10), told[name]["bars"]
+        axes.barh([1, 0], values, color=[COOL[0], WARM[0]], edgecolor=INK, hatch="")
+        axes.set_yticks([1, 0], [f"Pre {values[0]:.1f}", f"Dep {values[1]:.1f}"])
+        axes.set(xlim=(0, 100), xticks=[])
+        plot_tsne({name: maps[name]}, part, figure=rows[2]).axes[0].set_title("")
+        for legend in rows[2].legends:
+            legend.remove()
+    return figure
 
 
 def plot_terms(run, figure=None):
-    """Draw each term of a run's deposit over its epochs."""
-    return GrowingCurves(figure).draw(run.history, len(run.history))
+    """Draw each term of a run's deposit over its epochs; a term whose λ is 0 is marked as off."""
+    figure = figure or _new()
+    for axes, (name, (title, colour, dashes)) in zip(figure.subplots(2, 4).flat, TERMS.items()):
+        _plain(axes, labelsize=11).set_title(title, fontsize=14, color=INK)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.set_xlim(0.5, max(len(run.history), 2) + 0.5)
+        if name in run.history[0]:
+            epochs, values = zip(*((entry["epoch"], entry[name]) for entry in run.history))
+            axes.plot(epochs, values, dashes, color=colour, marker="o", markersize=4, linewidth=2)
+        else:
+            axes.text(0.5, 0.5, "off (λ = 0)", transform=axes.transAxes, ha="center", fontsize=13)
+    figure.axes[5].set_xlabel("epoch", fontsize=12)
+    return figure
 
 
 def plot_classes(run, figure=None):
@@ -123,9 +132,10 @@ def plot_classes(run, figure=None):
 def plot_run_confusions(run, figure=None):
     """Draw the confusion matrices of the three networks."""
     figure = plot_confusions(run.confusions, figure or _new(WIDTHS["confusion"]))
+    few = len(run.classes) <= 10
     for axes in figure.axes:
         for text in axes.texts:
-            text.set_fontsize(8)
+            text.set_fontsize(10 if few else 8)
     return figure
 
 
@@ -133,7 +143,7 @@ def plot_run_tsne(run, figure=None, place=None):
     """Draw the three networks' t-SNE embeddings; the validation image at `place` gets a ring if it has a point."""
     if not run.embeddings:
         raise LirfError("this run has no t-SNE yet")
-    part, table = tsne_part(run), run.table if run.fraction is None else None
+    part, table = tsne_part(run.parts), run.table if run.fraction is None else None
     figure = plot_tsne(run.embeddings, part, table, figure or _new(WIDTHS["t-SNE"]))
     if place is not None:
         for at in (part.indices == run.parts.validation.indices[place]).nonzero().flatten().tolist():
@@ -142,30 +152,21 @@ def plot_run_tsne(run, figure=None, place=None):
     return figure
 
 
-def clicked_image(run, x, y):
-    """Return which validation image a click on a run's t-SNE figure means; None if no point is within `REACH`.
-
-    `x` and `y` are shares of the figure from its top left.
-    """
-    figure = plot_run_tsne(run)
-    figure.draw_without_rendering()  # only now does each panel have its place
-    place, distance = nearest_point(figure, run.embeddings.values(), x, y)
-    if distance > REACH:
-        return None
-    return int((run.parts.validation.indices == tsne_part(run).indices[place]).nonzero())
-
-
 def plot_journey(run, place, probabilities, maps):
     """Draw one image, its attention maps, and each network's probabilities of the twelve likeliest classes."""
     figure, part = _new(), run.parts.validation
     grid = figure.add_gridspec(2, 1 + len(maps), height_ratios=[1, 1.25])
-    image = part.images[place].cpu().permute(1, 2, 0).numpy()
-    pictures = {f"image: {part.class_names[int(part.labels[place])]}": image.squeeze()} | maps
-    for column, (name, picture) in enumerate(pictures.items()):
+    image = part.images[place].cpu().permute(1, 2, 0).numpy().squeeze()
+    height, width = image.shape[:2]
+    pictures = {f"image: {part.class_names[int(part.labels[place])]}": None} | maps
+    for column, (name, attention) in enumerate(pictures.items()):
         axes = figure.add_subplot(grid[0, column])
-        axes.imshow(picture, cmap="gray" if column == 0 else "viridis", vmin=0, vmax=255 if column == 0 else None)
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0))
         axes.set_axis_off()
         axes.set_title(name if column == 0 else f"attention,\n{name}", fontsize=13, color=INK)
+        if attention is not None:  # of unit length; drawn over the image, from 0 to 1
+            drawn = axes.imshow(attention, cmap="viridis", vmin=0, vmax=1, alpha=0.6, extent=(0, width, height, 0))
+    figure.colorbar(drawn, ax=figure.axes[1:], fraction=0.02).ax.tick_params(labelsize=11)
     axes, likeliest = _plain(figure.add_subplot(grid[1, :])), probabilities.max(axis=1).nlargest(12).index
     shown = probabilities[probabilities.index.isin(likeliest)]
     _bars(axes, shown)
@@ -191,14 +192,15 @@ def plot_surface(points, metric):
         axis.set_label_text(name, fontsize=14)
     if len(names) == 1:
         axes.plot(*places, values, ":", color=PALE, linewidth=2)
-        axes.plot(*places, values, "o", color=COOL[0], markersize=11, markeredgecolor=INK)
+        axes.plot(*places, values, "o", color=COOL[0], markersize=11, markeredgecolor=INK, clip_on=False, zorder=3)
         axes.set_ylabel(metric, fontsize=14)
         if values.max() <= 100:
             axes.set_ylim(top=min(axes.get_ylim()[1], 101))  # no share is larger
     else:
+        colours = {"vmin": min(values.min(), values.max() - (SPAN if values.max() > 2 else 0)), "vmax": values.max()}
         if numpy.linalg.matrix_rank(places - numpy.mean(places, axis=1, keepdims=True)) == 2:  # not all on one line
-            axes.tricontourf(*places, values, levels=12, cmap="viridis", alpha=0.35)
-        dots = axes.scatter(*places, c=values, s=420, cmap="viridis", edgecolors=INK, linewidths=1.2)
+            axes.tricontourf(*places, values, levels=12, cmap="viridis", alpha=0.35, **colours)
+        dots = axes.scatter(*places, c=values, s=420, cmap="viridis", edgecolors=INK, linewidths=1.2, **colours)
         for x, y, value in zip(*places, values):
             axes.annotate(f"{value:.0f}", (x, y), (0, 17), textcoords="offset points", ha="center", fontsize=12)
         axes.set(xlim=(-0.5, places[0].max() + 0.5), ylim=(-0.5, places[1].max() + 0.7))
@@ -208,6 +210,7 @@ def plot_surface(points, metric):
 
 
 FIGURES = {  # what draws a run in the tab of this name
+    "story": plot_story,
     "curves": plot_terms,
     "classes": plot_classes,
     "confusion": plot_run_confusions,

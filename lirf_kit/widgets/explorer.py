@@ -1,9 +1,10 @@
 """The explorer: turn the knobs of a deposit, run it, and look at the results, in one panel of a notebook.
 
-A worker thread computes and draws a run and posts the results to the main thread, the only one that touches the
-widgets. When a new run starts, the previous one is dropped.
+A worker thread computes a run, and hands on what it sees by `Calls.post`. When a new run starts, the previous one is
+dropped.
 """
 
+import asyncio
 import html
 import signal
 import threading
@@ -14,16 +15,15 @@ from functools import partial
 from lirf_kit.config import LirfError, preset
 from lirf_kit.data.images import load_dataset
 from lirf_kit.method.caching import load_or_train
-from lirf_kit.widgets.controls import Controls
-from lirf_kit.widgets.drawings import FIGURES, GrowingCurves, png
-from lirf_kit.widgets.exploring import code_line, embed_run, explore
-from lirf_kit.widgets.jobs import Job, MainThread, without_bars
-from lirf_kit.widgets.pieces import Panel, ipywidgets, mime_bundle, need_widgets, toggle
+from lirf_kit.widgets.controls import Controls, in_plain_words
+from lirf_kit.widgets.exploring import code_line, cut, embed_original, embed_run, explore, settings_from_file, tsne_part
+from lirf_kit.widgets.jobs import TURN, Calls, Job, without_bars
+from lirf_kit.widgets.opening import load_opening, save_opening
+from lirf_kit.widgets.pieces import Knob, Panel, ipywidgets, need_widgets, toggle
 from lirf_kit.widgets.results import Results
-from lirf_kit.widgets.tabs import put
-from lirf_kit.widgets.words import of_curves, of_run
+from lirf_kit.widgets.story import Story, watch
+from lirf_kit.widgets.words import headline, of_run
 
-SHARE = 0.25  # of a deposit's time may go into drawing its curves
 LISTENING = {}  # for all panels of the kernel: what an interrupt calls, by the id of the job that it stops
 
 
@@ -45,6 +45,8 @@ class DepositExplorer(Panel):
         The calibrated settings; the default is the preset "digits".
     out : str
         The folder that figures and the history are written to.
+    opening : bool
+        Whether the panel opens with a run of these settings: a saved one, or else one that starts by itself.
 
     Raises
     ------
@@ -52,23 +54,46 @@ class DepositExplorer(Panel):
         If ipywidgets or anywidget is missing, or the training of the original was interrupted.
     """
 
-    def __init__(self, config=None, out="explorer-files"):
+    def __init__(self, config=None, out="explorer-files", opening=True):
         need_widgets("the explorer")
         self.config, self.out = config or preset("digits"), out
-        self.job, self._computing, self._growing = None, threading.Lock(), GrowingCurves()
-        self._main = MainThread(self._fail)
-        self._known, self._starts = {}, {}  # by seed: data and original; the original's embedding
-        self._build(self._load(self.config)[0])
+        self.job, self._computing, self._differ = None, threading.Lock(), False
+        self._main, self._loop = Calls(self._fail), _running_loop()
+        self._known, self._homes = {}, {}  # by seed: data and original; the original's embedding
+        data, original = self._load(self.config)
+        self._build(data)
         self._say("Choose what to deposit, turn the knobs, press <b>Run</b>.")
+        if opening:
+            self._open(data, original)
 
-    def _repr_mimebundle_(self, **keywords):
+    def _still(self, static):
+        """Return a sentence, the shown run's table and its picture, which stand for the panel."""
         said = "The explorer's panel: run this cell in JupyterLab (make lab) to see it."
-        return mime_bundle(self.panel, said, **keywords)
+        if static:
+            self.wait()
+        run = self.results.run
+        if run is None:
+            return said, None, None
+        if static and run.story is not None:
+            return said, run.table, self.results.drawing(run, "story")[0]
+        return said, run.table, self.results.drawn[self.results.shown].get("story", [None])[0]
+
+    def _open(self, data, original):
+        """Show a run of the config that was saved, or start one, which will be saved."""
+        found = load_opening(original, data, self.config)
+        if found is None:
+            self.run()
+            self.job.opening = True
+            return
+        run, picture = found
+        self._homes[self.config.seed] = run.story.home
+        self.results.add(run, show=True)
+        self.results.drawn[0]["story"] = picture, of_run("story", run)
 
     def _build(self, data):
         safe = self._main.safe
         self.controls = Controls(data, self.config, safe(self._settings_changed))
-        self.results = Results(self._main, self.controls, self._say, self._bring_back)
+        self.results = Results(self._main, self.controls, tuple(data.images.shape[1:]), self._say, self._bring_back)
         self.runs = self.results.runs
         run = self._button("▶ Run", "make this deposit", self.run, button_style="primary")
         self.stop_button = self._button("■ Stop", "stop the deposit that is running", self.stop, disabled=True)
@@ -77,6 +102,16 @@ class DepositExplorer(Panel):
         self.progress = ipywidgets.IntProgress(max=1, layout={"flex": "1 1 80px", "width": "auto"})
         self.message, self.code = (ipywidgets.HTML(layout={"width": "100%"}) for _ in range(2))
         self.results.history.csv.on_click(safe(lambda: self.results.save_history(self.out)))
+        self.results.history.file.on_click(safe(lambda: self.results.save_run(self.out)))
+        self.results.history.upload.observe(safe(self._open_file), names="value")
+        self.guessing = toggle("predict first", "hide a run's result until you have made a guess")
+        self.guess = Knob(
+            value=50, steps=[(f"{share} %", share) for share in range(0, 101, 5)],
+            description="your guess: the target's Dep Acc, in %",
+        )  # fmt: skip
+        reveal = self._button("show the result", "show the result beside your guess", self._reveal)
+        reveal.layout.width = "auto"
+        self.guess_box = ipywidgets.HBox([self.guess, reveal], layout={"display": "none"}).add_class("lirf-guess")
         saving, wanted = "write the open tab's figure as PNG, SVG and PDF", lambda: self.results.save_figure(self.out)
         self.save_button = self._button("save figure", saving, wanted)
         below = [self.save_button]
@@ -85,10 +120,14 @@ class DepositExplorer(Panel):
             below.append(self._button(f"pin as {letter}", keeping, partial(self.results.pin, letter)))
         for button in below:
             button.layout.width, button.layout.flex = "auto", "none"
-        top = ipywidgets.HBox([run, self.stop_button, self.auto, self.with_tsne, self.progress])
-        right = ipywidgets.VBox([top, self.message, self.results.tabs, ipywidgets.HBox([*below, self.code])])
-        right.add_class("lirf-right")
-        self._frame(ipywidgets.HBox([self.controls.box, right], layout={"flex_flow": "row wrap"}))
+        self.run_button = run
+        below = ipywidgets.HBox([*below, self.code]).add_class("lirf-below")
+        top = ipywidgets.HBox(
+            [run, self.stop_button, self.auto, self.with_tsne, self.guessing, self.progress, _whole_window()]
+        )
+        right = ipywidgets.VBox([self.message, self.guess_box, self.results.tabs, below])
+        columns = ipywidgets.HBox([self.controls.box, right.add_class("lirf-right")]).add_class("lirf-columns")
+        self._frame(top.add_class("lirf-top"), columns, presents=True)
         self._show_code()
 
     def _button(self, text, tooltip, pressed, **more):
@@ -101,22 +140,66 @@ class DepositExplorer(Panel):
         self.results.history.rows.value = None  # so that choosing the same row again counts as a change
         if self._show_code() and self.results.open == "surface":
             self.results.surface.draw()
+        self._compare_with_shown()
         self._main.cancel("run")
         if self.auto.value:
             self._main.rested("run", self.run)
 
+    def _mark(self):
+        """Dim the results, and light up Run, as long as they belong to other settings than the controls show."""
+        run, running = self.results.run, self.job is not None and self.job.finished is None
+        self._differ = run is not None and not running and not self.controls.stand_for(run)
+        self.run_button.button_style = "warning" if self._differ else "primary"
+        (self.results.tabs.add_class if self._differ else self.results.tabs.remove_class)("lirf-stale")
+
+    def _compare_with_shown(self):
+        """Mark whether the results belong to the settings, and say so."""
+        before, _ = self._differ, self._mark()
+        if self._invalid is not None:
+            self._fail(self._invalid)
+        elif self._differ:
+            self._say(f"settings changed: below is still run {self.results.shown + 1}. Press <b>Run</b>.")
+        elif before:
+            self._say(headline(self.results.shown + 1, self.results.run))
+
+    def _veil(self, hidden):
+        """Hide the results behind the question for a guess, or show them."""
+        self.guess_box.layout.display = None if hidden else "none"
+        (self.results.tabs.add_class if hidden else self.results.tabs.remove_class)("lirf-veil")
+
+    def _reveal(self):
+        """Show the result beside the guess."""
+        run = self.results.run
+        if self.job is not None and self.job.finished is None:
+            return self._say("the run isn't done yet: your guess is kept")
+        self._veil(False)
+        self._say(f"{headline(self.results.shown + 1, run)}<br>you guessed {self.guess.value} for the target's Dep Acc")
+
+    def _open_file(self):
+        """Set the controls to the settings of a run's file."""
+        for file in self.results.history.upload.value:
+            self.controls.show(*settings_from_file(bytes(file.content), self.config))
+            self._settings_changed()
+
     def _show_code(self):
         """Show the code that makes the settings, or why they are invalid; return whether they are valid."""
         try:
-            line, valid = code_line(*self.controls.settings()), True
+            line, self._invalid = code_line(*self.controls.settings()), None
         except LirfError as error:
-            line, valid = f"# {error}", False
-        copying = "navigator.clipboard.writeText(this.nextElementSibling.textContent); this.textContent='copied'"
+            line, self._invalid = f"# {in_plain_words(str(error))}", error
+        copying = (
+            "navigator.clipboard.writeText(this.nextElementSibling.textContent); this.textContent = 'copied'; "
+            "setTimeout(() => this.textContent = 'copy as code', 1500)"
+        )
         self.code.value = (
             f'<div class="lirf-code"><button class="jupyter-button" title="the line that repeats these settings" '
             f'onclick="{copying}">copy as code</button> <code>{html.escape(line)}</code></div>'
         )
-        return valid
+        return self._invalid is None
+
+    def _fail(self, error):
+        """Show what went wrong, in the panel's own words for the knobs."""
+        super()._fail(LirfError(in_plain_words(str(error))) if isinstance(error, LirfError) else error)
 
     def _load(self, config):
         """Return the data and the original of a config's seed, and remember them."""
@@ -132,6 +215,10 @@ class DepositExplorer(Panel):
 
     def run(self):
         """Make the deposit that the controls describe; a run that is still going is dropped."""
+        with TURN:
+            self._run()
+
+    def _run(self):
         self._main.cancel("run")
         try:
             config, fraction = self.controls.settings()
@@ -140,16 +227,20 @@ class DepositExplorer(Panel):
         self._drop()
         self.job = job = Job()
         self.stop_button.disabled = False
-        self._say("running …")
+        self.run_button.button_style = "primary"
+        self.results.tabs.remove_class("lirf-stale")
+        self._veil(self.guessing.value)
+        self._say("running … Make a guess!" if self.guessing.value else "running …")
         self._listen(job)
         job.thread = threading.Thread(target=self._work, args=(job, config, fraction), daemon=True)
         job.thread.start()
 
     def stop(self):
         """Stop the run, and the auto-run that is about to start."""
-        self._main.cancel("run")
-        if self.job is not None:
-            self._ask_to_stop(self.job, "stopped")
+        with TURN:
+            self._main.cancel("run")
+            if self.job is not None:
+                self._ask_to_stop(self.job, "stopped")
 
     def _ask_to_stop(self, job, reason):
         """Stop a run. If only its t-SNE is left, say so at once, because the current embedding can take long to end."""
@@ -180,18 +271,18 @@ class DepositExplorer(Panel):
 
     def _listen(self, job):
         """Make an interrupt of the kernel stop the run; between cells, the kernel would ignore it."""
-        if self._main.loop is None or threading.current_thread() is not threading.main_thread():
+        if self._loop is None:
             return
         LISTENING[id(job)] = partial(self._ask_to_stop, job, "interrupted")
-        # later, because the kernel restores its own handler after this callback
-        self._main.loop.call_soon(signal.signal, signal.SIGINT, interrupted)
+        # only the main thread may, and later, because the kernel restores its own handler after this callback
+        self._loop.call_soon_threadsafe(signal.signal, signal.SIGINT, interrupted)
 
     def _ended(self, job):
         """Undo what was set up for the run."""
         if job is self.job:
             self.stop_button.disabled = True
-        if LISTENING.pop(id(job), None) and not LISTENING and signal.getsignal(signal.SIGINT) is interrupted:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # as the kernel has it between cells
+        if LISTENING.pop(id(job), None) and not LISTENING:
+            self._loop.call_soon_threadsafe(_stop_listening)
 
     def _work(self, job, config, fraction):
         """Compute and draw one run; this is all that the worker thread does."""
@@ -200,53 +291,81 @@ class DepositExplorer(Panel):
                 run = None if job.stop.is_set() else self._compute(job, config, fraction)
                 if run is None:
                     raise KeyboardInterrupt  # the stop of a deposit is reported like that of an original's training
-                drawn = self._draw_all(job, run)
-            job.finished = time.perf_counter() - job.asked
-            self._embed(job, run, drawn)
+                job.finished = time.perf_counter() - job.asked
+                self._main.post(self._add, job, run)
+            self._embed(job, run)
+            if job.opening:
+                save_opening(run, self.results.drawing(run, "story")[0])
         except KeyboardInterrupt:
             job.stopped_after = time.perf_counter() - (job.stop_asked or time.perf_counter())
-            said = f"{job.reason} after {job.stopped_after:.2f} s; all tabs but the curves show the run before"
-            self._main.post(self._if_newest, job, self._say, said)
+            self._main.post(self._if_newest, job, self._show_stopped, job)
         except Exception as error:
-            self._main.post(self._if_newest, job, self._fail, error)
+            self._main.post(self._if_newest, job, self._fail_run, error)
         finally:
             if job.stop_asked is not None and job.stopped_after is None:
                 job.stopped_after = time.perf_counter() - job.stop_asked
             self._main.post(self._ended, job)
+
+    def _fail_run(self, error):
+        """Show why a run ended; there is nothing to guess then."""
+        self.job.finished = time.perf_counter() - self.job.asked
+        self._veil(False)
+        self._mark()
+        self._fail(error)
 
     def _if_newest(self, job, function, *arguments):
         """Call a function unless another run has been requested since."""
         if job is self.job:
             function(*arguments)
 
-    def _compute(self, job, config, fraction):
-        """Make the deposit; its curves are drawn in another thread, so that Stop needn't wait for a drawing."""
-        data, original = self._prepare(job, config)
-        drawing, due = None, 0.0
+    def _show_stopped(self, job):
+        """Say that the run was stopped, and show the one before."""
+        before = "there is no run yet"
+        if self.results.run is not None:
+            before = f"below is run {self.results.shown + 1}"
+            self.results.tell()
+        job.finished = job.finished or time.perf_counter() - job.asked
+        self._mark()
+        self._reset_progress()
+        self._veil(False)
+        self._say(f"{job.reason} (it took {job.stopped_after:.2f} s to stop); {before}")
 
-        def draw(history):
-            nonlocal due
-            begun = time.perf_counter()
-            curve = png(self._growing.draw(history, config.deposit_epochs)), of_curves(history, config.deposit_epochs)
-            end = time.perf_counter()
-            job.first_curve = job.first_curve or end - job.asked
-            due = end + (end - begun) / SHARE
-            return curve
+    def _compute(self, job, config, fraction):
+        """Make the deposit, and tell its story as it happens."""
+        data, original = self._prepare(job, config)
+        start = time.perf_counter()  # the training of an original isn't part of a run's time
+        parts = cut(data, config, fraction)
+        story = Story(original, tsne_part(parts), parts.deposit_set, config, self._homes[config.seed])
+        self._main.post(self._if_newest, job, self.results.begin, story)
+
+        def told(frame, places, done, total):
+            if job.first_move is None:
+                job.first_move = time.perf_counter() - job.asked
+            self._main.post(self._if_newest, job, self._show_frame, frame, places, done, total)
 
         def on_step(done, total, history):
-            nonlocal drawing
-            if history and time.perf_counter() > due and (drawing is None or drawing.done()):
-                work, then = partial(draw, list(history)), partial(self._if_newest, job, self._show_curve, done, total)
-                drawing = self._main.later("curves", work, then)
+            if len(history) > len(self.results.curves.history):
+                self._main.post(self._if_newest, job, self.results.grow, list(history), config.deposit_epochs)
 
-        run = explore(original, data, config, fraction, job.stop.is_set, on_step)
-        if run is not None and drawing is not None:
-            drawing.result()  # it mustn't replace the finished run's figure
+        run = explore(original, data, config, fraction, job.stop.is_set, on_step, watch(story, told))
+        if run is not None:
+            run.story, run.seconds = story, time.perf_counter() - start
         return run
+
+    def _add(self, job, run):
+        """Add a finished run, and show it if it is the newest; a guess comes first."""
+        self.results.add(run, job is self.job, job.note)
+        self._mark()
+        if job is self.job and "lirf-veil" in self.results.tabs._dom_classes:
+            self._say("the run is done: make your guess, then <b>show the result</b>")
+
+    def _show_frame(self, frame, places, done, total):
+        self._show_progress(done, total)
+        self.results.move(frame, places)
 
     def _prepare(self, job, config):
         """Return the data and the original; a message says so if they aren't loaded yet."""
-        if config.seed in self._known:
+        if config.seed in self._homes:
             return self._known[config.seed]
         said = f"loading, or training once, the original of seed {config.seed}: some seconds on the digits …"
         self._main.post(self._if_newest, job, self._say, said)
@@ -254,45 +373,27 @@ class DepositExplorer(Panel):
         try:
             with warnings.catch_warnings(record=True) as caught, without_bars():
                 warnings.simplefilter("always")
-                found = self._load(config)
+                found = self._known.get(config.seed) or self._load(config)
+                self._homes[config.seed] = embed_original(found[1], cut(found[0], config), config)
         finally:
             job.training = False
         job.note = "".join(f"<br>note: {html.escape(str(warning.message))}" for warning in caught)
         return found
 
-    def _show_curve(self, done, total, curve):
-        self._show_progress(done, total)
-        put(self.results.images["curves"], curve)
-
     def _show_progress(self, done, total, style=""):
         self.progress.max, self.progress.value, self.progress.bar_style = total, done, style
 
-    def _draw_all(self, job, run):
-        """Show a run's table, then draw its figures, starting with the open tab's."""
-        drawn = {}
-        self._main.post(self._if_newest, job, self._show_progress, 1, 1)
-        self._main.post(lambda: self.results.add(run, drawn, job is self.job, job.note))
-        names = [name for name in FIGURES if name != "t-SNE"]
-        for name in sorted(names, key=lambda name: name != self.results.open):
-            self._draw(run, name, drawn)
-        return drawn
-
-    def _draw(self, run, name, drawn):
-        drawn[name] = png(FIGURES[name](run)), of_run(name, run)
-        self._main.post(self.results.show_figure, run, name, drawn[name])
-
-    def _embed(self, job, run, drawn):
-        """Add the t-SNE figure; its progress is shown separately."""
+    def _embed(self, job, run):
+        """Add the t-SNE of all three networks; its progress is shown separately."""
         if not self.with_tsne.value or job.stop.is_set():
             return
 
         def on_step(done, total):
             self._main.post(self._if_newest, job, self._show_tsne_progress, done, total)
 
-        embed_run(run, self._starts.get(run.config.seed), job.stop.is_set, on_step)
+        embed_run(run, self._homes[run.config.seed], job.stop.is_set, on_step)
         if run.embeddings:
-            self._starts[run.config.seed] = run.embeddings["original"]
-            self._draw(run, "t-SNE", drawn)
+            self._main.post(self.results.show_tsne, run)
 
     def _show_tsne_progress(self, done, total):
         if not self.job.stop.is_set():
@@ -309,3 +410,25 @@ class DepositExplorer(Panel):
         self.controls.show(run.config, run.fraction)
         self._show_code()
         self.results.show(place, "<br>the deposit that was running is dropped" if dropped else "")
+        self._compare_with_shown()
+
+
+def _running_loop():
+    """Return the kernel's event loop, or None outside a kernel."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _stop_listening():
+    """Ignore interrupts again, as the kernel does between cells, if no run has started meanwhile."""
+    if not LISTENING and signal.getsignal(signal.SIGINT) is interrupted:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _whole_window():
+    """Return the button that shows the panel in the whole window; the page alone can do that."""
+    asking = "this.dispatchEvent(new Event('lirf-present', {bubbles: true}))"
+    said = "show the panel in the whole window, and leave it again (key F)"
+    return ipywidgets.HTML(f'<button class="jupyter-button" title="{said}" onclick="{asking}">present (F)</button>')

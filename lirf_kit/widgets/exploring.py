@@ -4,6 +4,7 @@ All numbers come from the validation part, because turning knobs means choosing.
 """
 
 import itertools
+import json
 import time
 import warnings
 from dataclasses import dataclass, field
@@ -20,17 +21,21 @@ from lirf_kit.evidence.metrics import class_accuracies, confusion, results_table
 from lirf_kit.evidence.references import mask_head
 from lirf_kit.method.depositing import count_steps, deposit_steps, start_deposit
 from lirf_kit.method.losses import attention_map
-from lirf_kit.method.networks import evaluation_mode, extract_features, split
+from lirf_kit.method.networks import evaluation_mode, extract_features, predict, split
 from lirf_kit.method.withdrawing import withdraw
 from lirf_kit.pictures.embedding import embed_tsne
 from lirf_kit.widgets.jobs import without_bars
+from lirf_kit.widgets.story import Story
 
-EXPLORED = {  # the explorer's knobs, and what it calls them
-    "lambda_at": "λ_at attention", "lambda_cs": "λ_cs scatter", "lambda_kp": "λ_kp preserve",
-    "lambda_os": "λ_os own stats", "lambda_re": "λ_re recover", "lambda_pt": "λ_pt transfer",
-    "temperature": "τ temperature", "split_after": "n split after", "keep": "keep (pruning)",
-    "deposit_epochs": "epochs", "deposit_learning_rate": "learning rate", "max_gradient_norm": "gradient limit",
-    "seed": "seed", "relabel": "y_r relabel", "preservation": "L_kp variant", "recovery": "L_re recovery",
+EXPLORED = {  # the explorer's knobs, and what it calls them: the plain word, and the paper's symbol
+    "lambda_cs": ("forget inside", "λ_cs"), "lambda_at": ("look elsewhere", "λ_at"),
+    "lambda_kp": ("hold the rest", "λ_kp"), "keep": ("container's size", "keep"), "bits": ("container's size", "bits"),
+    "deposit_epochs": ("epochs", ""), "container": ("kind of container", "T_r"),
+    "lambda_os": ("own statistics", "λ_os"), "lambda_re": ("recover", "λ_re"), "lambda_pt": ("transfer", "λ_pt"),
+    "temperature": ("temperature", "τ"), "split_after": ("cut after stage", "n"),
+    "deposit_learning_rate": ("learning rate", ""), "max_gradient_norm": ("gradient limit", ""), "seed": ("seed", ""),
+    "relabel": ("wrong labels", "y_r"), "preservation": ("what is held", "L_kp"),
+    "recovery": ("what comes back", "L_re"), "preserved": ("the rest's answers", "g"),
 }  # fmt: skip
 NETWORKS = ("original", "target", "recovered")
 MOST_POINTS = 600  # in a t-SNE figure
@@ -40,16 +45,17 @@ def recipes(config):
     """Return the explorer's presets by name, each with the knobs that it changes in a calibrated config.
 
     "calibrated" changes nothing. "paper" has the paper's losses, including its softmax L_kp, with every λ at 1 (the
-    paper's own values were never published), and neither L_cs nor L_os. "no attention term" leaves out L_at. "output
-    alone" leaves out L_cs and L_os: the target forgets its answers and keeps its features. "what goes wrong" has
-    nothing that protects the preserved classes: no L_kp, a removal that isn't confined to the deposit logits
-    (preservation "paper"), random wrong labels, and a learning rate that is too high.
+    paper's own values were never published), neither L_cs nor L_os, and a trained module. "no attention term" leaves
+    out L_at. "output alone" leaves out L_cs and L_os: the target forgets its answers and keeps its features. "what
+    goes wrong" has nothing that protects the preserved classes: no L_kp, a removal that isn't confined to the deposit
+    logits (preservation "paper"), random wrong labels, and a learning rate that is too high.
     """
     ones = dict.fromkeys(("lambda_at", "lambda_kp", "lambda_re", "lambda_pt"), 1.0)
     paper = {"relabel": "random", "preservation": "paper"}
+    module = {"container": "pruned", "preserved": "target", "recovery": "paper"}
     return {
         "calibrated": {},
-        "paper": paper | {"recovery": "paper", "lambda_cs": 0.0, "lambda_os": 0.0} | ones,
+        "paper": paper | module | {"lambda_cs": 0.0, "lambda_os": 0.0} | ones,
         "no attention term": {"lambda_at": 0.0},
         "output alone": {"lambda_cs": 0.0, "lambda_os": 0.0},
         "what goes wrong": paper | {"lambda_kp": 0.0, "deposit_learning_rate": 0.1},
@@ -90,6 +96,7 @@ class Run:
     confusions: dict  # `confusion` of each of `NETWORKS`
     seconds: float  # for the deposit and everything above
     embeddings: dict = field(default_factory=dict)  # (N, 2) for each of `NETWORKS`, once `embed_run` is done
+    story: Story | None = None  # what was seen while it ran, if somebody watched
 
     @property
     def history(self):
@@ -108,7 +115,9 @@ def flat_metrics(table):
     return {f"{network}: {column}": float(value) for (network, column), value in cells.items()}
 
 
-def explore(original, data, config, fraction=None, stopped=lambda: False, on_step=lambda done, total, history: None):
+def explore(
+    original, data, config, fraction=None, stopped=lambda: False, on_step=lambda done, total, history: None, look=None
+):
     """Make one deposit, and compute everything the explorer shows of it except t-SNE.
 
     Parameters
@@ -123,6 +132,9 @@ def explore(original, data, config, fraction=None, stopped=lambda: False, on_ste
         Called after each step; if it returns True, the deposit ends.
     on_step : callable
         Called after each step with the number of steps done, their total, and the history so far.
+    look : callable, optional
+        Called before the first step and after each with the number of steps done, their total, the original's lower
+        blocks, the target and the deposit module. It may look, and mustn't train.
 
     Returns
     -------
@@ -137,13 +149,24 @@ def explore(original, data, config, fraction=None, stopped=lambda: False, on_ste
     start = time.perf_counter()
     parts = cut(data, config, fraction)
     target, deposit_module = start_deposit(original, parts.deposit_set, config)
-    total = count_steps(parts.deposit_set, config)
+    total, lower = count_steps(parts.deposit_set, config), split(original, config.split_after).lower
     with cpu_threads(config), memory_advice(config):
+        if look is not None:
+            look(0, total, lower, target, deposit_module)
         for done, _ in enumerate(deposit_steps(original, target, deposit_module, parts.deposit_set, config), start=1):
             if stopped():
                 return None
             on_step(done, total, target.history)
+            if look is not None:
+                look(done, total, lower, target, deposit_module)
     on_step(total, total, target.history)
+    run = judged(original, parts, target, deposit_module, config, fraction)
+    run.seconds = time.perf_counter() - start
+    return None if stopped() else run
+
+
+def judged(original, parts, target, deposit_module, config, fraction=None):
+    """Return the run that a deposit's two results make, with every number that the explorer shows."""
     networks = {"original": original, "target": target, "recovered": withdraw(target, deposit_module, config.preserved)}
     with cpu_threads(config):
         confusions = {name: confusion(network, parts.validation) for name, network in networks.items()}
@@ -153,9 +176,7 @@ def explore(original, data, config, fraction=None, stopped=lambda: False, on_ste
         else:
             table = sample_table(networks, parts, on="validation")
         classes = class_accuracies(networks, parts.validation)
-    if stopped():
-        return None
-    return Run(config, fraction, parts, networks, table, classes, confusions, time.perf_counter() - start)
+    return Run(config, fraction, parts, networks, table, classes, confusions, 0.0)
 
 
 def cut(data, config, fraction=None):
@@ -186,9 +207,8 @@ def embed_run(run, start=None, stopped=lambda: False, on_step=lambda done, total
     on_step : callable
         Called with the number of networks that are done, and their total.
     """
-    part, found = tsne_part(run), {}
-    most = max(2.0, len(part) / len(part.class_names) / 2)
-    config = run.config.replace(perplexity=min(run.config.perplexity, most))
+    part, found = tsne_part(run.parts), {}
+    config = tsne_config(run.config, part)
     for done, name in enumerate(NETWORKS):
         if stopped():
             return
@@ -202,11 +222,22 @@ def embed_run(run, start=None, stopped=lambda: False, on_step=lambda done, total
         run.embeddings = found
 
 
-def tsne_part(run):
+def tsne_config(config, part):
+    """Return a config whose perplexity suits a part: at most half the size of an average class."""
+    return config.replace(perplexity=min(config.perplexity, max(2.0, len(part) / len(part.class_names) / 2)))
+
+
+def tsne_part(parts):
     """Return the validation images that a t-SNE figure shows: all of them, or `MOST_POINTS` drawn at random."""
-    part = run.parts.validation
+    part = parts.validation
     order = torch.randperm(len(part), generator=seeded_generator(0, "cpu"))[:MOST_POINTS].sort().values
     return part.select(order.to(part.labels.device), part.deposit_classes)
+
+
+def embed_original(original, parts, config):
+    """Return where t-SNE puts the original's features of `tsne_part`, (N, 2): `embed_run` gives the same."""
+    part = tsne_part(parts)
+    return embed_tsne(extract_features(original, part), tsne_config(config, part))
 
 
 def journey(run, place):
@@ -235,19 +266,59 @@ def journey(run, place):
     if not 0 <= place < len(part):
         raise LirfError(f"place must be from 0 to {len(part) - 1}, not {place}")
     image = part.images[place : place + 1]
-    networks = {name: run.networks[name] for name in NETWORKS}
-    original, target, recovered = networks.values()
+    original, target, recovered = (run.networks[name] for name in NETWORKS)
     lowers = {
         "original": split(original, run.config.split_after).lower,
         "target": target.lower,
         "deposit module": recovered.module_lower,
     }
     with torch.no_grad(), evaluation_mode(original), evaluation_mode(recovered):
-        shares = {name: 100 * network(image)[0].double().softmax(0).cpu().numpy() for name, network in networks.items()}
         features = {name: lower(image).float() for name, lower in lowers.items()}  # (1, C, H, W)
         features["recovered"] = torch.cat([features["target"], features["deposit module"]], dim=1)  # (1, 2·C, H, W)
     maps = {name: attention_map(found).view(found.shape[2:]).cpu().numpy() for name, found in features.items()}
-    return pandas.DataFrame(shares, part.class_names), maps
+    return probabilities(run, image), maps
+
+
+def probabilities(run, image):
+    """Return the softmax of each network's logits for one image, uint8 (1, C, H, W), in percent: a row a class."""
+    shares = {}
+    for name in NETWORKS:
+        with evaluation_mode(run.networks[name]):
+            logits = predict(run.networks[name], image.to(run.parts.validation.images.device))  # (1, K)
+        shares[name] = 100 * logits[0].double().softmax(0).cpu().numpy()
+    return pandas.DataFrame(shares, run.parts.validation.class_names)
+
+
+def run_as_file(run):
+    """Return a run's settings and numbers as JSON, for `settings_from_file`."""
+    config = {name: value for name, value in vars(run.config).items() if name not in ("folder", "data_root")}
+    return json.dumps({"config": config, "fraction": run.fraction, "numbers": run.metrics}, indent=1)
+
+
+def settings_from_file(content, config):
+    """Return the config and the fraction of a run's file; whatever the explorer has no control for must match.
+
+    Parameters
+    ----------
+    content : bytes
+    config : Config
+        The explorer's own.
+
+    Raises
+    ------
+    LirfError
+        If it is no such file, if a setting isn't allowed, or if it is of other images or another original.
+    """
+    try:
+        found = json.loads(content)
+        settings, fraction = dict(found["config"]), found["fraction"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise LirfError("the file must be a run that the explorer saved, run-….json") from error
+    wanted = config.replace(**settings)
+    for name, value in vars(wanted).items():
+        if name not in (*EXPLORED, "deposit_classes") and value != getattr(config, name):
+            raise LirfError(f"the run's {name} must be this panel's, {getattr(config, name)!r}, not {value!r}")
+    return wanted, fraction
 
 
 def deposited(config, fraction=None):

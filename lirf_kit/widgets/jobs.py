@@ -1,6 +1,5 @@
 """The explorer's background work: one requested run, how it is stopped, and how its results reach the widgets."""
 
-import asyncio
 import contextlib
 import ctypes
 import inspect
@@ -11,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 REST = 0.4  # seconds that a control must be left alone before its change takes effect
+TURN = threading.RLock()  # of all panels: the thread that holds it may touch the widgets
 
 
 @dataclass
@@ -19,13 +19,14 @@ class Job:
 
     stop: threading.Event = field(default_factory=threading.Event)
     asked: float = field(default_factory=time.perf_counter)  # when Run was pressed
-    first_curve: float | None = None  # from then until the first curve was drawn
-    finished: float | None = None  # from then until everything but t-SNE was drawn
+    first_move: float | None = None  # from then until the first frame of the story was sent
+    finished: float | None = None  # from then until everything but t-SNE was there
     stop_asked: float | None = None
     stopped_after: float | None = None  # from Stop until the worker ended
     reason: str = "stopped"
     note: str = ""  # warnings, as HTML, shown with the result
     thread: threading.Thread | None = None
+    opening: bool = False  # the panel opened with it, and it will be saved
     training: bool = False  # the original is being trained; only KeyboardInterrupt stops that
 
     def ask_to_stop(self, reason):
@@ -41,38 +42,30 @@ class Job:
         self.stop.set()
 
 
-class MainThread:
-    """How other threads reach the kernel's main thread, the only one that may touch the widgets.
+class Calls:
+    """How a panel's functions are called: one at a time, in whichever thread.
 
-    Every call is guarded: if it raises, `fail` is called with the error and shows it.
+    A kernel with subshells delivers what the user does in two threads, and runs, drawings and timers have threads of
+    their own. All of them take `TURN` first, so a panel goes on working while the main thread executes a long cell.
+    If a function raises, `fail` is called with the error and shows it.
     """
 
     def __init__(self, fail):
-        self.fail, self.loop = fail, None
-        with contextlib.suppress(RuntimeError):  # there is no loop outside a kernel
-            self.loop = asyncio.get_running_loop()
-        self._turn = threading.RLock()  # without a loop, the thread that posts a call makes it
+        self.fail = fail
         self._drawer, self._newest, self._resting = ThreadPoolExecutor(1), {}, {}
 
-    def guarded(self, function, *arguments):
-        """Call a function, and show its error if it raises one."""
-        try:
-            function(*arguments)
-        except (Exception, KeyboardInterrupt) as error:
-            self.fail(error)
+    def post(self, function, *arguments):
+        """Call a function when it is its turn, and show its error if it raises one."""
+        with TURN:
+            try:
+                return function(*arguments)
+            except (Exception, KeyboardInterrupt) as error:
+                self.fail(error)
 
     def safe(self, function):
-        """Return a guarded callback for a widget; the function may take what the widget passes, or nothing."""
+        """Return a callback for a widget that posts a function; it may take what the widget passes, or nothing."""
         wanted = len(inspect.signature(function).parameters)
-        return lambda *told: self.guarded(function, *told[:wanted])
-
-    def post(self, function, *arguments):
-        """Have the main thread call a function, after everything posted before."""
-        if self.loop is not None and not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self.guarded, function, *arguments)
-        else:
-            with self._turn:
-                self.guarded(function, *arguments)
+        return lambda *told: self.post(function, *told[:wanted])
 
     def later(self, name, work, then):
         """Call `work` in the background and post its result to `then`, unless newer work has the same name.
@@ -94,9 +87,16 @@ class MainThread:
     def rested(self, name, function):
         """Call a function after `REST` seconds without another call under the same name."""
         self.cancel(name)
-        self._resting[name] = timer = threading.Timer(REST, self.post, [function])
+        timer = threading.Timer(REST, lambda: self.post(self._call_rested, name, timer, function))
+        self._resting[name] = timer
         timer.daemon = True
         timer.start()
+
+    def _call_rested(self, name, timer, function):
+        """Call the function, unless it was cancelled while its timer waited for its turn."""
+        if self._resting.get(name) is timer:
+            del self._resting[name]
+            function()
 
     def cancel(self, name):
         """Cancel the function that `rested` holds under this name."""

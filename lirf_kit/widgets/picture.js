@@ -1,3 +1,6 @@
+// One transparent pixel.
+const EMPTY = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7";
+
 // The place of a click as shares of the picture from its top left; null beside the picture (object-fit: contain).
 function place(event, image) {
   const box = image.getBoundingClientRect();
@@ -9,11 +12,12 @@ function place(event, image) {
 
 function render({ model, el }) {
   const image = document.createElement("img");
+  image.src = EMPTY;  // without a source, an image in a cell that is scrolled away would stay blank
   let shown = null, newest = 0;
 
   async function draw() {  // the old picture stays until the new one is decoded
     const mine = ++newest;
-    if (!model.get("png").byteLength) return image.removeAttribute("src");
+    if (!model.get("png").byteLength) return void (image.src = EMPTY);
     const url = URL.createObjectURL(new Blob([model.get("png")], { type: "image/png" }));
     const decoded = new Image();
     decoded.src = url;

@@ -3,22 +3,23 @@
 The kit works without ipywidgets and anywidget; only creating a widget fails, with a sentence that says what to install.
 """
 
+import base64
 import contextlib
 import html
 import os
 import traceback
-from pathlib import Path
 
 from lirf_kit.config import LirfError
 
 try:
     import ipywidgets
 
-    from lirf_kit.widgets.picture import Picture
+    from lirf_kit.widgets.views import Curves, Frame, Knob, Pad, Picture, StoryView
 
     MISSING = None
 except ModuleNotFoundError as error:
-    ipywidgets, Picture, MISSING = None, None, error.name
+    ipywidgets, MISSING = None, error.name
+    Curves = Frame = Knob = Pad = Picture = StoryView = None
 
 
 def need_widgets(what):
@@ -52,11 +53,33 @@ def unobserved(controls, observer):
 class Panel:
     """What every widget has: a frame with the style sheet, and a message line that also shows errors."""
 
-    def _frame(self, *children):
+    def _frame(self, *children, presents=False):
         """Put everything into `self.panel`, the widget's outermost box."""
-        css = Path(__file__).with_name("widgets.css").read_text(encoding="utf-8")
-        style = ipywidgets.HTML(f"<style>{css}</style>", layout={"height": "0", "margin": "0"})
-        self.panel = ipywidgets.VBox([style, *children]).add_class("lirf")
+        self.panel = ipywidgets.VBox([Frame(presents=presents), *children]).add_class("lirf")
+
+    def _ipython_display_(self):
+        from IPython.display import display  # where there is no IPython, nothing is displayed
+
+        for bundle in self._bundles():
+            display(bundle, raw=True)
+
+    def _bundles(self):
+        """Return what a notebook's cell shows, one MIME bundle each: what stands for the panel, and the panel.
+
+        The panel's style sheet hides what stands for it. So it is seen where there is no panel: in a notebook that was
+        saved and opened again, on a page, in print. If LIRF_KIT_STATIC is set in the environment, the panel is left
+        out.
+        """
+        static = bool(os.environ.get("LIRF_KIT_STATIC"))
+        text, table, picture = self._still(static)
+        plain = text if table is None else f"{text}\n{table.to_string(na_rep='–')}"
+        cells = "" if table is None else table.to_html(border=0, na_rep="–")
+        bundles = [
+            {"text/plain": plain, "text/html": f'<div class="lirf-asleep"><p>{html.escape(text)}</p>{cells}</div>'}
+        ]
+        if picture is not None:
+            bundles.append({"text/plain": "the opening picture", "image/png": base64.b64encode(picture).decode()})
+        return bundles if static else [*bundles, self.panel._repr_mimebundle_()]
 
     def _say(self, text, error=False):
         """Show a message, as HTML."""
@@ -70,17 +93,3 @@ class Panel:
         trace = html.escape("".join(traceback.format_exception(error)))
         said = html.escape(f"{type(error).__name__}: {error}")
         self._say(f"<details><summary>✖ {said}</summary><pre>{trace}</pre></details>", error=True)
-
-
-def mime_bundle(panel, text, table=None, **keywords):
-    """Return what a notebook shows of a panel: the panel itself, or a text and a table where it has no widgets.
-
-    If LIRF_KIT_STATIC is set in the environment, the panel is left out, because a panel that is saved without its
-    kernel shows an error message in place of the text.
-    """
-    plain = text if table is None else f"{text}\n{table.to_string(na_rep='–')}"
-    if not os.environ.get("LIRF_KIT_STATIC"):
-        return panel._repr_mimebundle_(**keywords) | {"text/plain": plain}
-    if table is None:
-        return {"text/plain": plain}
-    return {"text/plain": plain, "text/html": f"<p>{html.escape(text)}</p>{table.to_html(border=0, na_rep='–')}"}

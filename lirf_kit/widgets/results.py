@@ -1,37 +1,71 @@
 """The explorer's right side: tabs that show the runs, and the files that are written from them."""
 
 import html
+from functools import partial
+
+import numpy
 
 from lirf_kit.config import LirfError
 from lirf_kit.pictures.figures import save_figure, writable_folder
-from lirf_kit.widgets.drawings import FIGURES, clicked_image, plot_journey, plot_pair, plot_run_tsne, png
-from lirf_kit.widgets.exploring import compare_runs, history_table, journey
-from lirf_kit.widgets.pieces import ipywidgets
+from lirf_kit.widgets.drawings import FIGURES, TERMS, plot_journey, plot_pair, plot_run_tsne, png
+from lirf_kit.widgets.exploring import (
+    NETWORKS,
+    compare_runs,
+    history_table,
+    journey,
+    probabilities,
+    run_as_file,
+    tsne_part,
+)
+from lirf_kit.widgets.pieces import Curves, StoryView, ipywidgets
 from lirf_kit.widgets.surface import SurfaceTab
-from lirf_kit.widgets.tabs import NOTHING, CompareTab, HistoryTab, JourneyTab, figure_box, page, put, table_html
-from lirf_kit.widgets.words import headline, of_journey, of_ring
+from lirf_kit.widgets.tabs import (
+    NOTHING,
+    CompareTab,
+    HistoryTab,
+    JourneyTab,
+    YoursTab,
+    figure_box,
+    page,
+    put,
+    table_html,
+)
+from lirf_kit.widgets.words import grain, headline, of_curves, of_journey, of_run
 
-TABS = ("curves", "table", "classes", "confusion", "t-SNE", "history", "A | B", "image", "surface")
+TABS = ("story", "curves", "table", "classes", "confusion", "t-SNE", "history", "A | B", "image", "yours", "surface")
+DRAWN = ("classes", "confusion")  # by matplotlib, when their tab is opened
+MAPS = "Maps: t-SNE of the original's features; on the other two an image moves as its neighbours among these change."
 
 
 class Results:
-    """The tabs. `say` shows a message; `bring_back` is called with a run's place when it is chosen in the history."""
+    """The tabs, for images of a shape (C, H, W).
 
-    def __init__(self, main, controls, say, bring_back):
+    `say` shows a message; `bring_back` is called with a run's place when it is chosen in the history.
+    """
+
+    def __init__(self, main, controls, shape, say, bring_back):
         self._main, self._controls, self._say = main, controls, say
         self.runs = []  # every finished run
         self.drawn = []  # each run's figures by their tab, as pairs of a PNG and its description
         self.shown = None  # the place of the run that is shown
-        self.images = {name: figure_box() for name in FIGURES}
-        self.images["t-SNE"].add_class("lirf-clickable").observe(main.safe(self._clicked), names="clicked")
+        self.story = StoryView()
+        self.story.observe(main.safe(self._picked), names="picked")
+        dashes = {"-": "", "--": "7 4"}
+        terms = [[name, title, colour, dashes[line]] for name, (title, colour, line) in TERMS.items()]
+        self.curves = Curves(terms=terms)
+        self._link = ipywidgets.jslink((self.story, "epoch"), (self.curves, "epoch"))
+        self.images = {name: figure_box() for name in DRAWN}
         self.table = ipywidgets.HTML("no run yet")
         self.history = HistoryTab(main.safe(bring_back), controls.config)
-        self.compare = CompareTab(main, self.drawn)
+        self.compare = CompareTab(main, self.drawing)
         self.journey = JourneyTab(controls.names, lambda: main.rested("image", self.draw_open))
+        self.yours = YoursTab(main, shape, lambda image: self.run and probabilities(self.run, image))
         self.surface = SurfaceTab(main, controls.settings, self.runs, say)
         pages = {name: page(image) for name, image in self.images.items()} | {"table": page(self.table)}
+        pages |= {"story": page(self.story), "curves": page(self.curves)}
+        pages["t-SNE"] = page(self.story).add_class("lirf-large")  # a second view of the same story
         pages |= {"history": self.history.box, "A | B": self.compare.box}
-        pages |= {"image": self.journey.box, "surface": self.surface.box}
+        pages |= {"image": self.journey.box, "yours": self.yours.box, "surface": self.surface.box}
         self.tabs = ipywidgets.Tab([pages[name] for name in TABS], titles=TABS)
         self.tabs.observe(main.safe(self.draw_open), names="selected_index")
 
@@ -45,10 +79,10 @@ class Results:
         """The run that is shown, or None."""
         return None if self.shown is None else self.runs[self.shown]
 
-    def add(self, run, drawn, show, note=""):
+    def add(self, run, show, note=""):
         """Add a finished run to the history; if `show`, also show it, with a note after its headline."""
         self.runs.append(run)
-        self.drawn.append(drawn)
+        self.drawn.append({})
         if show:
             self.show(len(self.runs) - 1, note)
         else:
@@ -58,21 +92,56 @@ class Results:
     def show(self, place, note=""):
         """Show a run in every tab."""
         self.shown = place
-        self.table.value = table_html(self.run.table)
+        self.table.value = table_html(self.run.table) + f"<p>{grain(self.run)}</p>"
         self.history.fill(self.runs, place if self._controls.stand_for(self.run) else None)
         for name, image in self.images.items():
-            put(image, self.drawn[place].get(name, NOTHING))
+            if name != self.open:
+                put(image, self.drawn[place].get(name, NOTHING))
+        self.tell()
         self._say(headline(place + 1, self.run) + note)
         self.draw_open()
 
-    def show_figure(self, run, name, drawn):
-        """Show a new figure of a run if the run is still shown, or is pinned."""
-        if name == self.compare.kind.value and any(run is pinned for _, pinned in self.compare.pinned.values()):
+    def begin(self, story):
+        """Begin a new story; `move` goes on with it."""
+        with self.story.hold_sync():
+            self.story.frames, self.story.places, self.story.tsne = [], b"", b""
+            self.story.scene = story.scene | {"epochs": story.config.deposit_epochs, "note": MAPS}
+        self.story.send({"begin": True}, [story.home.tobytes()])
+        self.curves.history = []
+
+    def move(self, frame, places):
+        """Show the story's next frame."""
+        self.story.send({"frame": frame}, [places.tobytes()])
+
+    def grow(self, history, epochs):
+        """Show the curves so far."""
+        with self.curves.hold_sync():
+            self.curves.history, self.curves.epochs, self.curves.epoch = history, epochs, 0.0
+            self.curves.alt = of_curves(history, epochs)
+
+    def tell(self):
+        """Show the whole story and the curves of the run that is shown."""
+        run, story = self.run, self.run.story
+        with self.curves.hold_sync():
+            self.curves.history, self.curves.epochs = run.history, len(run.history)
+            self.curves.epoch, self.curves.alt = float(len(run.history)), of_run("curves", run)
+        if story is None:
+            return
+        with self.story.hold_sync():
+            self.story.scene = story.scene | {"epochs": len(run.history), "note": MAPS}
+            self.story.places = numpy.concatenate([story.home[None], *story.places]).tobytes()
+            self.story.frames, self.story.at, self.story.epoch = story.frames, -1, float(len(run.history))
+            self.story.alt = of_run("t-SNE", run)
+            self._ring()
+        self.show_tsne(run)
+
+    def show_tsne(self, run):
+        """Show a run's t-SNE if the run is still shown, or is pinned."""
+        if self.compare.kind.value == "t-SNE" and any(run is pinned for _, pinned in self.compare.pinned.values()):
             self.compare.show()
         if run is self.run:
-            put(self.images[name], drawn)
-            if name == self.open == "t-SNE":
-                self._draw_ring()
+            points = [run.embeddings[name].astype(numpy.float32) for name in NETWORKS if run.embeddings]
+            self.story.tsne = numpy.stack(points).tobytes() if points else b""
 
     def show_tsne_progress(self, done, total):
         """Show in the tab's title how many embeddings are done."""
@@ -80,16 +149,37 @@ class Results:
 
     def draw_open(self):
         """Draw the open tab if it is one of those that are only drawn while they are open."""
-        drawing = {"t-SNE": self._draw_ring, "A | B": self.compare.show}
-        drawing |= {"image": self._draw_journey, "surface": self.surface.draw}
+        drawing = {name: partial(self._draw, name) for name in DRAWN}
+        drawing |= {
+            "A | B": self.compare.show,
+            "image": self._draw_journey,
+            "yours": self.yours.show,
+            "surface": self.surface.draw,
+        }
         if self.open in drawing:
             drawing[self.open]()
+
+    def _draw(self, name):
+        """Draw one of the run's figures, unless it has been drawn."""
+        if self.run is not None:
+            put_it = partial(put, self.images[name])
+            self._main.later(name, partial(self.drawing, self.run, name), put_it)
+
+    def drawing(self, run, name):
+        """Return one of a run's figures, as a PNG and its description; it is drawn once."""
+        if name == "t-SNE" and not run.embeddings:
+            return NOTHING
+        (drawn,) = [drawn for one, drawn in zip(self.runs, self.drawn) if one is run]
+        if name not in drawn:
+            drawn[name] = png(FIGURES[name](run)), of_run(name, run)
+        return drawn[name]
 
     def _draw_journey(self):
         """Draw the chosen image's journey through the networks."""
         if self.run is None:
             return
         run, place, self.journey.chosen = self.run, self.journey.place(self.run.parts.validation), True
+        self._ring()
 
         def work():
             probabilities, maps = journey(run, place)
@@ -97,30 +187,22 @@ class Results:
 
         self._main.later("image", work, lambda drawn: put(self.journey.image, drawn))
 
-    def _draw_ring(self):
-        """Draw a ring around the chosen image in the t-SNE figure."""
-        if self.run is None or not self.run.embeddings or not self.journey.chosen:
+    def _ring(self):
+        """Put the maps' ring around the chosen image, if it has a point."""
+        if self.journey.chosen:
+            validation = self.run.parts.validation
+            index = validation.indices[self.journey.place(validation)]
+            found = (tsne_part(self.run.parts).indices == index).nonzero().flatten().tolist()
+            self.story.picked = found[0] if found else -1
+
+    def _picked(self):
+        """Choose the image whose point was clicked."""
+        if self.run is None or self.story.picked < 0:
             return
-        run, place = self.run, self.journey.place(self.run.parts.validation)
-
-        def then(drawn):
-            if run is self.run:
-                put(self.images["t-SNE"], drawn)
-
-        self._main.later("ring", lambda: (png(plot_run_tsne(run, place=place)), of_ring(run, place)), then)
-
-    def _clicked(self):
-        """Find the image whose point was clicked, and choose it."""
-        run, (x, y, _) = self.run, self.images["t-SNE"].clicked
-        if run is not None and run.embeddings:
-            self._main.later("click", lambda: clicked_image(run, x, y), lambda place: self._choose(run, place))
-
-    def _choose(self, run, place):
-        if run is not self.run:
+        part, index = self.run.parts.validation, tsne_part(self.run.parts).indices[self.story.picked]
+        place = int((part.indices == index).nonzero())
+        if self.journey.chosen and place == self.journey.place(part):
             return
-        if place is None:
-            return self._say("there is no point here: click on one, or choose an image in the tab “image”")
-        part = run.parts.validation
         self.journey.choose(part, place)
         self.draw_open()
         name = html.escape(part.class_names[self.journey.label.value])
@@ -137,48 +219,55 @@ class Results:
 
     def save_figure(self, folder):
         """Write the open tab's figure, and for A | B its table too."""
-        figure, name = self._figure()
+        tab = self.open
+        figure, name = self._figure(tab)
         paths = save_figure(figure, folder, name)
-        if self.open == "A | B":
+        if tab == "A | B":
             (_, first), (_, second) = (self.compare.pinned[letter] for letter in "AB")
-            paths.append(_write_csv(compare_runs(first, second), folder, name))
+            paths.append(_write(compare_runs(first, second).to_csv(), folder, f"{name}.csv"))
         self._written(paths)
 
-    def _figure(self):
-        """Return the open tab's figure, and a name for its file."""
-        if self.open == "surface":
+    def _figure(self, tab):
+        """Return a tab's figure, and a name for its file."""
+        if tab == "surface":
             return self.surface.figure()
-        if self.open == "A | B":
+        if tab == "A | B":
             if len(self.compare.pinned) < 2:
                 raise LirfError("two runs must be pinned before they can be saved side by side: pin as A, pin as B")
             kind, pair = self.compare.kind.value, {letter: self.compare.pinned[letter] for letter in "AB"}
             return plot_pair(kind, pair), f"runs-{pair['A'][0]}-{pair['B'][0]}-{kind}"
-        if self.open not in (*FIGURES, "image"):
+        if tab not in (*FIGURES, "image"):
             allowed = ", ".join((*FIGURES, "A | B", "image", "surface"))
-            raise LirfError(f"a tab with a figure must be open, not {self.open!r}: {allowed}")
+            raise LirfError(f"a tab with a figure must be open, not {tab!r}: {allowed}")
         if self.run is None:
             raise LirfError("a run must be shown before its figure can be saved: press Run")
-        place, file = self.journey.place(self.run.parts.validation), f"run-{self.shown + 1}-{self.open}"
-        if self.open == "image":
+        place, file = self.journey.place(self.run.parts.validation), f"run-{self.shown + 1}-{tab}"
+        if tab == "image":
             return plot_journey(self.run, place, *journey(self.run, place)), f"{file}-{place}"
-        if self.open == "t-SNE" and self.journey.chosen:
+        if tab == "t-SNE" and self.journey.chosen:
             return plot_run_tsne(self.run, place=place), file
-        return FIGURES[self.open](self.run), file
+        return FIGURES[tab](self.run), file
 
     def save_history(self, folder):
         """Write the history as CSV."""
         if not self.runs:
             raise LirfError("the history must have a run before it can be saved: press Run")
-        self._written([_write_csv(history_table(self.runs), folder, "history")])
+        self._written([_write(history_table(self.runs).to_csv(), folder, "history.csv")])
+
+    def save_run(self, folder):
+        """Write the shown run's settings and numbers as JSON."""
+        if self.run is None:
+            raise LirfError("a run must be shown before it can be saved: press Run")
+        self._written([_write(run_as_file(self.run), folder, f"run-{self.shown + 1}.json")])
 
     def _written(self, paths):
         self._say(f"written: {html.escape(', '.join(map(str, paths)))}")
 
 
-def _write_csv(table, folder, name):
-    path = writable_folder(folder) / f"{name}.csv"
+def _write(text, folder, name):
+    path = writable_folder(folder) / name
     try:
-        table.to_csv(path)
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise LirfError(f"{path} can't be written: {error}") from error
     return path

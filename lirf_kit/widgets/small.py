@@ -12,8 +12,8 @@ from lirf_kit.data.partition import check_deposit_classes
 from lirf_kit.method.networks import evaluation_mode, predict
 from lirf_kit.widgets import small_views as views
 from lirf_kit.widgets.controls import class_buttons, class_grid, pressed
-from lirf_kit.widgets.jobs import MainThread
-from lirf_kit.widgets.pieces import Panel, Picture, ipywidgets, mime_bundle, need_widgets, unobserved
+from lirf_kit.widgets.jobs import Calls
+from lirf_kit.widgets.pieces import Panel, Picture, ipywidgets, need_widgets, unobserved
 from lirf_kit.widgets.tabs import places_of, table_html
 
 TEMPERATURES = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0, 64.0)
@@ -27,16 +27,16 @@ class _SmallPanel(Panel):
         self._frame(*children, self.message)
         self.panel.add_class("lirf-small-widget").add_class(f"lirf-{kind}")
 
-    def _repr_mimebundle_(self, **keywords):
+    def _still(self, static):
         try:
             table = self.table
         except LirfError:  # the panel says why
             table = None
-        return mime_bundle(self.panel, f"{self.named}: run this cell in JupyterLab (make lab).", table, **keywords)
+        return f"{self.named}: run this cell in JupyterLab (make lab).", table, None
 
     def _follow(self, controls, function, names="value"):
         """Call a function whenever one of the controls changes, and show its errors; return the observer that does."""
-        observer = MainThread(self._fail).safe(function)
+        observer = Calls(self._fail).safe(function)
         for control in controls:
             control.observe(observer, names=names)
         return observer

@@ -1,12 +1,15 @@
-"""What the explorer's tabs hold: figures of a fixed height, the history, two runs side by side, and one image."""
+"""What the explorer's tabs hold: figures, the history, two runs side by side, and one image."""
 
 import html
+from functools import partial
 
 import pandas
+import torch
 
 from lirf_kit.widgets.drawings import blank
 from lirf_kit.widgets.exploring import EXPLORED, compare_runs, deposited
-from lirf_kit.widgets.pieces import Picture, ipywidgets, unobserved
+from lirf_kit.widgets.pieces import Pad, Picture, ipywidgets, unobserved
+from lirf_kit.widgets.small_views import image_png
 
 NOTHING = (blank(), "nothing to see yet")  # stands in for a figure: its PNG, and its description
 SPACE = "\N{NO-BREAK SPACE}"  # a list collapses ordinary ones
@@ -15,7 +18,7 @@ METRICS = ("target: Pre Acc", "target: Dep Acc", "target: H Mean", "recovered: A
 
 
 def figure_box(*kinds):
-    """Return a place for a figure; its height never changes."""
+    """Return a place for a figure."""
     picture = Picture(png=NOTHING[0], alt=NOTHING[1])
     for kind in ("lirf-figure", *kinds):
         picture.add_class(kind)
@@ -29,7 +32,7 @@ def put(picture, drawn):
 
 
 def page(*children):
-    """Return a tab's contents; its height never changes."""
+    """Return a tab's contents."""
     return ipywidgets.VBox(children).add_class("lirf-page")
 
 
@@ -54,11 +57,15 @@ class HistoryTab:
     def __init__(self, chosen, calibrated):
         self._chosen, self._calibrated = chosen, calibrated
         self.heading = ipywidgets.HTML(f"<pre>{_columns(HISTORY).replace(' ', SPACE)}  knobs turned</pre>")
-        self.rows = ipywidgets.Select(options=[], rows=12, tooltip="choose a run to bring it back")
+        self.rows = ipywidgets.Select(options=[], rows=12, description="run", tooltip="choose a run to bring it back")
+        self.rows.style.description_width = "0px"
         self.rows.layout.width = "100%"
         self.rows.observe(self._pick, names="value")
         self.csv = ipywidgets.Button(description="save as CSV", tooltip="write the history into the explorer's folder")
-        self.box = page(self.heading, self.rows, self.csv).add_class("lirf-rows")
+        self.file = ipywidgets.Button(description="save run", tooltip="write the shown run's settings and numbers")
+        self.upload = ipywidgets.FileUpload(accept=".json", description="open a run's file")
+        buttons = ipywidgets.HBox([self.csv, self.file, self.upload])
+        self.box = page(self.heading, self.rows, buttons).add_class("lirf-rows")
 
     def fill(self, runs, place):
         """List the runs, and select one without bringing it back."""
@@ -79,34 +86,84 @@ class HistoryTab:
             self._chosen(change["new"])
 
 
-class CompareTab:
-    """Two pinned runs side by side, with the differences marked; `drawn` is the growing list of all runs' figures."""
+class YoursTab:
+    """An image of the user's own, and what each network answers; `answers` returns the probabilities for an image."""
 
-    def __init__(self, main, drawn):
-        self._drawn, self.pinned = drawn, {}  # a run's number, and the run, by A and B
+    def __init__(self, main, shape, answers):
+        channels, height, width = shape
+        self._answers, self._shape = answers, (height, width, channels)
+        self.pad = Pad(shape=[height, width, channels])
+        self.pad.observe(main.safe(self.show), names="pixels")
+        self.seen = Picture(alt="what the networks see of your image", layout={"width": "96px", "height": "96px"})
+        self.said = ipywidgets.HTML()
+        seen = ipywidgets.HTML(f"What the networks see of it, {height}×{width} pixels:")
+        right = ipywidgets.VBox([self.said, seen, self.seen])
+        self.box = page(ipywidgets.HBox([self.pad, right]).add_class("lirf-yours"))
+        self.show()
+
+    def show(self):
+        """Show what the shown run's networks answer."""
+        pixels = bytes(self.pad.pixels)
+        if not pixels:
+            verb = "Draw a digit" if self._shape[2] == 1 else "Drop or paste an image"
+            self.said.value = f"{verb} on the left: original, target and recovered network answer at once."
+            return
+        image = torch.frombuffer(bytearray(pixels), dtype=torch.uint8).view(self._shape).permute(2, 0, 1)  # (C, H, W)
+        self.seen.png = image_png(image, 96)
+        table = self._answers(image[None])
+        if table is None:
+            return
+        rows = ""
+        for name, shares in table.items():
+            best = shares.nlargest(3)
+            others = ", ".join(f"{html.escape(other)} {share:.0f} %" for other, share in best[1:].items())
+            rows += _row(name, f"<b>{html.escape(best.index[0])}</b>", f"{best.iloc[0]:.0f} %", f"then {others}")
+        self.said.value = f'<div class="lirf-table"><table>{rows}</table></div>'
+
+
+class CompareTab:
+    """Two pinned runs side by side: their numbers and the differences, the knobs that differ, and a figure of each.
+
+    `draw` returns a run's figure of a kind, as a PNG and its description.
+    """
+
+    def __init__(self, main, draw):
+        self._main, self._draw, self.pinned = main, draw, {}  # a run's number, and the run, by A and B
         self.table = ipywidgets.HTML("Pin one run as A and another as B, with the buttons below.")
         self.kind = ipywidgets.Dropdown(
             options=("classes", "curves", "confusion", "t-SNE"), description="figure", tooltip="which figure of A and B"
         )
         self.kind.observe(main.safe(self.show), names="value")
+        self.titles = {name: ipywidgets.HTML() for name in "AB"}
         self.images = {name: figure_box("lirf-half") for name in "AB"}
-        left = ipywidgets.VBox([self.kind, self.table], layout={"flex": "0 0 50%"}).add_class("lirf-compare")
-        right = ipywidgets.VBox(list(self.images.values()), layout={"flex": "1 1 48%"})
-        self.box = page(ipywidgets.HBox([left, right]))
+        figures = [part for name in "AB" for part in (self.titles[name], self.images[name])]
+        left = ipywidgets.VBox([self.kind, self.table]).add_class("lirf-compare")
+        self.box = page(ipywidgets.HBox([left, ipywidgets.VBox(figures).add_class("lirf-pair")]))
 
     def show(self):
-        """Show the pinned runs' settings, metrics, and one figure of each."""
-        for letter, (number, _) in self.pinned.items():
-            put(self.images[letter], self._drawn[number - 1].get(self.kind.value, NOTHING))
+        """Show the pinned runs' metrics, settings, and one figure of each."""
+        for letter, (number, run) in self.pinned.items():
+            title = f"<b>{letter}: run {number}</b>, deposit {html.escape(deposited(run.config, run.fraction))}"
+            self.titles[letter].value = title
+            self._main.later(letter, partial(self._draw, run, self.kind.value), partial(put, self.images[letter]))
             self.table.value = f"{letter} is run {number}. Pin another as well."
         if len(self.pinned) < 2:
             return
         (first, one), (second, other) = self.pinned["A"], self.pinned["B"]
-        rows = f"<tr><th></th><th>A: run {first}</th><th>B: run {second}</th></tr>"
-        for name, row in compare_runs(one, other).iterrows():
-            kind, mark = (" class=differs", "≠ ") if row.differs else ("", "")
-            rows += f"<tr{kind}><th>{mark}{name}</th><td>{_cell(row.A)}</td><td>{_cell(row.B)}</td></tr>"
+        table = compare_runs(one, other)
+        numbers = [name for name in table.index if ": " in name or name == "seconds"]
+        rows = f"<tr><th></th><th>A: run {first}</th><th>B: run {second}</th><th>B − A</th></tr>"
+        for name, row in table.loc[numbers].iterrows():
+            both = not pandas.isna(row.A) and not pandas.isna(row.B)
+            rows += _row(name, _cell(row.A), _cell(row.B), f"{row.B - row.A:+.2f}" if both else "–")
+        differing = [name for name in table.index if name not in numbers and table.loc[name, "differs"]]
+        rows += f"<tr><th colspan=4>{'settings that differ' if differing else 'all settings are the same'}</th></tr>"
+        rows += "".join(_row(f"≠ {name}", _cell(table.A[name]), _cell(table.B[name]), "") for name in differing)
         self.table.value = f'<div class="lirf-table"><table>{rows}</table></div>'
+
+
+def _row(name, *cells):
+    return f"<tr><th>{html.escape(name)}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
 def _cell(value):

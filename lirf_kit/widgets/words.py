@@ -1,5 +1,7 @@
 """The explorer's results in words: the headline of a run, and the description of every picture for screen readers."""
 
+import torch
+
 from lirf_kit.widgets.exploring import deposited, tsne_part
 
 NUMBERS = {  # the main metrics of a run
@@ -9,6 +11,8 @@ NUMBERS = {  # the main metrics of a run
     "samples": ("target: deposited samples", "target: gap", "recovered: deposited samples"),
 }  # fmt: skip
 SHOWN = {
+    "story": "Three columns, original, target and recovered network: six images and what each network answers, bars of "
+    "Pre and Dep Acc, and a map of the features",
     "curves": "Curves of the deposit's loss and its terms over {epochs} epochs",
     "classes": "Bars: each class's accuracy in original, target and recovered network",
     "confusion": "Confusion matrices of original, target and recovered network",
@@ -35,7 +39,7 @@ def headline(number, run):
 
 def of_run(name, run):
     """Describe one of a run's figures: its kind, what was deposited, and the main numbers in percent."""
-    shown = SHOWN[name].format(epochs=len(run.history), points=len(tsne_part(run)))
+    shown = SHOWN[name].format(epochs=len(run.history), points=len(tsne_part(run.parts)))
     kind = "" if run.fraction else "class " if len(run.config.deposit_classes) == 1 else "classes "
     given = kind + deposited(run.config, run.fraction)
     return f"{shown}. Deposited: {given}. On the validation part, in percent: {numbers(run)}."
@@ -46,13 +50,17 @@ def of_curves(history, epochs):
     return f"Curves of the deposit's terms, epoch {len(history)} of {epochs}: loss {history[-1]['loss']:.3g}."
 
 
-def of_ring(run, place):
-    """Describe a t-SNE figure in which one image has a ring."""
-    part = run.parts.validation
-    there = bool((tsne_part(run).indices == part.indices[place]).any())
-    name = part.class_names[int(part.labels[place])]
-    ring = f"A ring marks image {place}, of class {name}" if there else f"Image {place} is not among them"
-    return f"{of_run('t-SNE', run)} {ring}."
+def grain(run):
+    """Say how much a single image counts in a run's table."""
+    if run.fraction is not None:
+        return (
+            f"One of the {len(run.parts.validation)} validation images is {100 / len(run.parts.validation):.1f} points."
+        )
+    given = int(torch.isin(run.parts.validation.labels.cpu(), torch.tensor(run.config.deposit_classes)).sum())
+    kept = len(run.parts.validation) - given
+    return (
+        f"One image is {100 / kept:.1f} points of Pre Acc ({kept} images) and {100 / given:.1f} of Dep Acc ({given})."
+    )
 
 
 def of_journey(run, place, probabilities):

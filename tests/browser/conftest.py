@@ -19,10 +19,9 @@ FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-SETTINGS = {  # no question about news; every cell is drawn, also those that are scrolled away
+SETTINGS = {  # no question about news; everything else is as JupyterLab comes, which draws a cell when it is in sight
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "apputils-extension/themes": {"theme": "JupyterLab Light"},
-    "notebook-extension/tracker": {"windowingMode": "none"},
 }
 
 

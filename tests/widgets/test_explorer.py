@@ -1,5 +1,6 @@
 """The explorer without a browser: its plain functions, and the panel as Python sees it."""
 
+import base64
 import dataclasses
 import html
 import importlib
@@ -18,8 +19,8 @@ import torch
 import lirf_kit as lk
 from lirf_kit.method import training
 from lirf_kit.widgets import drawings, exploring, results, words
-from lirf_kit.widgets.jobs import Job, MainThread
-from lirf_kit.widgets.picture import Picture
+from lirf_kit.widgets.jobs import Calls, Job
+from lirf_kit.widgets.views import Picture
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def of_samples(tiny_original, tiny_data, tiny):
 @pytest.fixture
 def panel(tiny, tiny_original, tiny_data, monkeypatch, tmp_path):
     monkeypatch.setattr("lirf_kit.widgets.explorer.load_or_train", lambda data, config: tiny_original)
-    made = lk.DepositExplorer(tiny, tmp_path / "out")
+    made = lk.DepositExplorer(tiny, tmp_path / "out", opening=False)
     made.with_tsne.value = False
     yield made
     made.stop()
@@ -203,44 +204,6 @@ def embedded(run):
     return run
 
 
-def point_on_figure(run, network, at):
-    """Where a point of a network's panel lies in the saved picture, as shares from its top left."""
-    figure = drawings.plot_run_tsne(run)
-    figure.draw_without_rendering()
-    axes = figure.axes[list(run.embeddings).index(network)]
-    x, y = figure.transFigure.inverted().transform(axes.transData.transform(run.embeddings[network][at]))
-    return x, 1 - y
-
-
-@pytest.mark.parametrize("network", ["original", "target", "recovered"])
-def test_a_click_on_the_t_sne_figure_finds_the_image_in_its_panel(embedded, network):
-    points = embedded.embeddings[network]
-    for at in (0, 50, 188):
-        x, y = point_on_figure(embedded, network, at)
-        found = drawings.clicked_image(embedded, x, y)
-        assert points[found] == pytest.approx(points[at], abs=0.05)  # all are shown: a place is a point
-
-
-def test_a_click_beside_every_point_finds_none(embedded):
-    assert drawings.clicked_image(embedded, 0.01, 0.99) is None  # beside the panels
-    x, y = point_on_figure(embedded, "target", embedded.embeddings["target"][:, 0].argmin())  # the leftmost
-    assert drawings.clicked_image(embedded, x - 0.005, y) is not None
-    figure = drawings.plot_run_tsne(embedded)
-    figure.draw_without_rendering()
-    across, up = figure.transFigure.inverted().transform(figure.axes[1].bbox.p0 + 2)  # the panel's corner
-    assert drawings.clicked_image(embedded, across, 1 - up) is None
-
-
-def test_a_click_finds_the_image_also_where_not_all_are_shown(embedded, monkeypatch):
-    monkeypatch.setattr(exploring, "MOST_POINTS", 50)
-    few = dataclasses.replace(embedded, embeddings={})
-    lk.embed_run(few)
-    places = [drawings.clicked_image(few, *point_on_figure(few, "original", at)) for at in (0, 20, 49)]
-    shown = exploring.tsne_part(few).indices.tolist()
-    assert all(few.parts.validation.indices[place].item() in shown for place in places)
-    assert few.parts.validation.indices[places[2]].item() == shown[49]
-
-
 def test_every_figure_says_what_is_in_it(embedded, other, of_samples):
     for name in drawings.FIGURES:
         said = words.of_run(name, embedded)
@@ -248,7 +211,6 @@ def test_every_figure_says_what_is_in_it(embedded, other, of_samples):
         assert f"target Pre {embedded.metrics['target: Pre Acc']:.1f}" in said
     assert f"{len(embedded.parts.validation)} validation images" in words.of_run("t-SNE", embedded)
     assert "Deposited: 20 % of the samples." in words.of_run("classes", of_samples)
-    assert "A ring marks image 7, of class" in words.of_ring(embedded, 7)
     probabilities, _ = lk.journey(other, 4)
     label = other.parts.validation.class_names[int(other.parts.validation.labels[4])]
     said = words.of_journey(other, 4, probabilities)
@@ -268,14 +230,14 @@ def test_t_sne_has_its_own_progress_and_stops(run):
     assert run.embeddings == {}
     lk.embed_run(run, on_step=lambda *step: told.append(step))
     assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
-    part = exploring.tsne_part(run)
+    part = exploring.tsne_part(run.parts)
     assert {points.shape for points in run.embeddings.values()} == {(len(part), 2)}
     assert part.deposit_classes == (0, 1, 2)
 
 
 def test_t_sne_shows_at_most_600_images(run, monkeypatch):
     monkeypatch.setattr(exploring, "MOST_POINTS", 50)
-    part = exploring.tsne_part(run)
+    part = exploring.tsne_part(run.parts)
     assert len(part) == len(part.indices.unique()) == 50
 
 
@@ -349,7 +311,7 @@ def test_a_surface_s_dots_are_the_measured_points(tiny):
 
 
 def test_of_work_of_one_name_only_the_newest_is_handed_on():
-    main, gate, given = MainThread(pytest.fail), threading.Event(), []
+    main, gate, given = Calls(pytest.fail), threading.Event(), []
     main.later("image", gate.wait, lambda _: given.append("first"))
     main.later("image", lambda: "second", given.append)
     other = main.later("surface", lambda: "third", given.append)
@@ -363,15 +325,22 @@ def test_a_run_shows_what_the_plain_function_computes(panel, run):
     assert "run 1 in" in said and f"<b>{run.metrics['target: Pre Acc']:.1f}</b>" in said
     pandas.testing.assert_frame_equal(panel.runs[0].table, run.table)
     assert f"{run.table.loc['target', 'Pre Acc']:.2f}" in panel.results.table.value
-    assert all(bytes(panel.results.images[name].png[:4]) == b"\x89PNG" for name in ("curves", "classes", "confusion"))
-    assert panel.job.first_curve < panel.job.finished
+    assert panel.results.curves.history == run.history and panel.results.curves.epochs == len(run.history)
+    assert panel.results.story.frames[-1]["target"]["bars"] == pytest.approx(
+        run.table.loc["target", ["Pre Acc", "Dep Acc"]].tolist(), abs=0.01
+    )
+    for name in ("classes", "confusion"):
+        open_tab(panel, name)
+        until(lambda name=name: "Deposited: classes 0 1 2. On the validation" in panel.results.images[name].alt)
+        assert bytes(panel.results.images[name].png[:4]) == b"\x89PNG"
+    assert panel.job.first_move < panel.job.finished
     assert len(panel.results.history.rows.options) == 1 and panel.stop_button.disabled
 
 
 def test_stop_stops_at_once_and_the_panel_goes_on(panel):
     panel.controls.knobs["deposit_epochs"].value = 256
-    assert shortest_stop(panel, lambda: panel.job.first_curve is not None) < 0.5
-    assert "stopped after" in panel.message.value and not panel.runs
+    assert shortest_stop(panel, lambda: panel.job.first_move is not None) < 0.5
+    assert "stopped (it took" in panel.message.value and not panel.runs
     panel.controls.knobs["deposit_epochs"].value = 2
     assert "run 1 in" in finish(panel)
 
@@ -449,11 +418,13 @@ def test_stop_during_t_sne_is_said_at_once_and_nothing_of_it_stays(panel, monkey
         return numpy.zeros((1, 2))
 
     monkeypatch.setattr(exploring, "embed_tsne", embedded)
+    data, _ = panel._known[0]
+    panel._homes[0] = numpy.zeros((len(exploring.tsne_part(exploring.cut(data, panel.config))), 2))
     panel.with_tsne.value = True
     panel.run()
     assert begun.wait(60)
     title = results.TABS.index("t-SNE")
-    assert panel.results.tabs.titles[title] == "t-SNE 0/3"
+    assert panel.results.tabs.titles[title] == "t-SNE 1/3"  # the original's is known
     panel.stop()
     assert "t-SNE is stopped" in panel.message.value and panel.stop_button.disabled
     assert panel.results.tabs.titles[title] == "t-SNE" and panel.progress.bar_style == ""
@@ -490,14 +461,15 @@ def test_an_interrupt_is_a_stop_with_another_name(panel):
     panel.run()
     panel.job.ask_to_stop("interrupted")
     panel.wait(30)
-    assert "interrupted after" in panel.message.value
+    assert "interrupted (it took" in panel.message.value
 
 
 def test_an_interrupt_stops_the_runs_of_all_panels_until_the_last_has_ended(panel, monkeypatch):
     before, jobs = signal.getsignal(signal.SIGINT), [Job(), Job()]
     try:
         with monkeypatch.context() as patched:
-            patched.setattr(panel._main, "loop", SimpleNamespace(call_soon=lambda call, *given: call(*given)))
+            soon = SimpleNamespace(call_soon_threadsafe=lambda call, *given: call(*given))
+            patched.setattr(panel, "_loop", soon)
             for job in jobs:
                 panel._listen(job)
             panel._ended(jobs[0])
@@ -533,9 +505,29 @@ def test_stop_while_the_original_is_trained_keeps_what_was_learnt(panel, monkeyp
 
 def test_a_stored_notebook_has_a_text_in_the_panel_s_place(panel, monkeypatch):
     monkeypatch.delenv("LIRF_KIT_STATIC", raising=False)
-    assert "application/vnd.jupyter.widget-view+json" in panel._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in panel._bundles()[-1]
     monkeypatch.setenv("LIRF_KIT_STATIC", "1")
-    assert list(panel._repr_mimebundle_()) == ["text/plain"]
+    assert [list(bundle) for bundle in panel._bundles()] == [["text/plain", "text/html"]]
+    finish(panel)
+    text, picture = panel._bundles()  # with a run, its table and its picture
+    assert "head masking" in text["text/plain"] and "<table" in text["text/html"]
+    assert base64.b64decode(picture["image/png"]).startswith(b"\x89PNG")
+
+
+def test_the_panel_opens_with_the_run_of_its_config_which_is_saved(tiny, tiny_original, monkeypatch, own_home):
+    monkeypatch.setattr("lirf_kit.widgets.explorer.load_or_train", lambda data, config: tiny_original)
+    first = lk.DepositExplorer(tiny)
+    first.wait(60)
+    assert len(first.runs) == 1 and first.job is not None
+    again = lk.DepositExplorer(tiny)
+    assert again.job is None and len(again.runs) == 1 and "run 1 in" in again.message.value  # at once, and not run
+    old, new = first.runs[0], again.runs[0]
+    pandas.testing.assert_frame_equal(old.table, new.table)
+    assert new.story.frames == old.story.frames and new.history == old.history and new.seconds == old.seconds
+    assert all(map(numpy.array_equal, old.story.places, new.story.places))
+    assert all(numpy.array_equal(new.embeddings[name], old.embeddings[name]) for name in ("original", "target"))
+    assert "image/png" in again._bundles()[1]
+    assert lk.DepositExplorer(tiny.replace(lambda_at=0.5)).job is not None  # another config has a run of its own
 
 
 def test_a_callback_s_error_is_shown(panel):
@@ -581,19 +573,24 @@ def test_samples_have_no_surface_and_that_is_said(panel):
 
 def test_a_row_of_the_history_brings_its_settings_and_figures_back(panel):
     finish(panel)
+    open_tab(panel, "classes")
+    until(lambda: "classes 0 1 2." in panel.results.images["classes"].alt)
     first = panel.results.images["classes"].png
     panel.controls.recipe.value = "paper"
     panel.controls.classes[5].value = True
     finish(panel)
+    until(lambda: "classes 0 1 2 5." in panel.results.images["classes"].alt)
     assert panel.controls.recipe.value == "paper" and panel.results.images["classes"].png != first
     panel.results.history.rows.value = 0
     assert panel.controls.recipe.value == "calibrated" and panel.controls.settings() == (panel.config, None)
-    assert panel.results.images["classes"].png == first and "run 1 in" in panel.message.value
+    until(lambda: panel.results.images["classes"].png == first)
+    assert "run 1 in" in panel.message.value
     panel.results.pin("A")
     panel.results.history.rows.value = 1
     panel.results.pin("B")
     assert "≠ lambda_kp" in panel.results.compare.table.value and "≠ lambda_pt" not in panel.results.compare.table.value
-    assert panel.results.compare.images["A"].png == first
+    until(lambda: panel.results.compare.images["A"].png == first)
+    assert "<td>99.24</td>" not in panel.results.compare.table.value and "B − A" in panel.results.compare.table.value
 
 
 def test_the_row_of_the_shown_run_brings_its_settings_back_after_the_controls_were_turned(panel):
@@ -681,32 +678,35 @@ def test_the_image_s_number_waits_until_it_rests(panel, monkeypatch):
     assert followed == [(panel.runs[0].parts.validation.labels == 0).nonzero().flatten()[5]]
 
 
-def test_a_click_on_a_point_chooses_its_image(panel, embedded):
-    panel.results.add(embedded, {}, show=True)
+def test_a_click_on_a_point_chooses_its_image(panel, embedded, monkeypatch):
+    panel.results.add(embedded, show=True)
     open_tab(panel, "t-SNE")
-    tsne, image = panel.results.images["t-SNE"], panel.results.journey
-    x, y = point_on_figure(embedded, "target", 77)
-    place, part = drawings.clicked_image(embedded, x, y), embedded.parts.validation
-    tsne.set_state({"clicked": [x, y, 1]})
-    until(lambda: f"validation image {place}" in panel.message.value)
-    assert image.label.value == part.labels[place] and image.place(part) == place
-    assert "open the tab" in panel.message.value
-    until(lambda: f"A ring marks image {place}, " in tsne.alt)
-    assert tsne.png != drawings.blank()
-    tsne.set_state({"clicked": [0.01, 0.99, 2]})
-    until(lambda: "there is no point here" in panel.message.value)
-    assert image.place(part) == place
+    story, image, part = panel.results.story, panel.results.journey, embedded.parts.validation
+    story.set_state({"picked": 77})  # as the page sends it; all images are shown, so a point is a place
+    assert "validation image 77" in panel.message.value and "open the tab" in panel.message.value
+    assert image.label.value == part.labels[77] and image.place(part) == 77
+    open_tab(panel, "image")
+    until(lambda: "Validation image 77," in image.image.alt)
+    image.label.value = (image.label.value + 1) % 10
+    until(lambda: "Validation image 77," not in image.image.alt)
+    assert story.picked == image.place(part) != 77  # the ring follows
+    monkeypatch.setattr(exploring, "MOST_POINTS", 50)  # from here on a point isn't a place
+    shown = exploring.tsne_part(embedded.parts).indices
+    story.set_state({"picked": 49})
+    assert part.indices[image.place(part)] == shown[49]
 
 
-def test_a_run_that_was_pinned_before_its_figures_were_drawn_is_compared_all_the_same(panel, run):
-    open_tab(panel, "A | B")
-    assert "Pin one run as A" in panel.results.compare.table.value
-    drawn = {}
-    panel.results.add(run, drawn, show=True)
+def test_a_figure_is_drawn_when_it_is_looked_at_and_only_once(panel, run, monkeypatch):
+    drawn = []
+    draw = drawings.FIGURES["classes"]
+    monkeypatch.setitem(drawings.FIGURES, "classes", lambda run: drawn.append(run) or draw(run))
+    panel.results.add(run, show=True)
+    assert not drawn
+    for name in ("classes", "table", "classes", "A | B"):
+        open_tab(panel, name)
     panel.results.pin("A")
-    drawn["classes"] = b"later", "a figure that came later"
-    panel.results.show_figure(run, "classes", drawn["classes"])
-    assert panel.results.compare.images["A"].alt == "a figure that came later"
+    until(lambda: "Bars" in panel.results.compare.images["A"].alt)
+    assert drawn == [run] and "A: run 1" in panel.results.compare.titles["A"].value
 
 
 def test_what_the_open_tab_shows_is_saved(panel):

@@ -12,7 +12,6 @@ from PIL import Image
 
 import lirf_kit as lk
 from lirf_kit.widgets import small_views
-from lirf_kit.widgets.pieces import mime_bundle
 
 TOY = torch.tensor([5.0, 3.0, 1.0, 2.0, 0.0])
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -216,7 +215,7 @@ def test_no_class_and_all_classes_are_said_and_a_click_mends_it(tiny_data):
     picker.buttons[4].value = False
     assert "must name at least one class, not none" in picker.message.value and 'role="alert"' in picker.message.value
     assert "–" in picker.counts.value and picker.deposit_classes == ()
-    assert "text/plain" in picker._repr_mimebundle_()
+    assert "text/plain" in picker._bundles()[0] and VIEW in picker._bundles()[-1]
     for button in picker.buttons:
         button.value = True
     assert "not name all 10" in picker.message.value
@@ -349,14 +348,16 @@ def test_each_widget_is_a_panel_and_where_it_can_t_be_a_text(tracker, tiny_data,
         tracker,
     ]
     for widget in made:
-        live = widget._repr_mimebundle_(include=None, exclude=None)
-        assert VIEW in live and "run this cell in JupyterLab" in live["text/plain"]
+        still, live = widget._bundles()
+        assert VIEW in live and VIEW not in still and "run this cell in JupyterLab" in still["text/plain"]
+        assert 'class="lirf-asleep"' in still["text/html"]  # which the live panel hides
     monkeypatch.setenv("LIRF_KIT_STATIC", "1")
     for widget in made:
-        kept = widget._repr_mimebundle_(include=None, exclude=None)
+        (kept,) = widget._bundles()
         assert set(kept) == {"text/plain", "text/html"} and "<table" in kept["text/html"]
         assert str(widget.table.index[0]) in kept["text/plain"]
-    assert mime_bundle(tracker.panel, "a text") == {"text/plain": "a text"}
+    monkeypatch.setattr(tracker, "_still", lambda static: ("a text", None, None))
+    assert tracker._bundles()[0]["text/plain"] == "a text" and "<table" not in tracker._bundles()[0]["text/html"]
 
 
 def test_the_package_is_imported_without_ipywidgets():

@@ -1,0 +1,69 @@
+const AWAY = {
+  restarting: "The kernel was restarted, and this panel's runs are gone: run this cell again.",
+  autorestarting: "The kernel died and was restarted, and this panel's runs are gone: run this cell again.",
+  dead: "The kernel has died: restart it, then run this cell again.",
+  terminating: "The kernel was shut down: start it, then run this cell again.",
+};
+const PATIENCE = 700;  // ms that the kernel may be busy after something was turned before that is said
+
+function render({ model, el }) {
+  const note = document.createElement("div");
+  note.className = "lirf-away";
+  note.setAttribute("role", "status");
+  el.classList.add("lirf-frame");
+  el.append(note);
+  const off = new AbortController();
+  let panel = null, gone = false, timer = 0;
+
+  function say(text) {
+    note.textContent = text;
+    panel?.classList.toggle("lirf-is-away", gone);
+  }
+
+  function present() {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else panel.requestFullscreen().catch(() => say("This browser can't show the panel in the whole window."));
+  }
+
+  function key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const typing = event.target.matches("input[type=text], input[type=number], textarea, select");
+    if (model.get("presents") && event.key.toLowerCase() === "f" && !typing && !event.repeat) present();
+    event.stopPropagation();  // JupyterLab would take a letter for a command
+  }
+
+  function attach() {
+    panel = el.closest(".lirf");
+    if (!panel) return requestAnimationFrame(attach);
+    panel.addEventListener("keydown", key, { signal: off.signal });
+    panel.addEventListener("lirf-present", present, { signal: off.signal });
+    panel.addEventListener("input", waiting, { signal: off.signal });
+    panel.addEventListener("click", waiting, { signal: off.signal });
+  }
+
+  function waiting() {  // the kernel answers by changing something in the panel; if it doesn't, it is busy
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      if (!gone && kernel?.status === "busy") say("The kernel is busy with another cell: the panel answers when it is free.");
+    }, PATIENCE);
+  }
+
+  const kernel = model.widget_manager?.kernel;
+  function status(_, now) {
+    if (AWAY[now]) { gone = true; say(AWAY[now]); }
+    else if (!gone && now === "idle") { clearTimeout(timer); say(""); }
+  }
+  kernel?.statusChanged?.connect(status);
+  kernel?.disposed?.connect(shut);
+  function shut() { status(null, "terminating"); }
+
+  attach();
+  return () => {
+    off.abort();
+    clearTimeout(timer);
+    kernel?.statusChanged?.disconnect(status);
+    kernel?.disposed?.disconnect(shut);
+  };
+}
+
+export default { render };

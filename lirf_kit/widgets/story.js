@@ -1,0 +1,287 @@
+const NETWORKS = ["original", "target", "recovered"];
+const SAID = {
+  original: "knows every class",
+  target: "should know the rest only",
+  recovered: "target + module: no data, no training",
+};
+const COOL = ["#0072B2", "#56B4E9", "#009E73", "#4B4B8F", "#8C8C8C", "#2F4B4F", "#59D458", "#235322", "#558B9C", "#88D794"];
+const WARM = ["#D55E00", "#E69F00", "#CC79A7"];
+const REACH = 14;  // pixels: how far from a point a click still counts as a click on it
+const BEAT = 90;  // ms a frame, when the story is played
+
+function make(kind, parent, name = "", text = "") {
+  const made = document.createElement(kind);
+  made.className = name;
+  made.textContent = text;
+  parent.append(made);
+  return made;
+}
+
+function mark(pen, x, y, size, shape) {  // a dot for preserved classes; triangle, square or diamond for deposited ones
+  pen.beginPath();
+  if (shape < 0) pen.arc(x, y, size, 0, 7);
+  else {
+    const corners = [3, 4, 4, 5, 6][shape % 5], turn = [-90, 45, 0, -90, 0][shape % 5];
+    for (let at = 0; at < corners; at++) {
+      const angle = ((turn + (360 * at) / corners) * Math.PI) / 180;
+      pen.lineTo(x + 1.5 * size * Math.cos(angle), y + 1.5 * size * Math.sin(angle));
+    }
+    pen.closePath();
+  }
+  pen.fill();
+  if (shape >= 0) pen.stroke();
+}
+
+function median(values) {
+  return values.sort((a, b) => a - b)[values.length >> 1];
+}
+
+// One network's map: its points move to where they should be, a bit each frame of the screen.
+class NetMap {
+  constructor(parent, picked) {
+    this.canvas = make("canvas", parent);
+    this.canvas.setAttribute("role", "img");
+    this.now = null;
+    this.canvas.addEventListener("click", (event) => {
+      const place = this.nearest(event.offsetX, event.offsetY);
+      if (place !== null) picked(place);
+    });
+    this.size = new ResizeObserver(() => this.draw());
+    this.size.observe(this.canvas);
+  }
+
+  set(scene, home, points, ring) {
+    const styles = this.style(scene);
+    Object.assign(this, { scene, points, ring, styles });
+    const xs = [], ys = [];
+    for (let at = 0; at < home.length; at += 2) { xs.push(home[at]); ys.push(home[at + 1]); }
+    const [left, right, low, high] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+    this.reach = 0.62 * Math.max(right - left, high - low) || 1;
+    this.centre = [(left + right) / 2, (low + high) / 2];
+    const still = matchMedia("(prefers-reduced-motion: reduce)").matches || !this.canvas.clientWidth;
+    if (still || this.now?.length !== points.length) this.now = Float32Array.from(points);
+    this.step();
+  }
+
+  style(scene) {
+    const kept = scene.classes.map((_, at) => at).filter((at) => !scene.given.includes(at));
+    return scene.classes.map((_, at) => scene.given.includes(at)
+      ? [WARM[scene.given.indexOf(at) % WARM.length], scene.given.indexOf(at)] : [COOL[kept.indexOf(at) % COOL.length], -1]);
+  }
+
+  step() {
+    cancelAnimationFrame(this.next);
+    let far = 0;
+    for (let at = 0; at < this.now.length; at++) {
+      const left = this.points[at] - this.now[at];
+      far = Math.max(far, Math.abs(left));
+      this.now[at] += 0.3 * left;
+    }
+    this.draw();
+    if (far > this.reach / 500) this.next = requestAnimationFrame(() => this.step());
+  }
+
+  place(at) {
+    const [width, height] = [this.canvas.clientWidth, this.canvas.clientHeight], scale = Math.min(width, height) / 2 / this.reach;
+    return [width / 2 + (this.now[2 * at] - this.centre[0]) * scale, height / 2 - (this.now[2 * at + 1] - this.centre[1]) * scale];
+  }
+
+  draw() {
+    const { canvas, scene } = this, [width, height, dots] = [canvas.clientWidth, canvas.clientHeight, devicePixelRatio];
+    if (!width || !this.now) return;
+    if (canvas.width !== Math.round(width * dots)) canvas.width = Math.round(width * dots);
+    if (canvas.height !== Math.round(height * dots)) canvas.height = Math.round(height * dots);
+    const pen = canvas.getContext("2d"), size = Math.max(1.8, Math.min(width, height) / 110);
+    pen.setTransform(dots, 0, 0, dots, 0, 0);
+    pen.clearRect(0, 0, width, height);
+    pen.strokeStyle = "#222222";
+    pen.lineWidth = 0.6;
+    for (const warm of [false, true]) {
+      scene.labels.forEach((label, at) => {
+        const [colour, shape] = this.styles[label];
+        if (shape >= 0 !== warm) return;
+        pen.fillStyle = colour;
+        mark(pen, ...this.place(at), size, shape);
+      });
+    }
+    pen.font = `${Math.max(13, Math.min(20, width / 20))}px sans-serif`;
+    pen.textAlign = "center";
+    pen.lineWidth = 4;
+    pen.strokeStyle = "white";
+    pen.fillStyle = "#222222";
+    if (scene.classes.length <= 20) scene.classes.forEach((name, label) => {
+      const own = scene.labels.flatMap((one, at) => (one === label ? [this.place(at)] : []));
+      if (!own.length) return;
+      const [x, y] = [median(own.map((one) => one[0])), Math.min(...own.map((one) => one[1]).sort((a, b) => a - b).slice(own.length >> 3)) - 5];
+      pen.strokeText(name, x, y);
+      pen.fillText(name, x, y);
+    });
+    if (this.ring >= 0) {
+      pen.lineWidth = 2.5;
+      pen.strokeStyle = "#222222";
+      pen.beginPath();
+      pen.arc(...this.place(this.ring), 9, 0, 7);
+      pen.stroke();
+    }
+  }
+
+  nearest(x, y) {
+    let best = null, least = REACH;
+    this.scene?.labels.forEach((_, at) => {
+      const [across, down] = this.place(at), far = Math.hypot(across - x, down - y);
+      if (far < least) [best, least] = [at, far];
+    });
+    return best;
+  }
+}
+
+function column(name, strip, picked) {
+  const box = make("section", strip, `lirf-net lirf-${name}`);
+  make("h3", box, "", name);
+  make("p", box, "", SAID[name]);
+  const module = make("p", box);
+  const six = make("div", box, "lirf-six"), bars = make("div", box, "lirf-bars"), rows = [];
+  for (const [kind, text] of [["preserved", "preserved · Pre"], ["deposited", "deposited · Dep"]]) {
+    const row = make("div", bars, kind);
+    make("span", row, "", text);
+    const bar = make("div", make("div", row, "lirf-rail"), "lirf-fill"), number = make("b", row, "");
+    rows.push([bar, number]);
+  }
+  return { module, six, rows, map: new NetMap(box, picked) };
+}
+
+function fill({ six, rows }, scene, told) {
+  if (six.childElementCount !== scene.samples.length) {
+    six.replaceChildren();
+    for (const _ of scene.samples) {
+      const cell = make("figure", six);
+      make("img", cell);
+      make("figcaption", cell);
+    }
+  }
+  scene.samples.forEach((sample, at) => {
+    const cell = six.children[at], [image, said] = cell.children, right = told.answers[at] === sample.label;
+    if (image.src !== sample.src) image.src = sample.src;
+    image.alt = `${sample.deposited ? "deposited" : "preserved"} image of class ${scene.classes[sample.label]}`;
+    const answer = scene.classes[told.answers[at]], text = `${right ? "✓" : "✗"} ${answer}`;
+    if (said.firstChild?.textContent !== text) {
+      cell.className = `${sample.deposited ? "deposited" : "preserved"} ${right ? "right" : "wrong"}`;
+      said.replaceChildren();
+      make("b", said, "", text);
+      make("small", said);
+    }
+    said.lastChild.textContent = `${told.sure[at]} %`;
+  });
+  rows.forEach(([bar, number], at) => {
+    bar.style.width = `${told.bars[at]}%`;
+    number.textContent = told.bars[at].toFixed(1);
+  });
+}
+
+function render({ model, el }) {
+  el.classList.add("lirf-story");
+  const strip = make("div", el, "lirf-strip"), foot = make("div", el, "lirf-replay"), note = make("p", el, "lirf-note");
+  const columns = NETWORKS.map((name) => column(name, strip, (place) => {
+    model.set("picked", place);
+    model.save_changes();
+    show();
+  }));
+  const play = make("button", foot, "jupyter-button", "▶ replay"), slider = make("input", foot), said = make("output", foot);
+  play.type = "button";
+  play.title = "play the deposit again";
+  slider.type = "range";
+  slider.min = 0;
+  slider.setAttribute("aria-label", "replay: which moment of the deposit is shown");
+  let frames = [], places = [], home = null, live = false, timer = 0;
+
+  function floats(view) {
+    return new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+  }
+
+  function load() {  // a finished story
+    const all = floats(model.get("places")), size = 2 * (model.get("scene").count ?? 0);
+    stop();
+    live = false;
+    frames = model.get("frames");
+    home = all.subarray(0, size);
+    places = frames.map((_, at) => [1, 2].map((part) => all.subarray((2 * at + part) * size, (2 * at + part + 1) * size)));
+    show();
+  }
+
+  function hear(told, [view]) {  // a story that is just happening
+    if (told.begin) {
+      stop();
+      live = true;
+      [frames, places, home] = [[], [], floats(view)];
+      return;
+    }
+    if (!live) return;
+    const both = floats(view);
+    frames.push(told.frame);
+    places.push([both.subarray(0, home.length), both.subarray(home.length)]);
+    show();
+  }
+
+  function at() {
+    const wanted = live ? -1 : model.get("at");
+    return wanted < 0 || wanted >= frames.length ? frames.length - 1 : wanted;
+  }
+
+  function go(place) {
+    model.set("at", place);
+    model.set("epoch", frames[place]?.epoch ?? 0);
+    model.save_changes();
+    show();
+  }
+
+  function stop() {
+    clearInterval(timer);
+    timer = 0;
+    play.textContent = "▶ replay";
+  }
+
+  function show() {
+    const scene = model.get("scene"), now = at();
+    el.classList.toggle("lirf-empty", now < 0);
+    if (now < 0 || !scene.count) return;
+    const frame = frames[now], tsne = floats(model.get("tsne")), ended = now === frames.length - 1 && !live;
+    const real = ended && tsne.length === 3 * home.length, size = home.length;
+    const shown = real ? [0, 1, 2].map((part) => tsne.subarray(part * size, (part + 1) * size)) : [home, ...places[now]];
+    columns.forEach((one, part) => {
+      const told = part ? frame[NETWORKS[part]] : scene.original;
+      fill(one, scene, told);
+      one.map.set(scene, home, shown[part], model.get("picked"));
+      one.map.canvas.setAttribute("aria-label", `map of the ${NETWORKS[part]}'s features. ${model.get("alt")}`);
+    });
+    columns[1].module.textContent = `+ deposit module, ${frame.module} % of the lower blocks’ bytes`;
+    slider.max = Math.max(frames.length - 1, 1);
+    slider.value = now;
+    const epochs = scene.epochs ?? 0, epoch = `epoch ${+frame.epoch.toFixed(1)} of ${epochs}`;
+    slider.setAttribute("aria-valuetext", epoch);
+    said.textContent = epoch;
+    play.disabled = slider.disabled = live || frames.length < 2;
+    note.textContent = real ? "Maps: t-SNE of each network's features." : scene.note ?? "";
+  }
+
+  slider.addEventListener("input", () => { stop(); go(slider.valueAsNumber); });
+  play.addEventListener("click", () => {
+    if (timer) return stop();
+    if (at() >= frames.length - 1) go(0);
+    play.textContent = "❚❚ pause";
+    timer = setInterval(() => (at() < frames.length - 1 && document.contains(el) ? go(at() + 1) : stop()), BEAT);
+  });
+  const watched = "change:at change:picked change:tsne change:alt";
+  model.on("change:frames change:scene change:places", load);
+  model.on(watched, show);
+  model.on("msg:custom", hear);
+  load();
+  return () => {
+    stop();
+    columns.forEach((one) => one.map.size.disconnect());
+    model.off("change:frames change:scene change:places", load);
+    model.off(watched, show);
+    model.off("msg:custom", hear);
+  };
+}
+
+export default { render };

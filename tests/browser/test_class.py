@@ -1,0 +1,224 @@
+"""The explorer as a class uses it: scrolled away, by keyboard, with a busy kernel, restarted, and opened again."""
+
+import time
+from pathlib import Path
+
+import pytest
+from test_explore import Panel
+
+ROOT = Path(__file__).parents[2]
+BLANK = """() => [...document.querySelectorAll(".lirf img")].filter(
+    (image) => image.checkVisibility() && !(image.complete && image.naturalWidth > 1)).map((image) => image.alt)"""
+
+
+@pytest.fixture(scope="module")
+def panel(lab, browser):
+    context = browser.new_context(viewport={"width": 1366, "height": 768})
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    opened = Panel(context.new_page(), lab)
+    opened.page.on("dialog", lambda dialog: dialog.accept())
+    try:
+        opened.open()
+        yield opened
+    finally:
+        context.close()
+        lab.end_sessions()
+
+
+def field(panel, title):
+    return panel.page.locator(".lirf-knob", has_text=title).first.locator("input[type=text]")
+
+
+def type_in(panel, title, text):
+    field(panel, title).fill(text)
+    field(panel, title).press("Enter")
+
+
+def test_after_run_all_and_scrolling_back_no_picture_is_blank(panel):
+    panel.page.locator(".jp-Cell").last.scroll_into_view_if_needed()
+    panel.page.locator(".lirf").evaluate("panel => panel.scrollIntoView()")
+    panel.wait(lambda: panel.page.evaluate(BLANK) == [], "pictures that are drawn")
+    assert panel.page.locator(".lirf img").count() > 20
+
+
+def test_the_panel_opens_with_a_result_and_the_sentence_that_stands_for_it_is_hidden(panel):
+    assert panel.page.locator(".lirf-target:visible figure.wrong").count() == 3  # the deposited images
+    assert panel.page.locator(".lirf-recovered:visible figure.right").count() == 6
+    assert panel.page.locator(".lirf-asleep").count() == 1 and not panel.page.locator(".lirf-asleep").is_visible()
+
+
+def test_keys_stay_in_the_panel_and_ctrl_s_still_saves(panel):
+    cells = panel.page.locator(".jp-Cell").count()
+    kinds = panel.page.locator(".jp-MarkdownCell").count()
+    panel.page.locator(".lirf-preset select").focus()
+    panel.page.keyboard.press("m")
+    panel.class_button(3).focus()
+    for key in ("a", "b", "d", "d", "ArrowDown", "Escape"):
+        panel.page.keyboard.press(key)
+    assert panel.page.locator(".jp-Cell").count() == cells and panel.page.locator(".jp-MarkdownCell").count() == kinds
+    assert panel.page.locator(".lirf").count() == 1
+    panel.press("reset")
+    panel.class_button(3).focus()
+    panel.page.keyboard.press("Control+s")
+    panel.page.wait_for_function("!jupyterapp.shell.currentWidget.context.model.dirty")
+
+
+def test_settings_that_were_turned_dim_the_results_until_they_are_turned_back(panel):
+    type_in(panel, "λ_kp", "50")
+    panel.wait_message("settings changed: below is still run 1")
+    assert panel.ask("explorer.controls.settings()[0].lambda_kp") == 50
+    assert panel.page.locator(".lirf-stale").count() == 1
+    assert panel.slider("λ_kp").get_attribute("aria-valuetext") == "50"
+    type_in(panel, "λ_kp", "20")
+    panel.wait_message("run 1 in")
+    assert panel.page.locator(".lirf-stale").count() == 0
+
+
+def test_a_value_that_is_not_allowed_is_named_in_the_panel_s_words(panel):
+    for text in ("-3", "many"):
+        type_in(panel, "λ_kp", text)
+        panel.wait_message("hold the rest must be a number at least 0, not")
+        panel.wait(lambda: field(panel, "λ_kp").get_attribute("aria-invalid") == "true", "the mark")
+    panel.press("Run")
+    assert "hold the rest" in panel.message and panel.runs() == 1
+    panel.press("reset")
+    panel.wait_message("run 1 in")
+
+
+def test_by_keyboard_alone_from_the_first_tab_to_a_finished_run(panel):
+    panel.page.locator(".lirf-classes button").first.focus()
+    for _ in range(5):  # Run is at most five presses from the first control
+        if panel.page.evaluate("document.activeElement.textContent").startswith("▶ Run"):
+            break
+        panel.page.keyboard.press("Shift+Tab")
+    steps = 0
+    while not panel.page.evaluate("document.activeElement.textContent").startswith("▶ Run"):
+        panel.page.keyboard.press("Shift+Tab")
+        steps += 1
+        assert steps < 5
+    assert "3px" in panel.page.evaluate("getComputedStyle(document.activeElement).outline")
+    runs = panel.runs()
+    panel.page.keyboard.press("Enter")
+    panel.wait_message(f"run {runs + 1} in")
+    panel.finish()
+
+
+def test_the_story_moves_while_a_deposit_runs_and_is_played_again(panel):
+    panel.tab("story")
+    said = panel.page.locator(".lirf-replay output:visible")
+    runs, seen = panel.runs(), set()
+    panel.press("Run")
+    while not panel.message.startswith(f"run {runs + 1} in"):
+        seen.add(said.inner_text())
+        time.sleep(0.05)
+    assert len(seen) > 3
+    panel.finish()
+    slider = panel.page.locator(".lirf-replay input:visible")
+    slider.focus()
+    panel.page.keyboard.press("Home")
+    assert said.inner_text() == "epoch 0 of 32" and panel.page.locator(".lirf-target:visible figure.wrong").count() == 0
+    panel.page.get_by_role("button", name="replay").first.click()
+    panel.wait(lambda: said.inner_text() == "epoch 32 of 32", "the end of the replay")
+    assert panel.page.locator(".lirf-target:visible figure.wrong").count() == 3
+
+
+def test_f_shows_the_panel_in_the_whole_window_and_leaves_it(panel):
+    full = "document.fullscreenElement?.classList.contains('lirf') ?? false"
+    panel.page.locator(".lirf-top button").first.focus()
+    panel.page.keyboard.press("f")
+    panel.page.wait_for_function(full)
+    assert not panel.page.locator(".lirf-more").is_visible() and panel.page.locator(".lirf-story:visible").count()
+    panel.page.keyboard.press("f")
+    panel.page.wait_for_function(f"!({full})")
+
+
+def test_a_guess_comes_before_the_result(panel):
+    panel.press("predict first")
+    panel.press("Run")
+    panel.wait_message("the run is done: make your guess")
+    assert panel.page.locator(".lirf-target:visible").count() == 0
+    panel.press("show the result")
+    panel.wait_message("you guessed 50")
+    assert panel.page.locator(".lirf-target:visible").count() == 1
+    panel.press("predict first")
+    panel.finish()
+
+
+def test_a_digit_that_is_drawn_is_answered(panel):
+    panel.tab("yours")
+    pad = panel.page.locator(".lirf-pad canvas").bounding_box()
+    panel.page.mouse.move(pad["x"] + 95, pad["y"] + 20)
+    panel.page.mouse.down()
+    panel.page.mouse.move(pad["x"] + 95, pad["y"] + 170, steps=10)
+    panel.page.mouse.up()
+    panel.page.locator(".lirf-yours td").first.wait_for()
+    assert panel.page.locator(".lirf-yours tr").count() == 3
+    pixels = panel.ask("bytes(explorer.results.yours.pad.pixels).hex()")
+    assert len(pixels) == 2 * 64
+    rows = [bytes.fromhex(pixels)[at : at + 8] for at in range(0, 64, 8)]
+    assert all(max(row[3:5]) > 100 and max(row[:2] + row[6:]) == 0 for row in rows)  # a line down the middle
+    panel.tab("story")
+
+
+def test_axe_finds_nothing_in_either_theme(panel):
+    script = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+    if not script.exists():
+        pytest.skip("npm install axe-core, in the repository's folder")
+    panel.page.evaluate(script.read_text())
+    found = """async () => (await axe.run(".lirf", {resultTypes: ["violations"]})).violations.map(
+        (one) => [one.id, one.nodes[0].html])"""
+    for theme in ("Dark", "Light"):
+        panel.page.evaluate(f"jupyterapp.commands.execute('apputils:change-theme', {{theme: 'JupyterLab {theme}'}})")
+        panel.page.wait_for_function(f"document.body.dataset.jpThemeName === 'JupyterLab {theme}'")
+        for name in ("story", "curves", "table", "history", "image", "yours", "surface"):
+            panel.tab(name)
+            time.sleep(0.5)
+            assert panel.page.evaluate(found) == [], (theme, name)
+
+
+@pytest.mark.parametrize("width, height", [(683, 384), (1024, 700), (1920, 1080)])  # 683: 1366 at 200 %
+def test_it_fits_every_width_and_run_stays_in_sight(panel, width, height):
+    panel.tab("story")
+    panel.page.set_viewport_size({"width": width, "height": height})
+    try:
+        panel.page.locator(".lirf-replay:visible").scroll_into_view_if_needed()
+        box = panel.page.locator(".lirf-top button").first.bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= height
+        over = "[...document.querySelectorAll('.lirf-story, .lirf-top')].map(it => it.scrollWidth - it.clientWidth)"
+        assert max(panel.page.evaluate(over)) <= 2
+    finally:
+        panel.page.set_viewport_size({"width": 1366, "height": 768})
+
+
+def test_a_busy_kernel_doesn_t_stop_the_panel(panel):
+    run = "jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute"
+    runs = panel.runs()
+    panel.page.evaluate(f"void {run}({{code: 'import time; time.sleep(20)'}})")
+    begun = time.monotonic()
+    type_in(panel, "λ_kp", "30")
+    panel.wait_message("settings changed")
+    panel.press("Run")
+    panel.wait_message(f"running|run {runs + 1} in")
+    assert time.monotonic() - begun < 20
+    panel.wait_message(f"run {runs + 1} in")
+    panel.finish()
+    panel.press("reset")
+
+
+def test_a_restarted_kernel_and_a_notebook_that_is_opened_again_say_what_to_do(panel):
+    notebook = "jupyterapp.shell.currentWidget.content"
+    panel.page.evaluate(
+        f"{notebook}.activeCellIndex = {notebook}.widgets.findIndex(cell => cell.node.querySelector('.lirf'))"
+    )
+    panel.page.evaluate("jupyterapp.commands.execute('notebook:run-cell')")  # now it opens with a saved run
+    panel.ask("1")
+    panel.wait_message("run 1 in")
+    panel.page.evaluate("jupyterapp.commands.execute('docmanager:save')")
+    panel.page.evaluate("void jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    panel.wait(lambda: "run this cell again" in panel.page.locator(".lirf-away").inner_text(), "the sentence")
+    panel.page.get_by_text("| Idle").wait_for()
+    panel.page.reload()
+    panel.page.locator(".lirf-asleep").wait_for()
+    assert "run this cell in JupyterLab" in panel.page.locator(".lirf-asleep").inner_text()
+    assert panel.page.locator(".lirf-asleep table").count() == 1
+    assert panel.page.locator(".jp-OutputArea:has(.lirf-asleep) .jp-RenderedImage img").count() == 1
