@@ -5,7 +5,7 @@ import pandas
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from lirf_kit.config import LirfError, check_choice
 from lirf_kit.evidence.experiments import DIFFERENCES, METRICS, with_differences
@@ -238,6 +238,7 @@ def plot_bank_depth(results):
         label = "everything withdrawn: all classes" if sizes == depths[0] else None
         axes.errorbar(depth, back.mean(), back.std(), color=WARM[0], marker="D", markersize=9, capsize=4, label=label)
     axes.axhline(0, color=PALE, zorder=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("deposits of one class each", fontsize=13)
     axes.set_ylabel("points relative to the original", fontsize=13)
     axes.tick_params(labelsize=12)
@@ -263,11 +264,12 @@ def plot_sizes(found, level):
     figure = Figure(figsize=(9, 4.2), layout="constrained", dpi=DPI)
     axes = figure.subplots()
     axes.axhline(level, color=INK, linewidth=1, linestyle=":", label="original")
-    for (name, points), colour, marker in zip(found.items(), (*COOL, *WARM), MARKERS):
+    for (name, points), colour, marker, above in zip(found.items(), (*COOL, *WARM), MARKERS, (0, 1) * len(found)):
         sizes, accuracies = zip(*points.values())
         axes.plot(numpy.array(sizes) / 1000, accuracies, color=colour, marker=marker, markersize=8, label=name)
         for bits, (size, accuracy) in points.items():
-            axes.annotate(f"{bits}", (size / 1000, accuracy), xytext=(3, -13), textcoords="offset points", fontsize=9)
+            beside = {"xytext": (0, 7 if above else -15), "textcoords": "offset points", "ha": "center"}
+            axes.annotate(f"{bits}", (size / 1000, accuracy), **beside, fontsize=9, color=colour)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
