@@ -406,6 +406,7 @@ class DepositExplorer(Panel):
         dropped = self.job is not None and self.job.finished is None and self.job.thread.is_alive()
         self._drop()
         self.stop_button.disabled = True
+        self._veil(False)
         run = self.runs[place]
         self.controls.show(run.config, run.fraction)
         self._show_code()

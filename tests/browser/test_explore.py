@@ -197,7 +197,7 @@ reach = float(0.62 * max(home.max(0) - home.min(0)))""",
 
 def test_every_figure_has_an_alternative_text(panel):
     said = panel.page.locator(".lirf .lirf-picture img").evaluate_all("images => images.map(image => image.alt)")
-    assert len(said) == 6 + 10 and all(said)  # and the classes' samples
+    assert len(said) == 7 + 10 and all(said)  # and the classes' samples
     assert panel.page.locator(".lirf img:not([alt]), .lirf canvas:not([aria-label])").count() == 0
 
 
