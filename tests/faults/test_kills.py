@@ -1,4 +1,4 @@
-"""Processes that are killed with SIGKILL at random moments: nothing half-made is found, nothing that was kept is lost."""
+"""Processes that are killed with SIGKILL at random moments: nothing half-made is found, and nothing kept is lost."""
 
 import json
 import os
