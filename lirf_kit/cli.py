@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import contextlib
 import errno
 import importlib.metadata
 import importlib.util
@@ -563,7 +564,8 @@ class _timed:
         self.start = time.perf_counter()
 
     def __exit__(self, *_):
-        print(f"{self.step:<20} {time.perf_counter() - self.start:8.3f} s")
+        with contextlib.suppress(OSError):  # output that nobody reads must not cost the results
+            print(f"{self.step:<20} {time.perf_counter() - self.start:8.3f} s")
 
 
 def _write_text(text, path):
