@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
-KILLS = {"save": (15, 100), "train": (0, 60), "deposit": (0, 30), "grid": (0, 25), "draw": (0, 30)}
+KILLS = {"save": (15, 100), "train": (0, 40), "deposit": (0, 30), "grid": (0, 15), "draw": (0, 30)}
 
 
 @pytest.mark.parametrize("work", KILLS)
