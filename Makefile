@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
 .DEFAULT_GOAL := help
-.PHONY: help figures table gpu lab slides notebooks test test-browser lint clean
+.PHONY: help figures table gpu lab slides notebooks test test-faults test-browser lint clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ test: $(READY) ## the tests, then every notebook
 	$(BIN)/python -m pytest tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=300 notebooks
 
+test-faults: $(READY) ## kills, damaged files, full disks, broken servers: how many, and what they did
+	LIRF_KIT_FAULTS=1 $(BIN)/python -m pytest tests/faults
+
 test-browser: $(READY) ## the explorer and the notebooks in a real browser; needs chromium
 	@command -v chromium > /dev/null || command -v chromium-browser > /dev/null || command -v google-chrome > /dev/null || \
 		{ echo "a browser is needed: sudo apt-get install chromium"; exit 1; }
@@ -53,5 +56,5 @@ $(READY): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or later is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev,gpu]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev,gpu,cluster]'
 	@touch $@

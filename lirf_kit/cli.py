@@ -2,6 +2,8 @@
 
 import argparse
 import ast
+import contextlib
+import errno
 import importlib.metadata
 import importlib.util
 import json
@@ -29,14 +31,24 @@ SHORT_RUN, TOO_SLOW = 4, 40  # seconds for the doctor's run: measured on two CPU
 
 
 def main(arguments=None):
-    """Run a command; return its exit status: 0, or 2 after one sentence that says what was wrong."""
+    """Run a command; return its exit status: 0, 1 if some runs failed, or 2 after one sentence on what was wrong."""
     options = _parser().parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal may lack a letter, such as Δ
     warnings.formatwarning = lambda message, *_, **__: f"{message}\n"
     try:
-        options.command(options)
+        status = options.command(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output wants no more; the files are written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at its end
+        return 0
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"lirf_kit: the disk is full, so the output is cut off: {error}", file=sys.stderr)
+        return 2
     except ModuleNotFoundError as error:
         print(f"lirf_kit: {error.name} is missing: python -m lirf_kit doctor says what to do", file=sys.stderr)
         return 2
@@ -46,7 +58,7 @@ def main(arguments=None):
     except KeyboardInterrupt:
         print("lirf_kit: interrupted; what was finished before is kept", file=sys.stderr)
         return 130
-    return 0
+    return status or 0
 
 
 class _Parser(argparse.ArgumentParser):
@@ -222,12 +234,16 @@ def _some(embeddings, names):
 
 def _table(options):
     """Print the results of one run, or their mean and standard deviation over many."""
+    from lirf_kit.config import check_choice
     from lirf_kit.evidence.references import REFERENCES
 
     references = REFERENCES if options.references is None else options.references
     config = _config(options)
     if options.seeds is not None and options.seeds < 1:
         raise lk.LirfError(f"seeds must be at least 1, not {options.seeds}")
+    for name in references:
+        check_choice("references", name, REFERENCES)
+    check_choice("among", options.among, ("all", "part"))
     out = _folder(options)
     if options.seeds is None:
         data, parts, networks = _path(config)
@@ -247,6 +263,7 @@ def _table(options):
             f"\n95 % confidence interval of the mean, over the seeds\n{lk.summary(results, interval=True).to_string()}"
         )
     print(f"\nwritten: {path}")
+    return options.seeds and _status(results)
 
 
 def _evidence(options):
@@ -269,6 +286,7 @@ def _evidence(options):
     print("\nhow much of the gap between original and retrained networks is closed, in percent (100: as if never seen)")
     print(closed.pivot_table("closed", ["test", "task"], "network", sort=False).round(0).to_string(na_rep="–"))
     print(f"\nwritten: {path}")
+    return _status(results)
 
 
 def _cell(row):
@@ -295,6 +313,7 @@ def _distillation(options):
     print(f"mean ± standard deviation over the runs (n = {means['n'].max()}), in percent; one column per teacher")
     print(means.pivot_table("cell", by[:2], "network", "first", sort=False).to_string(na_rep="–"))
     print(f"\nwritten: {path}")
+    return _status(results)
 
 
 def _containers(options):
@@ -307,6 +326,7 @@ def _containers(options):
     lk.save_figure(lk.plot_custody(summary), out, name)
     print(f"\nmeans over n runs; Δ, mean and trained on: points from the original\n{summary.to_string()}")
     print(f"\nwritten: {path}")
+    return _status(results)
 
 
 def _bank(options):
@@ -348,7 +368,7 @@ def _sizes(text):
 def _ablation(options):
     """Print what each part of the method is good for."""
     config, out = _config(options), _folder(options)
-    _vary(lk.ablations(config), out / f"ablation-{options.preset}.csv", config, options)
+    return _vary(lk.ablations(config), out / f"ablation-{options.preset}.csv", config, options)
 
 
 def _sweep(options):
@@ -357,13 +377,19 @@ def _sweep(options):
     variants = {text: _turned(f"{options.knob}={text}") for text in options.values}
     for change in variants.values():
         config.replace(**change)
-    _vary(variants, _folder(options) / f"sweep-{options.preset}-{options.knob}.csv", config, options)
+    return _vary(variants, _folder(options) / f"sweep-{options.preset}-{options.knob}.csv", config, options)
 
 
 def _vary(variants, path, config, options):
     """Run several settings of the knobs, print their means, and write the runs."""
     results = lk.sweep(config, variants, options.seeds, options.deposit_sets, jobs=options.jobs)
     print(f"\nwritten: {_write_results(results, path, config, options, 'validation part, all classes')}")
+    return _status(results)
+
+
+def _status(results):
+    """Return the exit status of a grid: 1 if some of its runs failed; a warning has named them."""
+    return int(results.attrs.get("failed", 0) > 0)
 
 
 def _write_results(results, path, config, options, protocol):
@@ -626,7 +652,7 @@ def _config(options, recipe=lambda config: config):
     config = recipe(lk.preset(options.preset)).replace(seed=options.seed, device=options.device)
     for text in options.set:
         config = config.replace(**_turned(text))
-    if options.folder:
+    if options.folder is not None:
         config = config.replace(dataset="folder", folder=options.folder)
     lk.resolve_device(config.device)
     return config
@@ -675,7 +701,8 @@ class _timed:
         self.start = time.perf_counter()
 
     def __exit__(self, *_):
-        print(f"{self.step:<20} {time.perf_counter() - self.start:8.3f} s")
+        with contextlib.suppress(OSError):  # output that nobody reads must not cost the results
+            print(f"{self.step:<20} {time.perf_counter() - self.start:8.3f} s")
 
 
 def _write_text(text, path):

@@ -32,8 +32,9 @@ def requirements(project):
 
 @pytest.fixture(scope="module")
 def with_the_gpu_s(project, requirements):
-    """The gpu extra's dependencies too, which the conda environment leaves out."""
-    extra = map(Requirement, project["optional-dependencies"]["gpu"])
+    """The gpu and cluster extras' dependencies too, which the conda environment leaves out."""
+    extras = project["optional-dependencies"]
+    extra = map(Requirement, extras["gpu"] + extras["cluster"])
     return requirements | {requirement.name: requirement.specifier for requirement in extra}
 
 

@@ -28,6 +28,7 @@ from lirf_kit.method.withdrawing import withdraw
 
 DEPOSIT_SHARE = 0.3  # of the classes, as in the paper's tables
 GRID_KNOBS = {"seed": "seeds", "deposit_classes": "deposit_sets"}  # and the argument that sets each of them
+MOST_RUNS = 100_000  # in one grid; more would take years
 METRICS = ("Pre Acc", "Dep Acc", "Avg Acc", "F", "H Mean", "L_at")
 DIFFERENCES = {"ΔPre": "Pre Acc", "ΔDep": "Dep Acc", "ΔAvg": "Avg Acc"}  # from the original of the same run
 
@@ -55,6 +56,8 @@ def random_deposit_sets(num_classes, count, seed):
     size = max(1, round(DEPOSIT_SHARE * num_classes))
     if not 1 <= count <= math.comb(num_classes, size):
         raise LirfError(f"deposit_sets must be from 1 to {math.comb(num_classes, size)}, not {count}")
+    if count > MOST_RUNS:
+        raise LirfError(f"deposit_sets must be at most {MOST_RUNS}, not {count}")
     generator = numpy.random.default_rng(seed)
     drawn = {}
     while len(drawn) < count:
@@ -141,7 +144,9 @@ def over_grid(run, asked, config, seeds, deposit_sets, jobs=None):
         if isinstance(outcome, str)
     ]
     _report("run", rows, reasons)
-    return pandas.DataFrame(rows)
+    results = pandas.DataFrame(rows)
+    results.attrs["failed"] = len(reasons)
+    return results
 
 
 def _report(what, found, reasons):
@@ -160,6 +165,8 @@ def _grid(config, seeds, deposit_sets):
     if isinstance(seeds, numbers.Integral):
         if seeds < 1:
             raise LirfError(f"seeds must be at least 1, not {seeds}")
+        if seeds > MOST_RUNS:
+            raise LirfError(f"seeds must be at most {MOST_RUNS}, not {seeds}")
         seeds = range(config.seed, config.seed + seeds)
     seeds = [config.replace(seed=seed).seed for seed in seeds]
     num_classes = len(load_dataset(config).class_names)
@@ -189,22 +196,31 @@ def _workers(config, runs, jobs):
 def _in_parallel(function, calls, workers, title):
     """Return the function's result for each call, or an error message if the call failed, with a progress bar.
 
-    If the backend itself fails, for example because a worker process was killed, every unfinished call gets its error.
+    If the backend itself fails, for example because a worker process was killed, the unfinished calls are made again,
+    one at a time, so that only the call that kills its worker gets the error.
     """
     calls = list(calls)
     environment = {name: value for name, value in os.environ.items() if name.startswith(("LIRF_KIT", "TQDM"))}
-    jobs = (joblib.delayed(_guarded)(environment, function, call, place) for place, call in enumerate(calls))
+    jobs = [joblib.delayed(_guarded)(environment, function, call, place) for place, call in enumerate(calls)]
     backend, _ = joblib.parallel.get_active_backend()
     return_as = "generator_unordered" if getattr(backend, "supports_return_generator", False) else "list"
-    found, reason = {}, "it was not run"
+    found, reasons = {}, {}
     with progress_bar(total=len(calls), desc=title, unit="run") as progress:
-        try:
-            for place, outcome in joblib.Parallel(workers, return_as=return_as, batch_size=1)(jobs):
-                found[place] = outcome
-                progress.update()
-        except Exception as error:
-            reason = _sentence(error)
-    return [found.get(place, reason) for place in range(len(calls))]
+
+        def run(places):
+            try:
+                for place, outcome in joblib.Parallel(workers, return_as=return_as, batch_size=1)(
+                    jobs[place] for place in places
+                ):
+                    found[place] = outcome
+                    progress.update()
+            except Exception as error:
+                reasons.update(dict.fromkeys(set(places) - found.keys(), _sentence(error)))
+
+        run(range(len(calls)))
+        for place in [place for place in range(len(calls)) if place not in found]:
+            run([place])
+    return [found[place] if place in found else reasons.get(place, "it was not run") for place in range(len(calls))]
 
 
 def _guarded(environment, function, arguments, place):
@@ -312,6 +328,7 @@ def sweep(config, variants, seeds, deposit_sets=5, on="validation", jobs=None):
             reasons.append(f"{name}: {error}")
     _report("variant", results, reasons)
     together = pandas.concat(results, ignore_index=True)
+    together.attrs["failed"] = len(reasons) + sum(found.attrs["failed"] for found in results)
     return together[["variant", *together.columns.drop("variant")]]
 
 

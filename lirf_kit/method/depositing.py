@@ -15,7 +15,7 @@ from lirf_kit.data.images import mix
 from lirf_kit.devices import autocast, cpu_threads, memory_advice, progress_bar, seeded_generator
 from lirf_kit.method import losses
 from lirf_kit.method.containers import empty_module
-from lirf_kit.method.networks import evaluation_mode, predict, split
+from lirf_kit.method.networks import check_last_batch, evaluation_mode, predict, split
 from lirf_kit.method.training import one_cycle
 from lirf_kit.method.withdrawing import merge_logits
 
@@ -73,6 +73,10 @@ def start_deposit(original, deposit_set, config, teacher=None):
     if not len(deposit_set):
         raise LirfError("deposit_set must hold at least one image, not none")
     target = split(copy.deepcopy(original), config.split_after)  # T
+    if config.batch_statistics == "updated":
+        strides = config.stem_stride * 2 ** (config.split_after - 1)
+        size = config.deposit_batch_size
+        check_last_batch("deposit_batch_size", len(deposit_set), size, deposit_set.images, strides)
     target.history = []
     target.upper.requires_grad_(False)  # T^(n-) = T_0^(n-), frozen
     classes = deposit_set.deposit_classes

@@ -300,3 +300,24 @@ def extract_features(network, part, layer="features"):
     with evaluation_mode(network):
         features = predict(network if layer == "logits" else network.features, part.images)
     return features.to("cpu", torch.float32).numpy()
+
+
+def check_last_batch(name, count, batch_size, images, strides):
+    """Raise a `LirfError` if BatchNorm would have to take statistics of a single number, from a last batch of one.
+
+    Parameters
+    ----------
+    name : str
+        The knob that `batch_size` is, for the message.
+    count, batch_size : int
+        How many images there are, and how many of them are in a batch.
+    images : torch.Tensor
+        (N, C, H, W).
+    strides : int
+        How many times lower than the images the last feature maps are.
+    """
+    if count % batch_size == 1 % batch_size and max(images.shape[2:]) <= strides:
+        raise LirfError(
+            f"{name} must not leave a last batch of a single image where feature maps are 1×1: {count} images in "
+            f"batches of {batch_size} do"
+        )

@@ -213,8 +213,14 @@ def save_figure(figure, folder, name):
         with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as beside, matplotlib.rc_context(settings):
             for ending, path in zip(FORMATS, paths):
                 figure.savefig(Path(beside, path.name), metadata=undated[ending])
-            for path in paths:
-                os.replace(Path(beside, path.name), path)
+            try:
+                for path in paths:
+                    os.replace(Path(beside, path.name), path)
+            except KeyboardInterrupt:  # the rest follows at once, or the three would be of different figures
+                for path in paths:
+                    if Path(beside, path.name).exists():
+                        os.replace(Path(beside, path.name), path)
+                raise
     except OSError as error:
         raise LirfError(f"the figure {name} can't be written to {folder}: {error}") from error
     return paths

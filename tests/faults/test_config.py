@@ -19,7 +19,7 @@ knobs = st.sampled_from(sorted(lk.Config.model_fields)) | st.text(max_size=3)
 
 
 def test_any_knob_set_to_anything_is_a_sentence_or_a_config_that_survives_json(faults):
-    @settings(max_examples=faults.many(150, 1500), deadline=None, database=None, derandomize=True,
+    @settings(max_examples=faults.many(150, 1000), deadline=None, database=None, derandomize=True,
               suppress_health_check=list(HealthCheck))  # fmt: skip
     @given(st.dictionaries(knobs, anything, min_size=1, max_size=2))
     def turn(changes):

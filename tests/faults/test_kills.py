@@ -1,4 +1,4 @@
-"""Processes that are killed with SIGKILL at random moments: nothing half-made is found, nothing kept is lost."""
+"""Processes that are killed with SIGKILL at random moments: nothing half-made is found, and nothing kept is lost."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
-KILLS = {"save": (15, 100), "train": (0, 60), "deposit": (0, 30), "grid": (0, 25), "draw": (0, 30)}
+KILLS = {"save": (15, 100), "train": (0, 40), "deposit": (0, 30), "grid": (0, 15), "draw": (0, 30)}
 
 
 @pytest.mark.parametrize("work", KILLS)
