@@ -4,6 +4,7 @@ from .artifacts import (
     load_run as load_run,
     save_run as save_run,
 )
+from .classroom import check as check
 from .config import (
     Config as Config,
     LirfError as LirfError,
