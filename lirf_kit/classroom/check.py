@@ -1,4 +1,4 @@
-"""Checks of what a student wrote: ``lk.check.attention_map(attention_map)`` says in one sentence what is right or wrong.
+"""Checks: ``lk.check.attention_map(attention_map)`` says in one sentence what is right or wrong.
 
 Each check calls the student's function on the toy numbers in `toys`, which were worked by hand. If the answers differ,
 they are compared with those of the most likely mistakes, and the sentence names the mistake. A check never raises.
