@@ -2,7 +2,7 @@
 
 `notebooks/` is the solution edition. A solution stands between the lines ``### BEGIN SOLUTION`` and
 ``### END SOLUTION`` (nbgrader's format), a lecturer's note in a markdown cell that is tagged `lecturer`. The student
-edition has blanks (``...``) for solutions, and neither outputs nor notes; the instructor edition has everything, unfolded.
+edition has blanks (``...``) for solutions, no outputs and no notes. The instructor edition has everything, unfolded.
 """
 
 import argparse

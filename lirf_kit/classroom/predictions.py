@@ -3,7 +3,6 @@
 They stand in one JSON file beside the notebook. Nothing leaves the machine, and no name is stored.
 """
 
-import difflib
 import json
 import math
 import os
@@ -87,10 +86,10 @@ def predict_first(question, unit="", choices=None):
 def _read(answer, unit, choices):
     """Return an answer as a number or as one of the choices; raise a `LirfError` if it is neither."""
     if choices:
-        known = {choice.lower(): choice for choice in choices}
-        near = difflib.get_close_matches(answer.lower(), known, n=1, cutoff=0.8)
-        if near:
-            return known[near[0]]
+        exact = [choice for choice in choices if choice.lower() == answer.lower()]
+        meant = exact or [choice for choice in choices if choice.lower().startswith(answer.lower())]
+        if len(meant) == 1:
+            return meant[0]
         raise LirfError(f"The prediction must be one of {', '.join(choices)}, not {answer!r}.")
     try:
         number = float(answer.removesuffix(unit).strip().replace(",", ".").replace("−", "-"))
@@ -165,9 +164,8 @@ def my_predictions():
         print(f"choices: {(chosen['predicted'] == chosen['actual']).sum()} of {len(chosen)} right")
     if len(numbers):
         high, low = (numbers > 0).sum(), (numbers < 0).sum()
-        print(
-            f"numbers: {high} of {len(numbers)} too high, {low} too low; half of them within {numbers.abs().median():.3g}"
-        )
+        half = numbers.abs().median()
+        print(f"numbers: {high} of {len(numbers)} too high, {low} too low; half of them within {half:.3g}")
     if not len(rows):
         print("No predictions yet: a cell with lk.predict_first asks for one.")
     return rows
@@ -230,9 +228,8 @@ def class_predictions(folder):
             counts = pandas.Series([str(each) for each in given]).value_counts()
             right = str(results.get(question))
             colours = ["#D55E00" if name == right else "#0072B2" for name in counts.index]
-            axes.bar(
-                counts.index, counts, color=colours, hatch=["//" if name == right else "" for name in counts.index]
-            )
+            marks = ["//" if name == right else "" for name in counts.index]
+            axes.bar(counts.index, counts, color=colours, hatch=marks)
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(title=question, ylabel="students")
     return figure

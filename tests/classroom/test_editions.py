@@ -1,4 +1,4 @@
-"""The student edition: every blank makes its check fail with its sentence, nothing else breaks, nothing is given away."""
+"""The student edition: each blank fails its check, nothing else breaks, and nothing is given away."""
 
 import ast
 import re
@@ -13,7 +13,12 @@ from lirf_kit.classroom import editions
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 WITH_EXERCISES = [path for path in NOTEBOOKS if "### BEGIN SOLUTION" in path.read_text(encoding="utf-8")]
-SOLVED = 'def double(x):\n    """Twice x."""\n    ### BEGIN SOLUTION\n    result = x * 2\n    return result\n    ### END SOLUTION'
+SOLVED = '''def double(x):
+    """Twice x."""
+    ### BEGIN SOLUTION
+    result = x * 2
+    return result
+    ### END SOLUTION'''
 
 
 def small_notebook():

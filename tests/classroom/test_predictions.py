@@ -37,7 +37,7 @@ def test_a_number_is_kept_and_shown_beside_the_result(answers, folder, capsys):
 
 
 def test_a_choice_is_read_whatever_its_case_and_counted(answers, capsys):
-    answers("lwoer", "Lower", "higher")
+    answers("Lower", "h")
     lk.predict_first("loss", choices=["lower", "higher"]).beside("lower")
     lk.predict_first("accuracy", choices=["lower", "higher"]).beside("lower")
     table = lk.my_predictions()
