@@ -6,6 +6,7 @@ they are compared with those of the most likely mistakes, and the sentence names
 
 import ast
 import inspect
+import math
 import textwrap
 from dataclasses import dataclass
 
@@ -109,7 +110,7 @@ def _same(answer, expected):
         if not isinstance(answer, torch.Tensor) or answer.shape != expected.shape:
             return False
         return torch.allclose(answer.detach().double(), expected.detach().double(), rtol=1e-4, atol=1e-5)
-    return abs(float(answer) - expected) < 1e-6 * max(1.0, abs(expected))
+    return abs(float(answer) - expected) < 1e-5 * max(1.0, abs(expected))
 
 
 def _shown(value):
@@ -129,6 +130,8 @@ def _typed(name, answer, expected):
             raise _Stop(f"{name} must return a single number, not {_kind(answer)}.")
         number = float(answer)
         return torch.tensor(number) if isinstance(expected, torch.Tensor) else number
+    if isinstance(answer, (tuple, list)) and answer and all(isinstance(each, (int, float)) for each in answer):
+        answer = torch.tensor(answer)
     if not isinstance(answer, torch.Tensor):
         raise _Stop(f"{name} must return a tensor of shape {tuple(expected.shape)}, not {_kind(answer)}.")
     return answer
@@ -561,6 +564,297 @@ def harmonic_mean(student_function):
         pass
     right = "Right: high only where a network preserves and forgets; 0 if nothing is forgotten."
     return _compare(student_function, toys.HARMONIC_MEAN, mistakes, right)
+
+
+@_verdict
+def part_sizes(student_function):
+    """Check a function (count, test_fraction, validation_fraction) that returns three sizes."""
+    up = math.ceil
+
+    def sizes(n, t, v):
+        return torch.tensor([n - up(n * t) - up((n - up(n * t)) * v), up((n - up(n * t)) * v), up(n * t)])
+
+    mistakes = {
+        "the validation part is a fraction of the rest, not of all images": lambda n, t, v: torch.tensor(
+            [n - up(n * t) - up(n * v), up(n * v), up(n * t)]
+        ),
+        "round up, math.ceil; yours rounds down": lambda n, t, v: torch.tensor(
+            [n - int(n * t) - int((n - int(n * t)) * v), int((n - int(n * t)) * v), int(n * t)]
+        ),
+        "round up, math.ceil; yours rounds to the nearest": lambda n, t, v: torch.tensor(
+            [n - round(n * t) - round((n - round(n * t)) * v), round((n - round(n * t)) * v), round(n * t)]
+        ),
+        "return them in the order train, validation, test; yours is the other way round": lambda n, t, v: sizes(
+            n, t, v
+        ).flip(0),
+        "your training part still has the validation images": lambda n, t, v: (
+            sizes(n, t, v) + torch.tensor([sizes(n, t, v)[1], 0, 0])
+        ),
+        "sizes are whole numbers; yours aren't rounded": lambda n, t, v: torch.tensor(
+            [n * (1 - t) * (1 - v), n * (1 - t) * v, n * t]
+        ),
+    }
+    right = "Right: the test part is taken first, then the validation part from the rest."
+    return _compare(student_function, toys.PART_SIZES, mistakes, right)
+
+
+@_verdict
+def stratified_counts(student_function):
+    """Check a function (labels, size, num_classes) that returns how many images of each class a part should have."""
+
+    def counts(labels, size, classes):
+        return size * torch.bincount(labels, minlength=classes) / len(labels)
+
+    mistakes = {
+        "yours counts the whole; scale it to the size of the part": lambda y, m, k: torch.bincount(y, minlength=k),
+        "yours gives shares; multiply by the size of the part": lambda y, m, k: counts(y, 1, k),
+        "yours gives every class the same number": lambda y, m, k: torch.full((k,), m / k),
+        "don't round: these are the numbers to come close to": lambda y, m, k: counts(y, m, k).round(),
+        "don't cut off the decimals: these are the numbers to come close to": lambda y, m, k: counts(y, m, k).floor(),
+        "yours counts the first images; take the shares in all of them": lambda y, m, k: torch.bincount(
+            y[:m], minlength=k
+        ),
+        "a class without images needs its 0: bincount(labels, minlength=num_classes)": lambda y, m, k: counts(y, m, 0),
+    }
+    right = "Right: each class has the same share in the part as in the whole."
+    return _compare(student_function, toys.STRATIFIED_COUNTS, mistakes, right)
+
+
+@_verdict
+def changed_images(student_function):
+    """Check a function (before, after) that counts the images that are in only one of two sets of indices."""
+    mistakes = {
+        "yours counts only the images that are gone; count the new ones, too": lambda a, b: len(_set(a) - _set(b)),
+        "yours counts only the new images; count those that are gone, too": lambda a, b: len(_set(b) - _set(a)),
+        "yours counts the images that are in both": lambda a, b: len(_set(a) & _set(b)),
+        "yours counts the images that are in either; take away those in both": lambda a, b: len(_set(a) | _set(b)),
+        "the order doesn't matter; yours compares place by place": lambda a, b: sum(
+            x != y for x, y in zip(a.tolist(), b.tolist())
+        ),
+        "yours compares the sizes of the two sets only": lambda a, b: abs(len(a) - len(b)),
+    }
+    right = "Right: it counts what is in one set only, whatever the order."
+    return _compare(student_function, toys.CHANGED_IMAGES, mistakes, right)
+
+
+def _set(indices):
+    return set(indices.tolist())
+
+
+@_verdict
+def convolution_parameters(student_function):
+    """Check a function (channels_in, channels_out, kernel) that counts a convolution's weights and its BatchNorm's."""
+    mistakes = {
+        "BatchNorm's scale and shift are missing: 2 for each output channel": lambda i, o, k: i * o * k * k,
+        "BatchNorm has a scale and a shift for each output channel; yours counts one": lambda i, o, k: (
+            i * o * k * k + o
+        ),
+        "a filter reads all input channels; yours reads one": lambda i, o, k: o * k * k + 2 * o,
+        "a filter is kernel × kernel": lambda i, o, k: i * o * k + 2 * o,
+        "these convolutions have no bias: BatchNorm shifts already": lambda i, o, k: i * o * k * k + 3 * o,
+        "BatchNorm acts on the output channels, not on the input channels": lambda i, o, k: i * o * k * k + 2 * i,
+    }
+    right = "Right: the filters, and a scale and a shift for each output channel."
+    return _compare(student_function, toys.CONVOLUTION_PARAMETERS, mistakes, right)
+
+
+@_verdict
+def smoothed_label(student_function):
+    """Check a function (label, num_classes, smoothing) that returns the wanted probabilities, (K,)."""
+
+    def wanted(y, k, e, others=None, top=None):
+        q = torch.full((k,), e / k if others is None else others)
+        q[y] = 1 - e + e / k if top is None else top
+        return q
+
+    mistakes = {
+        "the right class gets its share of ε, too: 1 − ε + ε/K": lambda y, k, e: wanted(y, k, e, top=1 - e),
+        "yours spreads ε over the K − 1 other classes; spread it over all K": lambda y, k, e: wanted(
+            y, k, e, others=e / (k - 1), top=1 - e
+        ),
+        "yours isn't smoothed: each other class gets ε/K": lambda y, k, e: wanted(y, k, 0.0),
+        "the other classes share ε; yours gives each of them all of it": lambda y, k, e: wanted(y, k, e, others=e),
+        "the right class must be at the index of the label; yours is the first": lambda y, k, e: wanted(0, k, e),
+        "yours smooths the wrong way round: 1 − ε belongs to the right class": lambda y, k, e: wanted(y, k, 1 - e),
+        "yours leaves 1 at the right class; the sum must be 1": lambda y, k, e: wanted(y, k, e, top=1.0),
+    }
+    right = "Right: the probabilities add up to 1, and the right class has the most."
+    return _compare(student_function, toys.SMOOTHED_LABEL, mistakes, right)
+
+
+@_verdict
+def half_cosine(student_function):
+    """Check a function (start, end, progress) that goes from start to end along half a cosine."""
+    mistakes = {
+        "yours is a straight line; use (1 − cos(πp)) / 2 instead of p": lambda a, b, p: a + (b - a) * p,
+        "divide 1 − cos(πp) by 2, or it goes twice as far": lambda a, b, p: a + (b - a) * (1 - math.cos(math.pi * p)),
+        "yours goes backwards: 1 minus the cosine": lambda a, b, p: a + (b - a) * (1 + math.cos(math.pi * p)) / 2,
+        "begin at start: add it": lambda a, b, p: (b - a) * (1 - math.cos(math.pi * p)) / 2,
+        "multiply by end − start, not by end": lambda a, b, p: a + b * (1 - math.cos(math.pi * p)) / 2,
+        "the cosine is of π times p": lambda a, b, p: a + (b - a) * (1 - math.cos(p)) / 2,
+        "yours is a quarter of a sine; use (1 − cos(πp)) / 2": lambda a, b, p: a + (b - a) * math.sin(math.pi * p / 2),
+    }
+    right = "Right: slow at both ends, fast in the middle."
+    return _compare(student_function, toys.HALF_COSINE, mistakes, right)
+
+
+@_verdict
+def feature_recovery_loss(student_function):
+    """Check a function (module_features, original_features) that returns L_re, a scalar."""
+    mistakes = {
+        "divide by the original's squared length": lambda m, f: (m - f).square().sum(),
+        "divide by the original's squared length, not the module's": lambda m, f: (
+            (m - f).square().sum() / m.square().sum()
+        ),
+        "square the lengths: yours is the ratio of the lengths": lambda m, f: (m - f).norm() / f.norm(),
+        "one fraction for the whole batch; yours averages the fractions of the samples": lambda m, f: (
+            (m - f).square().flatten(1).sum(1) / f.square().flatten(1).sum(1)
+        ).mean(),
+        "yours is the mean squared error; divide the sum by the original's": lambda m, f: (m - f).square().mean(),
+        "subtract first, then square": lambda m, f: (m.square().sum() - f.square().sum()) / f.square().sum(),
+        "square the differences; yours takes their absolute values": lambda m, f: (m - f).abs().sum() / f.abs().sum(),
+    }
+    right = "Right: 0 for the original's own features, 1 for a module that returns zeros."
+    return _compare(student_function, toys.FEATURE_RECOVERY, mistakes, right)
+
+
+@_verdict
+def neighbour_shares(student_function):
+    """Check a function (distances, sigma) that returns the attention p that a point pays to the others."""
+
+    def shares(weights):
+        return weights / weights.sum()
+
+    mistakes = {
+        "divide by the sum, so that the shares add up to 1": lambda d, s: (-(d**2) / (2 * s**2)).exp(),
+        "square the distances": lambda d, s: shares((-d / (2 * s**2)).exp()),
+        "divide by 2σ², not by σ²": lambda d, s: shares((-(d**2) / s**2).exp()),
+        "divide by 2σ², not by 2σ": lambda d, s: shares((-(d**2) / (2 * s)).exp()),
+        "the minus sign is missing: far points must get less": lambda d, s: shares((d**2 / (2 * s**2)).exp()),
+        "divide by the sum, not by the largest": lambda d, s: (
+            (-(d**2) / (2 * s**2)).exp() / (-(d**2) / (2 * s**2)).exp().max()
+        ),
+        "yours are inverse distances; take exp(−d² / 2σ²)": lambda d, s: shares(1 / d),
+    }
+    right = "Right: the shares add up to 1, and the near point gets most."
+    return _compare(student_function, toys.NEIGHBOUR_SHARES, mistakes, right)
+
+
+@_verdict
+def perplexity(student_function):
+    """Check a function (shares) that returns 2 to the power of the entropy in bits."""
+
+    def entropy(p):
+        return -(p * p.log2()).sum().item()
+
+    mistakes = {
+        "yours is the entropy; the perplexity is 2 to its power": lambda p: entropy(p),
+        "the sign is wrong: the entropy is minus the sum of p · log2(p)": lambda p: 2 ** -entropy(p),
+        "2 to the power of bits needs log2; with the natural logarithm it is e to its power": lambda p: (
+            2 ** (entropy(p) * math.log(2))
+        ),
+        "an entropy in bits is a power of 2, not of e": lambda p: math.exp(entropy(p)),
+        "weigh each logarithm with its share": lambda p: 2 ** -p.log2().mean().item(),
+        "sum over the points; yours averages": lambda p: 2 ** (entropy(p) / len(p)),
+        "yours counts the points; far ones should count less": lambda p: float(len(p)),
+    }
+    right = "Right: two equal neighbours give 2, eight give 8."
+    return _compare(student_function, toys.PERPLEXITY, mistakes, right)
+
+
+@_verdict
+def nearest_neighbour_accuracy(student_function):
+    """Check a function (points, labels) that returns how many nearest neighbours have the same label, in percent."""
+
+    def ask(points, labels, own=math.inf, largest=False, order=2):
+        far = torch.cdist(points, points, p=order)
+        far.fill_diagonal_(-own if largest else own)
+        nearest = far.argmax(1) if largest else far.argmin(1)
+        return 100 * (labels[nearest] == labels).float().mean().item()
+
+    mistakes = {
+        "every point is its own nearest neighbour in yours: set the diagonal to infinity": lambda x, y: ask(
+            x, y, own=0.0
+        ),
+        "yours is a share from 0 to 1; multiply by 100 for percent": lambda x, y: ask(x, y) / 100,
+        "yours takes the farthest point; take the nearest": lambda x, y: ask(x, y, largest=True),
+        "yours is the share of neighbours with another label": lambda x, y: 100 - ask(x, y),
+        "yours counts; divide by the number of points": lambda x, y: ask(x, y) * len(y) / 100,
+        "yours compares with the next point in the list; take the nearest in space": lambda x, y: (
+            100 * (y.roll(-1) == y).float().mean().item()
+        ),
+    }
+    right = "Right: each point asks its nearest neighbour, and never itself."
+    return _compare(student_function, toys.NEAREST_NEIGHBOUR, mistakes, right)
+
+
+@_verdict
+def nearest_mean(student_function):
+    """Check a function (shots, shot_labels, asked) that returns the class whose mean is nearest, int64 (M,)."""
+
+    def ask(x, y, u, largest=False, give="class", dot=False, one=False):
+        classes = y.unique()
+        means = torch.stack([x[y == each][0] if one else x[y == each].mean(0) for each in classes])
+        score = u @ means.T if dot else -torch.cdist(u, means)
+        place = (-score if largest else score).argmax(1)
+        return place if give == "place" else -score if give == "distances" else classes[place]
+
+    mistakes = {
+        "yours gives the farthest class; take the smallest distance": lambda *given: ask(*given, largest=True),
+        "yours gives the place in the list of classes; look up the class there": lambda *given: ask(
+            *given, give="place"
+        ),
+        "yours gives distances; return the class of the smallest": lambda *given: ask(*given, give="distances"),
+        "yours compares by the dot product; take the distance": lambda *given: ask(*given, dot=True),
+        "yours uses the first shot of a class; take the mean of all": lambda *given: ask(*given, one=True),
+        "yours takes the nearest shot; take the nearest class mean": lambda x, y, u: y[torch.cdist(u, x).argmin(1)],
+    }
+    right = "Right: the class whose mean lies nearest, and its own number."
+    return _compare(student_function, toys.NEAREST_MEAN, mistakes, right)
+
+
+@_verdict
+def accuracy_with_bonus(student_function):
+    """Check a function (logits, labels, deposit_classes, bonus) that returns the accuracy in percent."""
+
+    def ask(z, y, c, b):
+        add = torch.zeros(z.shape[1])
+        add[list(c)] = b
+        return _share(z + add, y)
+
+    mistakes = {
+        "yours is a share from 0 to 1; multiply by 100 for percent": lambda *given: ask(*given) / 100,
+        "the bonus must be added to the logits before the arg max": lambda z, y, c, b: _share(z, y),
+        "raise the deposit classes; yours lowers them beside the others": lambda z, y, c, b: ask(z, y, c, -b),
+        "yours adds the bonus to every class, which changes no answer": lambda z, y, c, b: _share(z + b, y),
+        "add the bonus for every image; yours adds it only where the label is a deposit class": lambda z, y, c, b: (
+            _share(z + b * torch.isin(torch.arange(z.shape[1]), torch.tensor(c)) * _isin(y, c)[:, None], y)
+        ),
+        "yours asks for the arg max among the deposit classes only": lambda z, y, c, b: (
+            100 * (torch.tensor(c)[z[:, list(c)].argmax(1)] == y).float().mean().item()
+        ),
+        "yours adds the bonus to the first deposit class only": lambda z, y, c, b: ask(z, y, c[:1], b),
+    }
+    right = "Right: the deposit classes' logits are raised for every image, whatever its label."
+    return _compare(student_function, toys.ACCURACY_WITH_BONUS, mistakes, right)
+
+
+@_verdict
+def share_of_the_way(student_function):
+    """Check a function (original, target, retrained) that returns how far the target has gone, in percent."""
+    mistakes = {
+        "yours is a share from 0 to 1; multiply by 100 for percent": lambda o, t, r: (o - t) / (o - r),
+        "yours is what is left of the way": lambda o, t, r: 100 * (t - r) / (o - r),
+        "divide by the way from the original to the retrained network": lambda o, t, r: 100 * (o - t) / o,
+        "the sign is wrong: at the retrained network it must be 100": lambda o, t, r: -100 * (o - t) / (o - r),
+        "yours is upside down: divide the way gone by the whole way": lambda o, t, r: 100 * (o - r) / (o - t),
+        "yours is in points; divide by the whole way": lambda o, t, r: o - t,
+        "yours stops at 100; a target can go past the retrained network": lambda o, t, r: min(
+            100.0, 100 * (o - t) / (o - r)
+        ),
+    }
+    right = "Right: 0 at the original, 100 at the retrained network, more if it has gone past."
+    return _compare(student_function, toys.SHARE_OF_THE_WAY, mistakes, right)
 
 
 # The check for a bank's subset goes here: its toy numbers into `toys`, five mistakes, and a row in its test.

@@ -111,3 +111,97 @@ def probe_data():
         useful = 0.001 * (2 * labels - 1 + draw.normal(0, 0.9, len(labels)) + shift)
         parts += [numpy.stack([useful, draw.normal(0, 1, len(labels))], axis=1), labels]
     return tuple(parts)
+
+
+# (images, test fraction, validation fraction): 0.3 · 10 = 3; 0.25 · 7 = 1.75, up to 2; 0.15 · 1257 = 188.55, up to 189
+PART_SIZES = [((10, 0.3, 0.25), torch.tensor([5, 2, 3])), ((1797, 0.3, 0.15), torch.tensor([1068, 189, 540]))]
+
+# 4 of 8 images are of class 0, 3 of class 1, 1 of class 2; a part has 4 images, then 2
+STRATIFIED_COUNTS = [
+    ((torch.tensor([0, 1, 0, 2, 1, 0, 1, 0]), 4, 3), torch.tensor([2.0, 1.5, 0.5])),
+    ((torch.tensor([0, 1, 0, 2, 1, 0, 1, 0]), 2, 4), torch.tensor([1.0, 0.75, 0.25, 0.0])),
+]
+
+# 1 and 2 are gone, 7, 8 and 9 are new; then nothing but the order is different
+CHANGED_IMAGES = [
+    ((torch.tensor([1, 2, 3, 4]), torch.tensor([4, 9, 3, 8, 7])), 5),
+    ((torch.arange(5), torch.arange(5).flip(0)), 0),
+]
+
+# (input channels, output channels, kernel): the stem of the digits is 16 · 1 · 3 · 3 + 2 · 16 = 176
+CONVOLUTION_PARAMETERS = [((1, 16, 3), 176), ((16, 32, 3), 4672), ((32, 64, 1), 2176)]
+
+# (label, classes, smoothing)
+SMOOTHED_LABEL = [
+    ((3, 10, 0.1), torch.tensor([0.01] * 3 + [0.91] + [0.01] * 6)),
+    ((0, 4, 0.2), torch.tensor([0.85, 0.05, 0.05, 0.05])),
+]
+
+# (from, to, progress): half-way it is in the middle, and cos(π/3) = ½
+HALF_COSINE = [
+    ((0.004, 0.1, 0.5), 0.052),
+    ((0.004, 0.1, 0.0), 0.004),
+    ((1.0, 0.0, 1 / 3), 0.75),
+    ((0.0, 8.0, 1.0), 8.0),
+]
+
+# (module, original): (0² + 2²) / (3² + 4²); a module that returns zeros has 1; two samples share one fraction
+FEATURE_RECOVERY = [
+    ((torch.tensor([3.0, 2.0]).view(1, 2, 1, 1), torch.tensor([3.0, 4.0]).view(1, 2, 1, 1)), torch.tensor(0.16)),
+    ((torch.zeros(2, 1, 1, 2), torch.tensor([3.0, 4.0, 1.0, 0.0]).view(2, 1, 1, 2)), torch.tensor(1.0)),
+    (
+        (torch.tensor([3.0, 3.0, 2.0, 0.0]).view(2, 1, 1, 2), torch.tensor([3.0, 4.0, 1.0, 0.0]).view(2, 1, 1, 2)),
+        torch.tensor(2 / 26),
+    ),
+]
+
+# (distances, σ): the two examples of the notebook, worked by hand there; then two neighbours that are equally far
+_NEAR, _FAR = math.exp(-1 / 50), math.exp(-25 / 50)
+NEIGHBOUR_SHARES = [
+    ((torch.tensor([1.0, 5.0]), 5.0), torch.tensor([_NEAR, _FAR]) / (_NEAR + _FAR)),
+    ((torch.tensor([2.0, 2.0, 2.0, 2.0]), 1.0), torch.full((4,), 0.25)),
+]
+PERPLEXITY = [
+    ((torch.tensor([0.5, 0.5]),), 2.0),
+    ((torch.full((8,), 1 / 8),), 8.0),
+    ((torch.tensor([0.5, 0.25, 0.25]),), 2**1.5),
+]
+
+# (points, labels): the nearest neighbour of 0 is 1, of 1 it is 0, of 4 it is 1 and of 9 it is 4
+NEAREST_NEIGHBOUR = [
+    ((torch.tensor([[0.0], [1.0], [4.0], [9.0]]), torch.tensor([0, 0, 0, 1])), 75.0),
+    ((torch.tensor([[0.0, 0.0], [0.0, 1.0], [8.0, 0.0], [8.0, 2.0], [8.0, 5.0]]), torch.tensor([1, 0, 2, 2, 2])), 60.0),
+]
+
+# (shots, their labels, asked): class means 0 and 6; then means (1, 0), (0, 4) and (9, 9)
+NEAREST_MEAN = [
+    (
+        (torch.tensor([[-2.0], [2.0], [5.0], [7.0]]), torch.tensor([0, 0, 1, 1]), torch.tensor([[1.0], [2.9], [3.1]])),
+        torch.tensor([0, 0, 1]),
+    ),
+    (
+        (
+            torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 4.0], [9.0, 9.0]]),
+            torch.tensor([7, 7, 3, 5]),
+            torch.tensor([[1.0, 1.0], [0.0, 3.0], [8.0, 8.0], [5.0, 2.0]]),
+        ),
+        torch.tensor([7, 3, 5, 7]),
+    ),
+]
+
+# (logits, labels, deposit classes, bonus): classes 0 and 2 rise by 3
+ACCURACY_WITH_BONUS = [
+    (
+        (
+            torch.tensor([[1.0, 3.0, 0.0], [0.0, 5.0, 1.0], [0.0, 1.0, 0.5], [0.0, 9.0, 0.0], [2.0, 1.0, 0.0]]),
+            torch.tensor([0, 0, 2, 1, 0]),
+            [0, 2],
+            3.0,
+        ),
+        80.0,
+    ),
+    ((torch.tensor([[1.0, 3.0, 0.0], [0.0, 5.0, 1.0]]), torch.tensor([1, 0]), [0, 2], 0.0), 50.0),
+]
+
+# (original, target, retrained): from 90 to 80 of the way down to 70 is a half; past it is more than 100
+SHARE_OF_THE_WAY = [((90.0, 80.0, 70.0), 50.0), ((10.0, 10.0, 50.0), 0.0), ((2.0, 5.0, 4.0), 150.0)]

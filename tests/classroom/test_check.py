@@ -77,6 +77,23 @@ def harmonic(pre, forgotten):
     return 2 * pre * forgotten / (pre + forgotten) if forgotten > 0 else 0.0
 
 
+def parts_of(count, test_fraction, validation_fraction, rounding=math.ceil):
+    test = rounding(test_fraction * count)
+    validation = rounding(validation_fraction * (count - test))
+    return count - test - validation, validation, test
+
+
+def nearest(points, itself=False):
+    away = (points[:, None] - points).norm(dim=2)
+    return away.argmin(dim=1) if itself else (away + torch.eye(len(points)) * 1e9).argmin(dim=1)
+
+
+def by_means(shots, labels, asked):
+    classes = sorted(set(labels.tolist()))
+    means = torch.stack([shots[labels == number].mean(dim=0) for number in classes])
+    return torch.tensor(classes)[(asked[:, None] - means).norm(dim=2).argmin(dim=1)]
+
+
 SOLUTIONS = {
     "deposit_mask": mask,
     "accuracy": share,
@@ -90,6 +107,19 @@ SOLUTIONS = {
     "linear_probe": probe,
     "quantised_difference": lambda original, target, bits: rounded(original - target, bits),
     "harmonic_mean": lk.harmonic_mean,
+    "part_sizes": lambda n, t, v: parts_of(n, t, v),
+    "stratified_counts": lambda y, m, k: m * torch.bincount(y, minlength=k) / len(y),
+    "changed_images": lambda a, b: len(set(a.tolist()) ^ set(b.tolist())),
+    "convolution_parameters": lambda i, o, k: o * (i * k * k + 2),
+    "smoothed_label": lambda y, k, e: (1 - e) * functional.one_hot(torch.tensor(y), k) + e / k,
+    "half_cosine": lambda a, b, p: a + (b - a) * (1 - math.cos(math.pi * p)) / 2,
+    "feature_recovery_loss": lk.feature_recovery_loss,
+    "neighbour_shares": lambda d, s: torch.softmax(-(d**2) / (2 * s**2), dim=0),
+    "perplexity": lambda p: 2 ** -(p * p.log2()).sum(),
+    "nearest_neighbour_accuracy": lambda x, y: 100 * (y[nearest(x)] == y).float().mean(),
+    "nearest_mean": lambda x, y, u: by_means(x, y, u),
+    "accuracy_with_bonus": lambda z, y, c, b: share(z + b * torch.tensor([n in c for n in range(z.shape[1])]), y),
+    "share_of_the_way": lambda o, t, r: 100 * (t - o) / (r - o),
 }
 
 MISTAKES = {
@@ -195,6 +225,118 @@ MISTAKES = {
         "percent in, percent out": lambda p, f: harmonic(p, f) / 100,
         "H Mean is 0 if nothing is forgotten": lambda p, f: 0 if p + f == 0 else 2 * p * f / (p + f),
         "divides by zero": lambda p, f: 2 * p * f / (p + f),
+    },
+    "part_sizes": {
+        "a fraction of the rest": lambda n, t, v: (
+            n - math.ceil(t * n) - math.ceil(v * n),
+            math.ceil(v * n),
+            math.ceil(t * n),
+        ),
+        "yours rounds down": lambda n, t, v: parts_of(n, t, v, math.floor),
+        "the order train, validation, test": lambda n, t, v: parts_of(n, t, v)[::-1],
+        "still has the validation images": lambda n, t, v: (n - math.ceil(t * n), *parts_of(n, t, v)[1:]),
+        "yours aren't rounded": lambda n, t, v: parts_of(n, t, v, float),
+    },
+    "stratified_counts": {
+        "yours counts the whole": lambda y, m, k: torch.bincount(y, minlength=k).float(),
+        "yours gives shares": lambda y, m, k: torch.bincount(y, minlength=k) / len(y),
+        "every class the same number": lambda y, m, k: torch.ones(k) * m / k,
+        "don't cut off the decimals": lambda y, m, k: m * torch.bincount(y, minlength=k) // len(y),
+        "yours counts the first images": lambda y, m, k: torch.bincount(y[:m], minlength=k),
+        "a class without images needs its 0": lambda y, m, k: m * torch.bincount(y) / len(y),
+    },
+    "changed_images": {
+        "only the images that are gone": lambda a, b: len(set(a.tolist()) - set(b.tolist())),
+        "only the new images": lambda a, b: len(set(b.tolist()) - set(a.tolist())),
+        "that are in both": lambda a, b: len(set(a.tolist()) & set(b.tolist())),
+        "that are in either": lambda a, b: len({*a.tolist(), *b.tolist()}),
+        "the sizes of the two sets only": lambda a, b: abs(len(a) - len(b)),
+    },
+    "convolution_parameters": {
+        "scale and shift are missing": lambda i, o, k: o * i * k**2,
+        "yours counts one": lambda i, o, k: o * i * k**2 + o,
+        "yours reads one": lambda i, o, k: o * k**2 + 2 * o,
+        "a filter is kernel × kernel": lambda i, o, k: o * i * k + 2 * o,
+        "no bias": lambda i, o, k: o * (i * k**2 + 1) + 2 * o,
+        "not on the input channels": lambda i, o, k: o * i * k**2 + 2 * i,
+    },
+    "smoothed_label": {
+        "the right class gets its share of ε": lambda y, k, e: torch.full((k,), e / k).index_fill(
+            0, torch.tensor(y), 1 - e
+        ),
+        "over the K − 1 other classes": lambda y, k, e: torch.full((k,), e / (k - 1)).index_fill(
+            0, torch.tensor(y), 1 - e
+        ),
+        "yours isn't smoothed": lambda y, k, e: functional.one_hot(torch.tensor(y), k).float(),
+        "yours is the first": lambda y, k, e: (1 - e) * (torch.arange(k) == 0) + e / k,
+        "the sum must be 1": lambda y, k, e: torch.full((k,), e / k).index_fill(0, torch.tensor(y), 1.0),
+    },
+    "half_cosine": {
+        "a straight line": lambda a, b, p: a + (b - a) * p,
+        "divide 1 − cos(πp) by 2": lambda a, b, p: a + (b - a) * (1 - math.cos(math.pi * p)),
+        "yours goes backwards": lambda a, b, p: a + (b - a) * (1 + math.cos(math.pi * p)) / 2,
+        "begin at start": lambda a, b, p: (b - a) * (1 - math.cos(math.pi * p)) / 2,
+        "not by end": lambda a, b, p: a + b * (1 - math.cos(math.pi * p)) / 2,
+        "π times p": lambda a, b, p: a + (b - a) * (1 - math.cos(p)) / 2,
+    },
+    "feature_recovery_loss": {
+        "divide by the original's squared length": lambda m, f: ((m - f) ** 2).sum(),
+        "not the module's": lambda m, f: ((m - f) ** 2).sum() / (m**2).sum(),
+        "square the lengths": lambda m, f: ((m - f) ** 2).sum().sqrt() / (f**2).sum().sqrt(),
+        "averages the fractions": lambda m, f: (((m - f) ** 2).sum(dim=(1, 2, 3)) / (f**2).sum(dim=(1, 2, 3))).mean(),
+        "yours is the mean squared error": functional.mse_loss,
+        "takes their absolute values": lambda m, f: (m - f).abs().sum() / f.abs().sum(),
+    },
+    "neighbour_shares": {
+        "divide by the sum, so": lambda d, s: torch.exp(-(d**2) / (2 * s**2)),
+        "square the distances": lambda d, s: torch.softmax(-d / (2 * s**2), 0),
+        "not by σ²": lambda d, s: torch.softmax(-(d**2) / s**2, 0),
+        "not by 2σ": lambda d, s: torch.softmax(-(d**2) / (2 * s), 0),
+        "the minus sign is missing": lambda d, s: torch.softmax(d**2 / (2 * s**2), 0),
+        "inverse distances": lambda d, s: (1 / d) / (1 / d).sum(),
+    },
+    "perplexity": {
+        "yours is the entropy": lambda p: -(p * p.log2()).sum(),
+        "the sign is wrong": lambda p: 2 ** (p * p.log2()).sum(),
+        "needs log2": lambda p: 2 ** -(p * p.log()).sum(),
+        "not of e": lambda p: torch.exp(-(p * p.log2()).sum()),
+        "weigh each logarithm": lambda p: 2 ** -p.log2().mean(),
+        "yours averages": lambda p: 2 ** -(p * p.log2()).mean(),
+    },
+    "nearest_neighbour_accuracy": {
+        "its own nearest neighbour": lambda x, y: 100 * (y[nearest(x, itself=True)] == y).float().mean(),
+        "multiply by 100": lambda x, y: (y[nearest(x)] == y).float().mean(),
+        "takes the farthest": lambda x, y: 100 * (y[torch.cdist(x, x).argmax(1)] == y).float().mean(),
+        "with another label": lambda x, y: 100 * (y[nearest(x)] != y).float().mean(),
+        "divide by the number of points": lambda x, y: (y[nearest(x)] == y).sum(),
+    },
+    "nearest_mean": {
+        "the farthest class": lambda x, y, u: y.unique()[
+            torch.cdist(u, torch.stack([x[y == n].mean(0) for n in y.unique()])).argmax(1)
+        ],
+        "the place in the list": lambda x, y, u: torch.searchsorted(y.unique(), by_means(x, y, u)),
+        "yours gives distances": lambda x, y, u: torch.cdist(u, torch.stack([x[y == n].mean(0) for n in y.unique()])),
+        "the dot product": lambda x, y, u: y.unique()[
+            (u @ torch.stack([x[y == n].mean(0) for n in y.unique()]).T).argmax(1)
+        ],
+        "takes the nearest shot": lambda x, y, u: y[torch.cdist(u, x).argmin(1)],
+    },
+    "accuracy_with_bonus": {
+        "multiply by 100": lambda z, y, c, b: SOLUTIONS["accuracy_with_bonus"](z, y, c, b) / 100,
+        "before the arg max": lambda z, y, c, b: share(z, y),
+        "raise the deposit classes": lambda z, y, c, b: share(z + b * torch.tensor([n not in c for n in range(3)]), y),
+        "yours lowers them": lambda z, y, c, b: SOLUTIONS["accuracy_with_bonus"](z, y, c, -b),
+        "to the first deposit class only": lambda z, y, c, b: SOLUTIONS["accuracy_with_bonus"](z, y, c[:1], b),
+        "among the deposit classes only": lambda z, y, c, b: (
+            100 * (torch.tensor(c)[z[:, c].argmax(1)] == y).float().mean()
+        ),
+    },
+    "share_of_the_way": {
+        "multiply by 100": lambda o, t, r: (o - t) / (o - r),
+        "what is left": lambda o, t, r: 100 * (r - t) / (r - o),
+        "divide by the way from": lambda o, t, r: 100 * (o - t) / o,
+        "yours is in points": lambda o, t, r: o - t,
+        "yours stops at 100": lambda o, t, r: min(100, 100 * (o - t) / (o - r)),
     },
 }
 
