@@ -1,6 +1,7 @@
 """The student edition: each blank fails its check, nothing else breaks, and nothing is given away."""
 
 import ast
+import linecache
 import re
 from pathlib import Path
 
@@ -123,12 +124,35 @@ def test_each_blank_fails_its_check_each_solution_passes_and_nothing_else_needs_
         call = re.fullmatch(r"lk\.check\.(\w+)\((\w+)\)", check.source)
         assert call and {call[2]} == defined, f"the cell after {defined} must be its check, alone"
         for source, good in ((full.source, True), (empty.source, False)):
-            space = {}
-            exec(imports + "\n" + source, space)
+            space, name = {}, f"{path.stem}-{place}-{good}"
+            linecache.cache[name] = (len(source), None, source.splitlines(True), name)  # as IPython does
+            exec(imports, space)
+            exec(compile(source, name, "exec"), space)
             verdict = eval(check.source, space)
             assert bool(verdict) is good, verdict
-        # exec leaves no source to look for the blank in, so this is the sentence of an answer that is missing
-        assert re.search(r"returned nothing|still has a blank", repr(verdict))
+        assert repr(verdict).startswith(f"✗ {call[2]} still has a blank: replace the … with your own lines")
         for other, cell in enumerate(solved):
             assert other in (place, place + 1) or not defined & names(cell, ast.Load), f"cell {other} uses {defined}"
     assert asked >= 1
+
+
+def test_the_teaching_notebooks_have_exercises():
+    with_exercises = {path.stem[:2] for path in WITH_EXERCISES}
+    assert {"01", "02", "03", "04", "05", "08"} <= with_exercises
+
+
+@pytest.mark.parametrize("path", WITH_EXERCISES, ids=lambda path: path.stem)
+def test_every_exercise_has_a_card_with_hints_and_its_check_is_compared(path):
+    cells = nbformat.read(path, as_version=4).cells
+    places = [place for place, cell in enumerate(cells) if "### BEGIN SOLUTION" in cell.source]
+    assert 4 <= len(places) <= 6
+    for place in places:
+        title, why, *rest = cells[place - 1].source.split("\n\n")
+        assert re.fullmatch(r"\*\*Exercise · .+\*\* · [●○]{3} · \d+ minutes", title)
+        assert why.startswith("*Why it matters:* ") and "*Expected:* " in rest[0]
+        assert rest.count("<details><summary>Hint 1</summary>") == 1 and rest.count("</details>") >= 1
+        assert cells[place].metadata["jupyter"]["source_hidden"]  # the solution is folded
+        assert cells[place + 1].metadata["tags"] == ["nbval-check-output"]
+        assert cells[place + 1].outputs[0]["data"]["text/plain"].startswith("✓ Right: ")
+        (block,) = re.findall(r"### BEGIN SOLUTION\n(.*?)\n\s*### END SOLUTION", cells[place].source, re.DOTALL)
+        assert len(block.splitlines()) <= 10
