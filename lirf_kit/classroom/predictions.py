@@ -6,6 +6,7 @@ They stand in one JSON file beside the notebook. Nothing leaves the machine, and
 import json
 import math
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,8 +92,10 @@ def _read(answer, unit, choices):
         if len(meant) == 1:
             return meant[0]
         raise LirfError(f"The prediction must be one of {', '.join(choices)}, not {answer!r}.")
+    text = answer.removesuffix(unit).strip().replace("−", "-")
+    thousands = re.fullmatch(r"-?[1-9]\d{0,2}(,\d{3})+", text)  # 1,797 is a whole number, 2,5 is two and a half
     try:
-        number = float(answer.removesuffix(unit).strip().replace(",", ".").replace("−", "-"))
+        number = float(text.replace(",", "" if thousands else "."))
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
@@ -144,8 +147,11 @@ def _keep(question, **fields):
         return
     entries[question] = old | fields
     beside = Path(f"{FILE}.new")
-    beside.write_text(json.dumps(entries, indent=1, ensure_ascii=False), encoding="utf-8")
-    beside.replace(FILE)  # never half a file
+    try:
+        beside.write_text(json.dumps(entries, indent=1, ensure_ascii=False), encoding="utf-8")
+        beside.replace(FILE)  # never half a file
+    except OSError as error:
+        print(f"{FILE} can't be written in this folder ({error.strerror}), so this prediction isn't kept.")
 
 
 def my_predictions():

@@ -36,6 +36,20 @@ def test_a_number_is_kept_and_shown_beside_the_result(answers, folder, capsys):
     assert "numbers: 1 of 2 too high, 1 too low; half of them within 20.1" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("typed,number", [("1,797", 1797), ("2,5", 2.5), ("0,125", 0.125), ("12,345,678", 12345678)])
+def test_a_comma_is_read_as_it_is_meant(answers, typed, number):
+    answers(typed)
+    assert lk.predict_first("n").predicted == number
+
+
+def test_a_folder_that_cannot_be_written_is_named_and_the_class_goes_on(answers, folder, capsys):
+    (folder / "my-predictions.json.new").mkdir()
+    answers("3")
+    assert lk.predict_first("n").predicted == 3
+    said = "my-predictions.json can't be written in this folder (Is a directory), so this prediction isn't kept.\n"
+    assert capsys.readouterr().out == said
+
+
 def test_a_choice_is_read_whatever_its_case_and_counted(answers, capsys):
     answers("Lower", "h")
     lk.predict_first("loss", choices=["lower", "higher"]).beside("lower")
