@@ -1,7 +1,8 @@
 """Checks: ``lk.check.attention_map(attention_map)`` says in one sentence what is right or wrong.
 
 Each check calls the student's function on the toy numbers in `toys`, which were worked by hand. If the answers differ,
-they are compared with those of the most likely mistakes, and the sentence names the mistake. A check never raises.
+they are compared with those of the most likely mistakes, and the sentence names the mistake. Every check takes the
+student's function, returns a `Verdict`, and never raises.
 """
 
 import ast
@@ -65,7 +66,10 @@ def _has_blank(function):
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError):
         return False  # no source at hand
-    return any(isinstance(node, ast.Constant) and node.value is Ellipsis for node in ast.walk(tree))
+    slices = [node.slice for node in ast.walk(tree) if isinstance(node, ast.Subscript)]
+    indices = {node for each in slices for node in ast.walk(each)}  # the … in logits[..., 0] is no blank
+    blanks = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and node.value is Ellipsis]
+    return any(node not in indices for node in blanks)
 
 
 def _copied(value):

@@ -393,6 +393,13 @@ def test_what_is_no_answer_gets_one_friendly_sentence(name):
         assert not verdict and "\n" not in repr(verdict), odd
 
 
+def test_an_ellipsis_in_an_index_is_no_blank():
+    def last_column(logits, classes):
+        return logits[..., 9]
+
+    assert "last_column stopped with IndexError: " in repr(lk.check.select_deposited(last_column))
+
+
 def test_the_sentence_for_an_unknown_mistake_says_what_was_expected():
     verdict = lk.check.harmonic_mean(lambda pre, forgotten: 71.0)
     assert repr(verdict) == "✗ <lambda>(90.0, 60.0) must be 72, yours is 71."
