@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
 .DEFAULT_GOAL := help
-.PHONY: help figures table gpu lab slides notebooks test test-faults test-browser lint clean
+.PHONY: help figures table gpu lab slides notebooks editions test test-faults test-browser lint clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ notebooks: $(READY) ## run every notebook and write it back with its outputs
 	home=$$(mktemp -d); LIRF_KIT_HOME=$$home LIRF_KIT_STATIC=1 TQDM_DISABLE=1 OMP_NUM_THREADS=1 $(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.timeout=300 \
 		--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False $(NOTEBOOKS); \
 		status=$$?; rm -rf $$home; exit $$status
+
+editions: $(READY) ## write editions/student and editions/instructor from the notebooks
+	$(BIN)/python -m lirf_kit.classroom.editions
 
 test: $(READY) ## the tests, then every notebook
 	$(BIN)/python -m pytest tests

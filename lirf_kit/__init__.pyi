@@ -4,6 +4,12 @@ from .artifacts import (
     load_run as load_run,
     save_run as save_run,
 )
+from .classroom import check as check
+from .classroom.predictions import (
+    class_predictions as class_predictions,
+    my_predictions as my_predictions,
+    predict_first as predict_first,
+)
 from .config import (
     Config as Config,
     LirfError as LirfError,

@@ -50,6 +50,7 @@ class Lab:
             "JUPYTER_CONFIG_DIR": str(folder / "config"),
             "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
             "OMP_NUM_THREADS": "1",
+            "LIRF_KIT_PREDICT": "0",  # nobody is there to answer
         }
         command = [
             sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={self.port}",

@@ -8,6 +8,7 @@ from scipy.spatial import distance
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
 
 import lirf_kit as lk
+from lirf_kit.classroom import toys
 
 
 class Answers(torch.nn.Module):
@@ -133,6 +134,8 @@ def test_accuracy_reads_in_evaluation_mode_and_leaves_the_mode_as_it_was(tiny_or
 
 
 def test_the_harmonic_mean_works_out_by_hand():
+    for given, expected in toys.HARMONIC_MEAN:
+        assert lk.harmonic_mean(*given) == expected
     assert lk.harmonic_mean(90.0, 60.0) == 72.0  # 2 · 90 · 60 / 150
     assert lk.harmonic_mean(93.41, 79.60) == pytest.approx(85.95, abs=0.01)  # the paper's CIFAR-10 row
     assert lk.harmonic_mean(51.64, 47.42) == pytest.approx(49.44, abs=0.01)  # and its CUB-200-2011 row

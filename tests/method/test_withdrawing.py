@@ -5,9 +5,12 @@ import pytest
 import torch
 
 import lirf_kit as lk
+from lirf_kit.classroom import toys
 
 
 def test_merging_works_out_by_hand():
+    for arguments, expected in toys.MERGE_LOGITS:
+        assert torch.equal(lk.merge_logits(*arguments), expected)
     target, module = torch.tensor([[1.0, 2.0, 3.0, 4.0]]), torch.tensor([[10.0, 20.0, 30.0, 40.0]])
     assert lk.merge_logits(target, module, torch.tensor([1, 3])).tolist() == [[1.0, 20.0, 3.0, 40.0]]
     assert target.tolist() == [[1.0, 2.0, 3.0, 4.0]]

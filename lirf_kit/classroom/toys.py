@@ -1,0 +1,207 @@
+"""Toy numbers worked by hand. The student's checks and the kit's own tests use the same ones.
+
+Every entry is a list of cases: what a function is given, and what it must return.
+"""
+
+import math
+
+import numpy
+import torch
+
+LN3 = math.log(3)  # logits (0, ln 3) are the probabilities (¼, ¾)
+KL = 0.25 * math.log(0.5) + 0.75 * math.log(1.5)  # of (¼, ¾) ‖ (½, ½): 0.25 · −0.6931 + 0.75 · 0.4055 = 0.1308
+
+# a table with one yes or no for each class, looked up with the labels
+DEPOSIT_MASK = [
+    ((torch.tensor([3, 0, 5, 1, 0]), [0, 1], 6), torch.tensor([False, True, False, True, True])),
+    ((torch.tensor([2, 4, 4, 0]), [4], 5), torch.tensor([False, True, True, False])),
+]
+
+# three of four answers are right, one of three
+ACCURACY = [
+    ((torch.tensor([[2.0, 1.0], [0.0, 3.0], [5.0, 4.0], [1.0, 0.0]]), torch.tensor([0, 1, 0, 1])), 75.0),
+    ((torch.tensor([[1.0, 0.0, 0.0], [-1.0, -3.0, -2.0], [0.0, 0.0, 7.0]]), torch.tensor([1, 0, 1])), 100 / 3),
+]
+
+# two channels of 1×2: mean of squares (1² + 1²)/2 = 1 and (2² + 0²)/2 = 2, length √5: (1, 2)/√5;
+# the second sample: (3² + 3²)/2 = 9 and (0² + 4²)/2 = 8, length √145
+ATTENTION_MAP = [
+    (
+        (torch.tensor([[[[1.0, 2.0]], [[-1.0, 0.0]]], [[[3.0, 0.0]], [[3.0, 4.0]]]]),),
+        torch.tensor([[1 / 5**0.5, 2 / 5**0.5], [9 / 145**0.5, 8 / 145**0.5]]),
+    ),
+    # one channel of 2×2: squares 1, 4, 4, 0, length √33
+    ((torch.tensor([[[[1.0, -2.0], [2.0, 0.0]]]]),), torch.tensor([[1.0, 4.0, 4.0, 0.0]]) / 33**0.5),
+]
+
+# (student, teacher, τ); logits twice as large at τ = 2 are the same probabilities, and τ² = 4; a second sample that
+# agrees halves the mean
+DISTILLATION = [
+    ((torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, LN3]]), 1.0), torch.tensor(KL)),
+    ((torch.zeros(2, 2), torch.tensor([[0.0, 2 * LN3], [0.0, 0.0]]), 2.0), torch.tensor(2 * KL)),
+]
+
+# each column is named by its first number
+SELECT_PRESERVED = [
+    ((torch.tensor([[10.0, 11.0, 12.0, 13.0]]), [2, 0]), torch.tensor([[11.0, 13.0]])),
+    ((torch.arange(15.0).view(3, 5), [1]), torch.arange(15.0).view(3, 5)[:, [0, 2, 3, 4]]),
+]
+SELECT_DEPOSITED = [
+    ((torch.tensor([[10.0, 11.0, 12.0, 13.0]]), [2, 0]), torch.tensor([[12.0, 10.0]])),
+    ((torch.arange(15.0).view(3, 5), [1, 3]), torch.tensor([[1.0, 3.0], [6.0, 8.0], [11.0, 13.0]])),
+]
+
+# classes 1 and 3 come from the module
+MERGE_LOGITS = [
+    (
+        (torch.tensor([[1.0, 2.0, 3.0, 4.0]]), torch.tensor([[10.0, 20.0, 30.0, 40.0]]), torch.tensor([1, 3])),
+        torch.tensor([[1.0, 20.0, 3.0, 40.0]]),
+    ),
+    (
+        (torch.tensor([[5.0, 6.0, 7.0], [1.0, 2.0, 3.0]]), -torch.ones(2, 3), torch.tensor([2])),
+        torch.tensor([[5.0, 6.0, -1.0], [1.0, 2.0, -1.0]]),
+    ),
+]
+
+# (features, labels, ε)
+CLASS_SCATTER = [
+    # class means −1 and 1: S_B = 1; all values lie on their means, so S_T = 1 too: 1 / (1 + 1)
+    ((torch.tensor([[-1.0], [-1.0], [1.0], [1.0]]), torch.tensor([3, 3, 7, 7]), 1.0), torch.tensor(1 / 2)),
+    # the same means, but S_T = (4 + 0 + 0 + 4) / 4 = 2: 1 / (2 + 2)
+    ((torch.tensor([[-2.0], [0.0], [0.0], [2.0]]), torch.tensor([3, 3, 7, 7]), 2.0), torch.tensor(1 / 4)),
+    # unequal classes: the mean of all is 0, S_B = ¼ · 3² + ¾ · 1² = 3 = S_T: 3 / (3 + 1)
+    ((torch.tensor([[3.0], [-1.0], [-1.0], [-1.0]]), torch.tensor([0, 1, 1, 1]), 1.0), torch.tensor(3 / 4)),
+    # three classes around 10, at −3, 0 and 3: S_B = S_T = 6: 6 / (6 + 6), halved because k − 1 = 2
+    ((torch.tensor([[7.0], [10.0], [13.0]]), torch.tensor([0, 1, 2]), 6.0), torch.tensor(1 / 4)),
+    # two features: S_T = diag(1, 9), S_B = diag(1, 0): 1 / (1 + 1)
+    (
+        (torch.tensor([[-1.0, -3.0], [-1.0, 3.0], [1.0, -3.0], [1.0, 3.0]]), torch.tensor([0, 0, 1, 1]), 1.0),
+        torch.tensor(1 / 2),
+    ),
+]
+
+# (original, target, bits): rounded to ±max and, with 2 bits, ±max/3, for each row; the differences are
+# (3, 0.8, −1.2, −3) and a tenth of (−3, 1.3, 1.7, 2.6); with 1 bit only the signs are left
+_TARGET = torch.tensor([[1.0, 2.0, 3.0, 4.0], [0.5, 0.5, 0.5, 0.5]])
+_ORIGINAL = _TARGET + torch.tensor([[3.0, 0.8, -1.2, -3.0], [-0.3, 0.13, 0.17, 0.26]])
+QUANTISED_DIFFERENCE = [
+    ((_ORIGINAL, _TARGET, 2), torch.tensor([[3.0, 1.0, -1.0, -3.0], [-0.3, 0.1, 0.1, 0.3]])),
+    ((_ORIGINAL, _TARGET, 1), torch.tensor([[3.0, 3.0, -3.0, -3.0], [-0.3, 0.3, 0.3, 0.3]])),
+]
+
+# (Pre Acc, F)
+HARMONIC_MEAN = [
+    ((90.0, 60.0), 72.0),  # 2 · 90 · 60 / 150
+    ((99.0, 0.0), 0.0),
+    ((99.0, -5.0), 0.0),
+    ((0.0, 0.0), 0.0),
+]
+
+
+def probe_data():
+    """Return training features, their labels, test features and theirs, as NumPy arrays.
+
+    The class stands in the first feature, a thousand times smaller than the noise in the second. The test features
+    are shifted a little and have other class shares, so that each way of getting a probe wrong gives its own number.
+    """
+    draw = numpy.random.default_rng(3)
+    parts = []
+    for classes, shift in (([0] * 60 + [1] * 60, 0.0), ([0] * 25 + [1] * 75, 0.6)):
+        labels = numpy.array(classes)
+        useful = 0.001 * (2 * labels - 1 + draw.normal(0, 0.9, len(labels)) + shift)
+        parts += [numpy.stack([useful, draw.normal(0, 1, len(labels))], axis=1), labels]
+    return tuple(parts)
+
+
+# (images, test fraction, validation fraction): 0.3 · 10 = 3; 0.25 · 7 = 1.75, up to 2; 0.15 · 1257 = 188.55, up to 189
+PART_SIZES = [((10, 0.3, 0.25), torch.tensor([5, 2, 3])), ((1797, 0.3, 0.15), torch.tensor([1068, 189, 540]))]
+
+# 4 of 8 images are of class 0, 3 of class 1, 1 of class 2; a part has 4 images, then 2
+STRATIFIED_COUNTS = [
+    ((torch.tensor([0, 1, 0, 2, 1, 0, 1, 0]), 4, 3), torch.tensor([2.0, 1.5, 0.5])),
+    ((torch.tensor([0, 1, 0, 2, 1, 0, 1, 0]), 2, 4), torch.tensor([1.0, 0.75, 0.25, 0.0])),
+]
+
+# 1 and 2 are gone, 7, 8 and 9 are new; then nothing but the order is different
+CHANGED_IMAGES = [
+    ((torch.tensor([1, 2, 3, 4]), torch.tensor([4, 9, 3, 8, 7])), 5),
+    ((torch.arange(5), torch.arange(5).flip(0)), 0),
+]
+
+# (input channels, output channels, kernel): the stem of the digits is 16 · 1 · 3 · 3 + 2 · 16 = 176
+CONVOLUTION_PARAMETERS = [((1, 16, 3), 176), ((16, 32, 3), 4672), ((32, 64, 1), 2176)]
+
+# (label, classes, smoothing)
+SMOOTHED_LABEL = [
+    ((3, 10, 0.1), torch.tensor([0.01] * 3 + [0.91] + [0.01] * 6)),
+    ((0, 4, 0.2), torch.tensor([0.85, 0.05, 0.05, 0.05])),
+]
+
+# (from, to, progress): half-way it is in the middle, and cos(π/3) = ½
+HALF_COSINE = [
+    ((0.004, 0.1, 0.5), 0.052),
+    ((0.004, 0.1, 0.0), 0.004),
+    ((1.0, 0.0, 1 / 3), 0.75),
+    ((0.0, 8.0, 1.0), 8.0),
+]
+
+# (module, original): (0² + 2²) / (3² + 4²); a module that returns zeros has 1; two samples share one fraction
+FEATURE_RECOVERY = [
+    ((torch.tensor([3.0, 2.0]).view(1, 2, 1, 1), torch.tensor([3.0, 4.0]).view(1, 2, 1, 1)), torch.tensor(0.16)),
+    ((torch.zeros(2, 1, 1, 2), torch.tensor([3.0, 4.0, 1.0, 0.0]).view(2, 1, 1, 2)), torch.tensor(1.0)),
+    (
+        (torch.tensor([3.0, 3.0, 2.0, 0.0]).view(2, 1, 1, 2), torch.tensor([3.0, 4.0, 1.0, 0.0]).view(2, 1, 1, 2)),
+        torch.tensor(2 / 26),
+    ),
+]
+
+# (distances, σ): the two examples of the notebook, worked by hand there; then two neighbours that are equally far
+_NEAR, _FAR = math.exp(-1 / 50), math.exp(-25 / 50)
+NEIGHBOUR_SHARES = [
+    ((torch.tensor([1.0, 5.0]), 5.0), torch.tensor([_NEAR, _FAR]) / (_NEAR + _FAR)),
+    ((torch.tensor([2.0, 2.0, 2.0, 2.0]), 1.0), torch.full((4,), 0.25)),
+]
+PERPLEXITY = [
+    ((torch.tensor([0.5, 0.5]),), 2.0),
+    ((torch.full((8,), 1 / 8),), 8.0),
+    ((torch.tensor([0.5, 0.25, 0.25]),), 2**1.5),
+]
+
+# (points, labels): the nearest neighbour of 0 is 1, of 1 it is 0, of 4 it is 1 and of 9 it is 4
+NEAREST_NEIGHBOUR = [
+    ((torch.tensor([[0.0], [1.0], [4.0], [9.0]]), torch.tensor([0, 0, 0, 1])), 75.0),
+    ((torch.tensor([[0.0, 0.0], [0.0, 1.0], [8.0, 0.0], [8.0, 2.0], [8.0, 5.0]]), torch.tensor([1, 0, 2, 2, 2])), 60.0),
+]
+
+# (shots, their labels, asked): class means 0 and 6; then means (1, 0), (0, 4) and (9, 9)
+NEAREST_MEAN = [
+    (
+        (torch.tensor([[-2.0], [2.0], [5.0], [7.0]]), torch.tensor([0, 0, 1, 1]), torch.tensor([[1.0], [2.9], [3.1]])),
+        torch.tensor([0, 0, 1]),
+    ),
+    (
+        (
+            torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 4.0], [9.0, 9.0]]),
+            torch.tensor([7, 7, 3, 5]),
+            torch.tensor([[1.0, 1.0], [0.0, 3.0], [8.0, 8.0], [5.0, 2.0]]),
+        ),
+        torch.tensor([7, 3, 5, 7]),
+    ),
+]
+
+# (logits, labels, deposit classes, bonus): classes 0 and 2 rise by 3
+ACCURACY_WITH_BONUS = [
+    (
+        (
+            torch.tensor([[1.0, 3.0, 0.0], [0.0, 5.0, 1.0], [0.0, 1.0, 0.5], [0.0, 9.0, 0.0], [2.0, 1.0, 0.0]]),
+            torch.tensor([0, 0, 2, 1, 0]),
+            [0, 2],
+            3.0,
+        ),
+        80.0,
+    ),
+    ((torch.tensor([[1.0, 3.0, 0.0], [0.0, 5.0, 1.0]]), torch.tensor([1, 0]), [0, 2], 0.0), 50.0),
+]
+
+# (original, target, retrained): from 90 to 80 of the way down to 70 is a half; past it is more than 100
+SHARE_OF_THE_WAY = [((90.0, 80.0, 70.0), 50.0), ((10.0, 10.0, 50.0), 0.0), ((2.0, 5.0, 4.0), 150.0)]

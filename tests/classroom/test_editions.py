@@ -1,0 +1,158 @@
+"""The student edition: each blank fails its check, nothing else breaks, and nothing is given away."""
+
+import ast
+import linecache
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+import lirf_kit as lk
+from lirf_kit.classroom import editions
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+WITH_EXERCISES = [path for path in NOTEBOOKS if "### BEGIN SOLUTION" in path.read_text(encoding="utf-8")]
+SOLVED = '''def double(x):
+    """Twice x."""
+    ### BEGIN SOLUTION
+    result = x * 2
+    return result
+    ### END SOLUTION'''
+
+
+def small_notebook():
+    exercise = new_code_cell(SOLVED, outputs=[new_output("stream", text="shown")], execution_count=3)
+    exercise.metadata = {"jupyter": {"source_hidden": True}}
+    check = new_code_cell("double(2)", metadata={"tags": ["nbval-check-output", "kept"]})
+    note = new_markdown_cell(
+        "<details><summary>For the lecturer</summary>Ask.</details>", metadata={"tags": ["lecturer"]}
+    )
+    cells = [new_markdown_cell("<details><summary>Hint</summary>Times.</details>"), exercise, check, note]
+    return new_notebook(cells=cells)
+
+
+def test_the_student_edition_has_blanks_hints_and_checks_and_nothing_that_gives_them_away():
+    made = editions.student(small_notebook())
+    hint, exercise, check = made.cells
+    assert "Hint" in hint.source
+    assert exercise.source == 'def double(x):\n    """Twice x."""\n    ...'
+    assert exercise.outputs == [] and exercise.execution_count is None
+    assert "source_hidden" not in exercise.metadata.get("jupyter", {})
+    assert check.source == "double(2)" and check.metadata["tags"] == ["kept"]
+
+
+def test_the_instructor_edition_has_everything_unfolded():
+    made = editions.instructor(small_notebook())
+    assert len(made.cells) == 4
+    assert made.cells[1].source == SOLVED and made.cells[1].outputs
+    assert "source_hidden" not in made.cells[1].metadata["jupyter"]
+    assert made.cells[3].source.startswith("<details open>")
+    assert made.cells[0].source.startswith("<details>")  # a hint stays folded
+
+
+@pytest.mark.parametrize(
+    "source,said",
+    [
+        ("### BEGIN SOLUTION\nx = 1", "the solution block isn't closed; add a line ### END SOLUTION"),
+        ("### BEGIN SOLUTION\n### BEGIN SOLUTION\n### END SOLUTION", "a solution block begins twice"),
+        ("x = 1\n### END SOLUTION", "a solution block ends without a beginning"),
+    ],
+)
+def test_a_solution_block_that_is_not_closed_is_named_and_nothing_is_written(tmp_path, source, said):
+    (tmp_path / "notebooks").mkdir()
+    nbformat.write(small_notebook(), tmp_path / "notebooks" / "a.ipynb")
+    broken = new_notebook(cells=[new_markdown_cell("title"), new_code_cell(source)])
+    nbformat.write(broken, tmp_path / "notebooks" / "b.ipynb")
+    with pytest.raises(lk.LirfError, match=rf"^b\.ipynb, cell 1: {re.escape(said)}"):
+        editions.write_editions(tmp_path / "notebooks", tmp_path / "editions")
+    assert not (tmp_path / "editions").exists()
+
+
+def test_a_folder_without_notebooks_is_refused(tmp_path):
+    with pytest.raises(lk.LirfError, match="^source must be a folder with notebooks"):
+        editions.write_editions(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("editions")
+    paths = editions.write_editions(NOTEBOOKS[0].parent, folder)
+    assert len(paths) == 2 * len(NOTEBOOKS)
+    return folder
+
+
+def solution_lines(notebook):
+    """Return the lines of a notebook's solutions, without the short ones that stand anywhere (`return x`)."""
+    for cell in notebook.cells:
+        for block in re.findall(r"### BEGIN SOLUTION\n(.*?)\n\s*### END SOLUTION", cell.source, re.DOTALL):
+            yield from (line.strip() for line in block.splitlines() if len(line.strip()) > 16)
+
+
+@pytest.mark.parametrize("path", WITH_EXERCISES, ids=lambda path: path.stem)
+def test_no_line_of_a_solution_is_in_the_student_edition(written, path):
+    lines = list(solution_lines(nbformat.read(path, as_version=4)))
+    student = nbformat.read(written / "student" / path.name, as_version=4)
+    text = "\n".join(cell.source for cell in student.cells)
+    assert lines and [line for line in lines if line in text] == []
+    assert not any(cell.get("outputs") for cell in student.cells)
+
+
+def names(cell, context):
+    code = "\n".join(line for line in cell.source.splitlines() if not line.lstrip().startswith("%"))
+    return {
+        node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name) and isinstance(node.ctx, context)
+    }
+
+
+@pytest.mark.parametrize("path", WITH_EXERCISES, ids=lambda path: path.stem)
+def test_each_blank_fails_its_check_each_solution_passes_and_nothing_else_needs_them(written, path):
+    solved = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    blank = nbformat.read(written / "student" / path.name, as_version=4).cells
+    blank = [cell for cell in blank if cell.cell_type == "code"]
+    assert len(solved) == len(blank)
+    imports = "\n".join(line for line in solved[0].source.splitlines() if re.match(r"(import|from) ", line))
+    asked = 0
+    for place, (full, empty) in enumerate(zip(solved, blank)):
+        if "### BEGIN SOLUTION" not in full.source:
+            assert full.source == empty.source
+            continue
+        asked += 1
+        defined = {node.name for node in ast.parse(full.source).body if isinstance(node, ast.FunctionDef)}
+        check = solved[place + 1]
+        call = re.fullmatch(r"lk\.check\.(\w+)\((\w+)\)", check.source)
+        assert call and {call[2]} == defined, f"the cell after {defined} must be its check, alone"
+        for source, good in ((full.source, True), (empty.source, False)):
+            space, name = {}, f"{path.stem}-{place}-{good}"
+            linecache.cache[name] = (len(source), None, source.splitlines(True), name)  # as IPython does
+            exec(imports, space)
+            exec(compile(source, name, "exec"), space)
+            verdict = eval(check.source, space)
+            assert bool(verdict) is good, verdict
+        assert repr(verdict).startswith(f"✗ {call[2]} still has a blank: replace the … with your own lines")
+        for other, cell in enumerate(solved):
+            assert other in (place, place + 1) or not defined & names(cell, ast.Load), f"cell {other} uses {defined}"
+    assert asked >= 1
+
+
+def test_the_teaching_notebooks_have_exercises():
+    with_exercises = {path.stem[:2] for path in WITH_EXERCISES}
+    assert {"01", "02", "03", "04", "05", "08"} <= with_exercises
+
+
+@pytest.mark.parametrize("path", WITH_EXERCISES, ids=lambda path: path.stem)
+def test_every_exercise_has_a_card_with_hints_and_its_check_is_compared(path):
+    cells = nbformat.read(path, as_version=4).cells
+    places = [place for place, cell in enumerate(cells) if "### BEGIN SOLUTION" in cell.source]
+    assert 4 <= len(places) <= 6
+    for place in places:
+        title, why, *rest = cells[place - 1].source.split("\n\n")
+        assert re.fullmatch(r"\*\*Exercise · .+\*\* · [●○]{3} · \d+ minutes", title)
+        assert why.startswith("*Why it matters:* ") and "*Expected:* " in rest[0]
+        assert rest.count("<details><summary>Hint 1</summary>") == 1 and rest.count("</details>") >= 1
+        assert cells[place].metadata["jupyter"]["source_hidden"]  # the solution is folded
+        assert cells[place + 1].metadata["tags"] == ["nbval-check-output"]
+        assert cells[place + 1].outputs[0]["data"]["text/plain"].startswith("✓ Right: ")
+        (block,) = re.findall(r"### BEGIN SOLUTION\n(.*?)\n\s*### END SOLUTION", cells[place].source, re.DOTALL)
+        assert len(block.splitlines()) <= 10
