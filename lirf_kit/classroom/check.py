@@ -861,4 +861,33 @@ def share_of_the_way(student_function):
     return _compare(student_function, toys.SHARE_OF_THE_WAY, mistakes, right)
 
 
-# The check for a bank's subset goes here: its toy numbers into `toys`, five mistakes, and a row in its test.
+@_verdict
+def bank_logits(student_function):
+    """Check a function (target_logits, module_logits, classes) that returns the logits of a bank's subset.
+
+    The last two are lists: each withdrawn module's logits, and each one's deposit classes.
+    """
+
+    def ask(target, read, classes, rule=lambda old, new: new):
+        logits = target.clone()
+        for module, own in zip(read, classes):
+            logits[:, own] = rule(logits, module)[:, own]
+        return logits
+
+    mistakes = {
+        "yours adds the two; a module's logit takes the place of the target's": lambda *given: ask(
+            *given, rule=lambda old, new: old + new
+        ),
+        "yours takes the mean; a module alone answers for its classes": lambda *given: ask(
+            *given, rule=lambda old, new: (old + new) / 2
+        ),
+        "yours plugs in the first module only": lambda t, m, c: ask(t, m[:1], c[:1]),
+        "yours plugs in the last module only": lambda t, m, c: ask(t, m[-1:], c[-1:]),
+        "yours takes every logit of the last module; take its own classes": lambda t, m, c: m[-1],
+        "each module must answer for its own classes; yours mixes them up": lambda t, m, c: ask(t, m[::-1], c),
+        "yours lets the modules answer for the classes that they don't hold": lambda t, m, c: torch.where(
+            ask(torch.zeros_like(t), [torch.ones_like(t)] * len(c), c) == 1, t, m[0]
+        ),
+    }
+    right = "Right: each module answers for its own classes, and the target for all others."
+    return _compare(student_function, toys.BANK_LOGITS, mistakes, right)

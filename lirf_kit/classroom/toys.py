@@ -205,3 +205,19 @@ ACCURACY_WITH_BONUS = [
 
 # (original, target, retrained): from 90 to 80 of the way down to 70 is a half; past it is more than 100
 SHARE_OF_THE_WAY = [((90.0, 80.0, 70.0), 50.0), ((10.0, 10.0, 50.0), 0.0), ((2.0, 5.0, 4.0), 150.0)]
+
+# four classes: 0 is the first module's, 2 and 3 are the second's, and 1 stays the target's
+BANK_LOGITS = [
+    (
+        (
+            torch.tensor([[1.0, 2.0, 3.0, 4.0]]),
+            [torch.tensor([[10.0, 20.0, 30.0, 40.0]]), torch.tensor([[-1.0, -2.0, -3.0, -4.0]])],
+            [[0], [2, 3]],
+        ),
+        torch.tensor([[10.0, 2.0, -3.0, -4.0]]),
+    ),
+    (
+        (torch.tensor([[1.0, 2.0], [3.0, 4.0]]), [torch.tensor([[5.0, 6.0], [7.0, 8.0]])], [[1]]),
+        torch.tensor([[1.0, 6.0], [3.0, 8.0]]),
+    ),
+]

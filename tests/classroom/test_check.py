@@ -36,6 +36,14 @@ def others(logits, classes):
     return [column for column in range(logits.shape[1]) if column not in classes]
 
 
+def plugged(target, read, classes):
+    logits = target.clone()
+    for module, own in zip(read, classes):
+        for number in own:
+            logits[:, number] = module[:, number]
+    return logits
+
+
 def in_place(target, module, classes):
     target[:, classes] = module[:, classes]
     return target
@@ -120,6 +128,7 @@ SOLUTIONS = {
     "nearest_mean": lambda x, y, u: by_means(x, y, u),
     "accuracy_with_bonus": lambda z, y, c, b: share(z + b * torch.tensor([n in c for n in range(z.shape[1])]), y),
     "share_of_the_way": lambda o, t, r: 100 * (t - o) / (r - o),
+    "bank_logits": lambda t, m, c: plugged(t, m, c),
 }
 
 MISTAKES = {
@@ -337,6 +346,14 @@ MISTAKES = {
         "divide by the way from": lambda o, t, r: 100 * (o - t) / o,
         "yours is in points": lambda o, t, r: o - t,
         "yours stops at 100": lambda o, t, r: min(100, 100 * (o - t) / (o - r)),
+    },
+    "bank_logits": {
+        "yours adds the two": lambda t, m, c: t + (plugged(torch.zeros_like(t), m, c)),
+        "yours takes the mean": lambda t, m, c: (t + plugged(t, m, c)) / 2,
+        "the first module only": lambda t, m, c: plugged(t, m[:1], c),
+        "the last module only": lambda t, m, c: plugged(t, m[-1:], c[-1:]),
+        "every logit of the last module": lambda t, m, c: m[-1],
+        "yours mixes them up": lambda t, m, c: plugged(t, m[::-1], c),
     },
 }
 
