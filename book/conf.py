@@ -1,0 +1,54 @@
+"""The book's settings: the committed notebooks with their stored outputs, an API reference, and the pages beside them.
+
+``make book`` builds it. Nothing is run. What this file writes before the build (the notebooks' copies, the API's pages
+and the routes) is ignored by git.
+"""
+
+import sys
+from pathlib import Path
+
+BOOK = Path(__file__).parent
+sys.path[:0] = [str(BOOK), str(BOOK.parent)]
+
+import pages  # noqa: E402
+import routes  # noqa: E402
+
+project = "LIRF kit"
+author = "the LIRF kit's authors"
+copyright = "MIT licence"
+html_title = "Learning with Recoverable Forgetting"
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinxcontrib.bibtex",
+]
+exclude_patterns = ["_build"]
+html_theme = "sphinx_book_theme"
+html_theme_options = {"show_navbar_depth": 1, "use_download_button": True, "use_fullscreen_button": False}
+html_static_path = ["_static"]
+html_css_files = ["book.css"]
+
+default_role = "py:obj"  # `deposit` in a docstring links to its entry
+nb_execution_mode = "off"
+nb_code_prompt_show = "Your prediction first. Then show the {type}"
+nb_code_prompt_hide = "Hide the {type}"
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
+myst_heading_anchors = 3
+bibtex_bibfiles = ["references.bib"]
+bibtex_default_style = "plain"
+
+nitpicky = True
+nitpick_ignore_regex = [(r"py:.*", r".*")]  # the types in NumPy docstrings are English: "str to nn.Module"
+autosummary_generate = False
+autodoc_member_order = "bysource"
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+
+pages.copy_notebooks(BOOK / "notebooks")
+(BOOK / "api").mkdir(exist_ok=True)
+for wing in pages.WINGS:
+    (BOOK / "api" / f"{wing}.rst").write_text(pages.reference_page(wing), encoding="utf-8")
+(BOOK / "routes.md").write_text(routes.page(), encoding="utf-8")

@@ -1,0 +1,59 @@
+"""What the book shows that isn't a page yet: the notebooks' copies, and the API's pages from the list of public names."""
+
+import inspect
+import json
+import shutil
+from pathlib import Path
+
+import lirf_kit as lk
+
+ROOT = Path(__file__).parent.parent
+WINGS = {
+    "data": "Data: images, and who may see which",
+    "method": "Method: the paper",
+    "evidence": "Evidence: is it forgotten, and is it back?",
+    "pictures": "Pictures: t-SNE and every figure",
+    "widgets": "Widgets: the explorer and the small interactive figures",
+    "kit": "Knobs, devices and saved runs",
+}
+
+
+def reference_page(wing):
+    """One wing's public names, in reStructuredText: a table of all, then each with its docstring."""
+    title = WINGS[wing]
+    names = sorted((name for name in lk.__all__ if _wing(name) == wing), key=str.lower)
+    lines = [title, "=" * len(title), "", ".. currentmodule:: lirf_kit", ""]
+    lines += [".. autosummary::", "   :nosignatures:", "", *(f"   {name}" for name in names)]
+    for name in names:
+        is_class = inspect.isclass(getattr(lk, name))
+        lines += ["", f".. {'autoclass' if is_class else 'autofunction'}:: {name}"]
+        lines += ["   :members:"] if is_class and name != "Config" else []  # `knobs` lists a config's fields
+    return "\n".join(lines) + "\n"
+
+
+def _wing(name):
+    wing = getattr(lk, name).__module__.split(".")[1]
+    return wing if wing in WINGS else "kit"
+
+
+def folded(notebook):
+    """Fold away the outputs that answer a "Predict", so that a reader can predict first; `notebook` is changed."""
+    asked = False
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            asked = "**Predict" in source
+        elif "predict_first(" in source:
+            asked = True
+        elif asked and cell["outputs"]:
+            cell["metadata"]["tags"] = [*cell["metadata"].get("tags", []), "hide-output"]
+    return notebook
+
+
+def copy_notebooks(folder):
+    """Copy the notebooks and their drawings into a new folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(ROOT / "notebooks" / "images", folder / "images")
+    for file in (ROOT / "notebooks").glob("*.ipynb"):
+        notebook = folded(json.loads(file.read_text(encoding="utf-8")))
+        (folder / file.name).write_text(json.dumps(notebook), encoding="utf-8")

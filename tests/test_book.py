@@ -1,0 +1,96 @@
+"""The book: its routes and the README's copy of them, its API reference, its bibliography, and what it folds away."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import lirf_kit as lk
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+@pytest.fixture
+def book(monkeypatch):
+    """The folder of the book's own two modules, which `import` finds during the test."""
+    monkeypatch.syspath_prepend(ROOT / "book")
+    yield ROOT / "book"
+    for name in ("pages", "routes"):
+        sys.modules.pop(name, None)
+
+
+def test_every_notebook_is_in_the_table_of_routes_and_on_their_page(book):
+    import routes
+
+    names = [file.stem for file in NOTEBOOKS]
+    assert [row["notebook"] for row in routes.rows()] == names
+    everything = routes.page().split("## Everything")[1]
+    assert re.findall(r"\(notebooks/(\w+)\.ipynb\)", everything) == names
+
+
+def test_the_book_s_contents_list_every_notebook_and_every_page_of_the_reference(book):
+    import pages
+
+    trees = re.findall(r"```\{toctree\}\n((?::.*\n)+)\n([^`]*)```", (book / "index.md").read_text(encoding="utf-8"))
+    (options,) = [options for options, listed in trees if listed.split() == ["notebooks/*"]]
+    assert ":glob:" in options
+    assert trees[-1][1].split() == [f"api/{wing}" for wing in pages.WINGS]
+
+
+def test_the_readme_s_table_is_the_one_that_the_routes_make(book):
+    import routes
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = readme.split(routes.START)[1].split(routes.END)[0].strip()
+    assert shown == routes.readme_table(), "python book/routes.py writes the table into the README"
+
+
+def test_no_route_is_longer_than_its_name_says(book):
+    import routes
+
+    rows = routes.rows()
+    assert 45 <= sum(row["minutes"] for row in rows if row["in an hour"]) <= 60
+    for session in "123":  # the guide says how long it takes to read a notebook in part
+        whole = [row["minutes"] for row in rows if row["session"] == session and not row["part"]]
+        assert whole and sum(whole) <= 90
+
+
+def test_every_public_name_is_on_exactly_one_page_of_the_reference(book):
+    import pages
+
+    text = "".join(pages.reference_page(wing) for wing in pages.WINGS)
+    assert sorted(re.findall(r"^\.\. auto(?:class|function):: (\w+)$", text, re.MULTILINE)) == sorted(lk.__all__)
+    assert ".. autoclass:: Config\n" in text and ".. autofunction:: deposit\n" in pages.reference_page("method")
+
+
+def test_the_outputs_after_a_predict_are_folded_away_and_no_others(book):
+    import pages
+
+    def cell(kind, source, outputs=(1,), **metadata):
+        return {"cell_type": kind, "source": [source], "outputs": list(outputs), "metadata": metadata}
+
+    shown = [cell("code", "1"), cell("markdown", "**Predict.** How many?"), cell("code", "2", tags=["x"])]
+    shown += [cell("code", "3", outputs=()), cell("code", "4"), cell("markdown", "Read it."), cell("code", "5")]
+    shown += [cell("code", "lk.predict_first('Dep Acc')"), cell("code", "6")]
+    folded = [each["metadata"].get("tags") for each in pages.folded({"cells": shown})["cells"]]
+    hidden = ["hide-output"]
+    assert folded == [None, None, ["x", "hide-output"], None, hidden, None, None, None, hidden]
+
+
+@pytest.mark.parametrize("folder, pattern", [("lirf_kit", "*.py"), ("notebooks", "*.ipynb")])
+def test_every_work_that_is_cited_is_in_the_bibliography(folder, pattern):
+    keys = re.findall(r"^@\w+\{(\w+),", (ROOT / "book" / "references.bib").read_text(encoding="utf-8"), re.MULTILINE)
+    citation = re.compile(r"([A-Z][a-z]+)(?: et al\.| & [A-Z][a-z]+),? (?:ECCV )?\(?((?:19|20)\d\d)")
+    texts = [file.read_text(encoding="utf-8") for file in (ROOT / folder).rglob(pattern)]
+    cited = {f"{name.lower()}{year}" for text in texts for name, year in citation.findall(text)}
+    assert len(cited) > 5 and cited <= set(keys)
+
+
+def test_no_stored_output_of_a_notebook_needs_a_widget_that_a_page_cannot_show():
+    for file in NOTEBOOKS:
+        for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
+            for output in cell.get("outputs", []):
+                assert "application/vnd.jupyter.widget-view+json" not in output.get("data", {}), file.name
