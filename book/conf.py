@@ -4,18 +4,20 @@
 and the routes) is ignored by git.
 """
 
+import re
 import sys
 from pathlib import Path
+
+import docutils.nodes
 
 BOOK = Path(__file__).parent
 sys.path[:0] = [str(BOOK), str(BOOK.parent)]
 
 import pages  # noqa: E402
 import routes  # noqa: E402
+from latex2mathml.converter import convert  # noqa: E402
 
 project = "LIRF kit"
-author = "the LIRF kit's authors"
-copyright = "MIT licence"
 html_title = "Learning with Recoverable Forgetting"
 
 extensions = [
@@ -27,7 +29,8 @@ extensions = [
 ]
 exclude_patterns = ["_build"]
 html_theme = "sphinx_book_theme"
-html_theme_options = {"show_navbar_depth": 1, "use_download_button": True, "use_fullscreen_button": False}
+html_theme_options = {"use_fullscreen_button": False, "footer_content_items": []}
+html_math_renderer = "mathml"
 html_static_path = ["_static"]
 html_css_files = ["book.css"]
 
@@ -39,6 +42,7 @@ myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 bibtex_bibfiles = ["references.bib"]
 bibtex_default_style = "plain"
+bibtex_reference_style = "author_year"
 
 nitpicky = True
 nitpick_ignore_regex = [(r"py:.*", r".*")]  # the types in NumPy docstrings are English: "str to nn.Module"
@@ -52,3 +56,20 @@ pages.copy_notebooks(BOOK / "notebooks")
 for wing in pages.WINGS:
     (BOOK / "api" / f"{wing}.rst").write_text(pages.reference_page(wing), encoding="utf-8")
 (BOOK / "routes.md").write_text(routes.page(), encoding="utf-8")
+
+
+def _mathml(display):
+    """Write a formula as MathML, which browsers draw by themselves: no script, so it works without internet."""
+
+    def visit(translator, node):
+        latex = re.sub(r"\\[lr]?Vert\b", "‖", node.astext())
+        size = "long" if len(latex) > 40 else "short"
+        translator.body.append(f'<span class="math {display} {size}">{convert(latex, display=display)}</span>')
+        raise docutils.nodes.SkipNode
+
+    return visit
+
+
+def setup(app):
+    """Add the renderer of formulas."""
+    app.add_html_math_renderer("mathml", (_mathml("inline"), None), (_mathml("block"), None))

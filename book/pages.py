@@ -1,4 +1,4 @@
-"""What the book shows that isn't a page yet: the notebooks' copies, and the API's pages from the list of public names."""
+"""What the book makes before it is built: the notebooks' copies, and the API's pages from the list of public names."""
 
 import inspect
 import json
