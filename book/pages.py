@@ -1,8 +1,11 @@
 """What the book makes before it is built: the notebooks' copies, and the API's pages from the list of public names."""
 
+import csv
 import inspect
+import io
 import json
 import shutil
+import textwrap
 from pathlib import Path
 
 import lirf_kit as lk
@@ -25,10 +28,24 @@ def reference_page(wing):
     lines = [title, "=" * len(title), "", ".. currentmodule:: lirf_kit", ""]
     lines += [".. autosummary::", "   :nosignatures:", "", *(f"   {name}" for name in names)]
     for name in names:
-        is_class = inspect.isclass(getattr(lk, name))
-        lines += ["", f".. {'autoclass' if is_class else 'autofunction'}:: {name}"]
-        lines += ["   :members:"] if is_class and name != "Config" else []  # `knobs` lists a config's fields
+        if name == "Config":  # its signature is all of its fields: here is a table instead
+            lines += ["", ".. autoclass:: Config(**knobs)", "", *_knobs()]
+        elif inspect.isclass(getattr(lk, name)):
+            lines += ["", f".. autoclass:: {name}", "   :members:"]
+        else:
+            lines += ["", f".. autofunction:: {name}"]
     return "\n".join(lines) + "\n"
+
+
+def _knobs():
+    rows = io.StringIO()
+    csv.writer(rows).writerows([[f"``{name}``", *map(str, row)] for name, *row in lk.knobs(lk.Config()).itertuples()])
+    return [
+        ".. csv-table::",
+        f"   :header: knob,{','.join(lk.knobs(lk.Config()).columns)}",
+        "",
+        textwrap.indent(rows.getvalue().replace("|", "\\|").replace("*", "\\*"), "   "),
+    ]
 
 
 def _wing(name):
@@ -50,10 +67,18 @@ def folded(notebook):
     return notebook
 
 
+def described(notebook):
+    """Hand on what the notebook's figures say to those who can't see them; `notebook` is changed."""
+    for cell in notebook["cells"]:
+        said = [kind["alt"] for output in cell.get("outputs", []) for kind in output.get("metadata", {}).values()]
+        cell["metadata"]["mystnb"] = {"image": {"alt": said[0] if said else "A figure, read in the text below it."}}
+    return notebook
+
+
 def copy_notebooks(folder):
     """Copy the notebooks and their drawings into a new folder."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(ROOT / "notebooks" / "images", folder / "images")
     for file in (ROOT / "notebooks").glob("*.ipynb"):
-        notebook = folded(json.loads(file.read_text(encoding="utf-8")))
+        notebook = described(folded(json.loads(file.read_text(encoding="utf-8"))))
         (folder / file.name).write_text(json.dumps(notebook), encoding="utf-8")

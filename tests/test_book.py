@@ -58,12 +58,25 @@ def test_no_route_is_longer_than_its_name_says(book):
         assert whole and sum(whole) <= 90
 
 
+def test_the_guide_s_sessions_take_90_minutes_and_have_the_notebooks_of_the_routes(book):
+    import routes
+
+    sessions = re.split(r"^## Session \d.*$", (book / "guide.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    for number, text in enumerate(sessions, 1):
+        plan = text.split("### What students get wrong")[0]
+        assert sum(map(int, re.findall(r"^\| (\d+) \|", plan, re.MULTILINE))) == 90
+        named = set(re.findall(r"notebooks/(\w+)\.ipynb", plan.split("|--")[0]))
+        assert named == {row["notebook"] for row in routes.rows() if row["session"] == str(number)}
+    assert number == 3
+
+
 def test_every_public_name_is_on_exactly_one_page_of_the_reference(book):
     import pages
 
     text = "".join(pages.reference_page(wing) for wing in pages.WINGS)
-    assert sorted(re.findall(r"^\.\. auto(?:class|function):: (\w+)$", text, re.MULTILINE)) == sorted(lk.__all__)
-    assert ".. autoclass:: Config\n" in text and ".. autofunction:: deposit\n" in pages.reference_page("method")
+    assert sorted(re.findall(r"^\.\. auto(?:class|function):: (\w+)", text, re.MULTILINE)) == sorted(lk.__all__)
+    assert text.count(".. csv-table::") == 1 and all(f"``{knob}``" in text for knob in lk.knobs(lk.Config()).index)
+    assert ".. autofunction:: deposit\n" in pages.reference_page("method")
 
 
 def test_the_outputs_after_a_predict_are_folded_away_and_no_others(book):
@@ -78,6 +91,16 @@ def test_the_outputs_after_a_predict_are_folded_away_and_no_others(book):
     folded = [each["metadata"].get("tags") for each in pages.folded({"cells": shown})["cells"]]
     hidden = ["hide-output"]
     assert folded == [None, None, ["x", "hide-output"], None, hidden, None, None, None, hidden]
+
+
+def test_a_figure_keeps_its_description_and_one_without_points_to_the_text(book):
+    import pages
+
+    outputs = [{"metadata": {"image/png": {"alt": "Two curves."}}}], [{"metadata": {}}]
+    cells = [{"cell_type": "code", "source": [], "outputs": each, "metadata": {}} for each in outputs]
+    shown = pages.described({"cells": cells})["cells"]
+    alts = [cell["metadata"]["mystnb"]["image"]["alt"] for cell in shown]
+    assert alts == ["Two curves.", "A figure, read in the text below it."]
 
 
 @pytest.mark.parametrize("folder, pattern", [("lirf_kit", "*.py"), ("notebooks", "*.ipynb")])
