@@ -64,7 +64,7 @@ def _mathml(display):
     def visit(translator, node):
         latex = re.sub(r"\\[lr]?Vert\b", "‖", node.astext())
         size = "long" if len(latex) > 40 else "short"
-        translator.body.append(f'<span class="math {display} {size}">{convert(latex, display=display)}</span>')
+        translator.body.append(f'<span class="formula {display} {size}">{convert(latex, display=display)}</span>')
         raise docutils.nodes.SkipNode
 
     return visit

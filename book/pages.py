@@ -38,14 +38,13 @@ def reference_page(wing):
 
 
 def _knobs():
+    """Every knob in a table: its name and symbol, its default, what it may be, and what it does."""
     rows = io.StringIO()
-    csv.writer(rows).writerows([[f"``{name}``", *map(str, row)] for name, *row in lk.knobs(lk.Config()).itertuples()])
-    return [
-        ".. csv-table::",
-        f"   :header: knob,{','.join(lk.knobs(lk.Config()).columns)}",
-        "",
-        textwrap.indent(rows.getvalue().replace("|", "\\|").replace("*", "\\*"), "   "),
-    ]
+    for name, knob in lk.knobs(lk.Config()).iterrows():
+        name = f"``{name}`` {knob['symbol']}"
+        csv.writer(rows).writerow([name, knob["value"], knob["allowed"], knob["meaning"].replace("*", r"\*")])
+    header = [".. csv-table::", "   :header: knob,default,allowed,meaning", "   :widths: 25 15 25 35", ""]
+    return [*header, textwrap.indent(rows.getvalue(), "   ")]
 
 
 def _wing(name):
