@@ -36,8 +36,6 @@ html_css_files = ["book.css"]
 
 default_role = "py:obj"  # `deposit` in a docstring links to its entry
 nb_execution_mode = "off"
-nb_code_prompt_show = "Your prediction first. Then show the {type}"
-nb_code_prompt_hide = "Hide the {type}"
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 bibtex_bibfiles = ["references.bib"]
@@ -53,8 +51,8 @@ napoleon_use_rtype = False
 
 pages.copy_notebooks(BOOK / "notebooks")
 (BOOK / "api").mkdir(exist_ok=True)
-for wing in pages.WINGS:
-    (BOOK / "api" / f"{wing}.rst").write_text(pages.reference_page(wing), encoding="utf-8")
+for wing, text in pages.reference_pages().items():
+    (BOOK / "api" / f"{wing}.rst").write_text(text, encoding="utf-8")
 (BOOK / "routes.md").write_text(routes.page(), encoding="utf-8")
 
 

@@ -12,6 +12,7 @@ import lirf_kit as lk
 
 ROOT = Path(__file__).parent.parent
 WINGS = {
+    "classroom": "Classroom: exercises that check themselves, and predictions",
     "data": "Data: images, and who may see which",
     "method": "Method: the paper",
     "evidence": "Evidence: is it forgotten, and is it back?",
@@ -21,16 +22,27 @@ WINGS = {
 }
 
 
-def reference_page(wing):
-    """One wing's public names, in reStructuredText: a table of all, then each with its docstring."""
-    title = WINGS[wing]
-    names = sorted((name for name in lk.__all__ if _wing(name) == wing), key=str.lower)
+def reference_pages():
+    """A page for each wing with public names, in reStructuredText: a table of all, then each with its docstring."""
+    names = {wing: [] for wing in WINGS}
+    for name in sorted(lk.__all__, key=str.lower):
+        public = getattr(lk, name)
+        wing = getattr(public, "__module__", public.__name__).split(".")[1]  # a module has a name alone
+        names[wing if wing in WINGS else "kit"].append(name)
+    return {wing: _page(WINGS[wing], listed) for wing, listed in names.items() if listed}
+
+
+def _page(title, names):
     lines = [title, "=" * len(title), "", ".. currentmodule:: lirf_kit", ""]
     lines += [".. autosummary::", "   :nosignatures:", "", *(f"   {name}" for name in names)]
     for name in names:
+        public = getattr(lk, name)
         if name == "Config":  # its signature is all of its fields: here is a table instead
             lines += ["", ".. autoclass:: Config(**knobs)", "", *_knobs()]
-        elif inspect.isclass(getattr(lk, name)):
+        elif inspect.ismodule(public):
+            lines += ["", name, "-" * len(name), "", f".. automodule:: {public.__name__}", "   :members:"]
+            lines += ["", ".. currentmodule:: lirf_kit"]
+        elif inspect.isclass(public):
             lines += ["", f".. autoclass:: {name}", "   :members:"]
         else:
             lines += ["", f".. autofunction:: {name}"]
@@ -47,30 +59,34 @@ def _knobs():
     return [*header, textwrap.indent(rows.getvalue(), "   ")]
 
 
-def _wing(name):
-    wing = getattr(lk, name).__module__.split(".")[1]
-    return wing if wing in WINGS else "kit"
-
-
 def folded(notebook):
-    """Fold away the outputs that answer a "Predict", so that a reader can predict first; `notebook` is changed."""
+    """Fold away solutions and what answers a "Predict", leave a lecturer's notes out; `notebook` is changed."""
+    notebook["cells"] = [cell for cell in notebook["cells"] if "lecturer" not in cell["metadata"].get("tags", [])]
     asked = False
     for cell in notebook["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            asked = "**Predict" in source
+            asked = "**Predict" in source or asked and source.startswith("**Exercise")
+        elif "BEGIN SOLUTION" in source:
+            _fold(cell, "hide-input", "Try it first. Then show a solution", "Hide the solution")
         elif "predict_first(" in source:
             asked = True
         elif asked and cell["outputs"]:
-            cell["metadata"]["tags"] = [*cell["metadata"].get("tags", []), "hide-output"]
+            _fold(cell, "hide-output", "Your prediction first. Then show the output", "Hide the output")
     return notebook
+
+
+def _fold(cell, tag, show, hide):
+    cell["metadata"]["tags"] = [*cell["metadata"].get("tags", []), tag]
+    cell["metadata"].setdefault("mystnb", {}).update(code_prompt_show=show, code_prompt_hide=hide)
 
 
 def described(notebook):
     """Hand on what the notebook's figures say to those who can't see them; `notebook` is changed."""
     for cell in notebook["cells"]:
         said = [kind["alt"] for output in cell.get("outputs", []) for kind in output.get("metadata", {}).values()]
-        cell["metadata"]["mystnb"] = {"image": {"alt": said[0] if said else "A figure, read in the text below it."}}
+        alt = said[0] if said else "A figure, read in the text below it."
+        cell["metadata"].setdefault("mystnb", {})["image"] = {"alt": alt}
     return notebook
 
 

@@ -14,7 +14,7 @@ START, END = "<!-- book/routes.csv -->", "<!-- the end of book/routes.csv -->"
 
 
 def rows():
-    """The notebooks in order: what ``routes.csv`` says, with the ``title`` and the ``minutes`` from each first cell."""
+    """The notebooks in order: what ``routes.csv`` says, and each first cell's ``title``, ``minutes``, ``exercises``."""
     with open(ROOT / "book" / "routes.csv", encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
     for row in table:
@@ -24,7 +24,8 @@ def rows():
         minutes = re.search(r"\*\*Time in class:\*\*\D*(\d+) minutes", text)
         if not title or not minutes:
             raise ValueError(f"{row['notebook']}: the first cell needs a title and **Time in class:** … minutes")
-        row |= {"title": title[1], "minutes": int(minutes[1])}
+        more = re.search(r"and (\d+) more for the exercises", text)
+        row |= {"title": title[1], "minutes": int(minutes[1]), "exercises": int(more[1]) if more else 0}
     return table
 
 
@@ -35,8 +36,12 @@ def readme_table():
         hour, session = row["in an hour"], row["session"]
         route = [f"hour{_only(hour)}"] * bool(hour) + [f"session {session}{_only(row['of it'])}"] * bool(session)
         link = f"[{row['notebook']}](notebooks/{row['notebook']}.ipynb)"
-        lines.append(f"| {link} | {row['what you learn']} | {row['minutes']} | {', '.join(route)} |")
+        lines.append(f"| {link} | {row['what you learn']} | {_minutes(row)} | {', '.join(route)} |")
     return "\n".join(lines)
+
+
+def _minutes(row):
+    return f"{row['minutes']} + {row['exercises']}" if row["exercises"] else str(row["minutes"])
 
 
 def _only(part):
@@ -48,7 +53,7 @@ def _listing(chosen, column):
     for row in chosen:
         part = row.get(column, "all")
         link, in_all = f"[{row['title']}](notebooks/{row['notebook']}.ipynb)", "" if part == "all" else " in all"
-        lines.append(f"1. {link}{_only(part)}: {row['what you learn']} *({row['minutes']} minutes{in_all})*")
+        lines.append(f"1. {link}{_only(part)}: {row['what you learn']} *({_minutes(row)} minutes{in_all})*")
     return "\n".join(lines)
 
 
@@ -58,7 +63,7 @@ def page():
     sections = [
         "# Routes through the notebooks",
         "Each notebook runs by itself, so you can start anywhere. Here are three orders that make sense. The minutes "
-        "are those that each notebook states; nobody has timed a class yet.",
+        "are those that each notebook states, + those for its exercises; nobody has timed a class yet.",
         "## LIRF in an hour",
         "The story, and then the loss, term by term.",
         _listing([row for row in table if row["in an hour"]], "in an hour"),
@@ -67,7 +72,7 @@ def page():
     ]
     for session in "123":
         sections += [f"### Session {session}", _listing([row for row in table if row["session"] == session], "of it")]
-    hours = sum(row["minutes"] for row in table) / 60
+    hours = sum(row["minutes"] + row["exercises"] for row in table) / 60
     sections += ["## Everything", f"All {len(table)} notebooks, about {hours:.0f} hours.", _listing(table, None)]
     return "\n\n".join(sections) + "\n"
 
