@@ -111,7 +111,8 @@ def test_the_outputs_after_a_predict_are_folded_away_and_no_others(book):
         cell("code", "4"),
     ]
     cells += [read, cell("code", "5"), cell("code", "lk.predict_first('Dep Acc')"), cell("code", "6"), read]
-    cells += [predict, cell("markdown", "**Exercise · the map**"), cell("code", "7"), read, cell("code", "8")]
+    cells += [predict, cell("markdown", "**Exercise · the map**"), cell("code", "lk.check.map(map)"), cell("code", "7")]
+    cells += [read, cell("code", "8")]
     assert [source for source, tags in folds(*cells) if tags == ["hide-output"]] == ["2", "4", "6", "7"]
 
 
