@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
 .DEFAULT_GOAL := help
-.PHONY: help figures table gpu lab slides notebooks editions test test-faults test-browser lint clean
+.PHONY: help figures table gpu lab slides book notebooks editions test test-faults test-browser lint clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ lab: $(READY) ## open the notebooks in JupyterLab
 
 slides: $(READY) ## slides for class from the drawings and figures, as PNG and PDF, into slides/
 	$(BIN)/python -m lirf_kit slides
+
+book: $(READY) ## the notebooks, the guide and the API reference as a website, into book/_build/html
+	$(BIN)/python -m sphinx -W --keep-going -q -b html book book/_build/html
+	@echo "open book/_build/html/index.html in a browser"
 
 notebooks: $(READY) ## run every notebook and write it back with its outputs
 	home=$$(mktemp -d); LIRF_KIT_HOME=$$home LIRF_KIT_STATIC=1 TQDM_DISABLE=1 OMP_NUM_THREADS=1 $(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.timeout=300 \
@@ -53,6 +57,7 @@ lint: $(READY) ## check the style, and that imports go one way
 
 clean: ## remove the environment and what tools left behind
 	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache .import_linter_cache test-artifacts
+	rm -rf book/_build book/api book/notebooks book/routes.md
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml requirements.lock

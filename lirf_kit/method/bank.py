@@ -61,7 +61,7 @@ class BankNetwork(RecoveredNetwork):
         return logits
 
     def features(self, images):
-        """Return the target's and each withdrawn module's final-layer features side by side, (N, (1 + |S|)·D)."""
+        """Return the target's and each withdrawn module's final-layer features side by side, (N, (1 + modules)·D)."""
         read = [penultimate(self.target.upper, lower(images)) for lower in self.module_lowers]  # (N, D) each
         return torch.cat([self.target.features(images), *read], dim=1)
 
