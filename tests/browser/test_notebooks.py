@@ -68,8 +68,9 @@ class Notebook:
         """Wait until a widget's message has all these pieces."""
         message = self.page.locator(f".lirf-{widget} .lirf-message")
         end = time.monotonic() + 120
-        while not all(piece in message.inner_text() for piece in pieces):
-            assert time.monotonic() < end, f"{pieces} did not come; the message is {message.inner_text()!r}"
+        # the text, drawn or not: JupyterLab draws only what is near the window
+        while not all(piece in message.text_content() for piece in pieces):
+            assert time.monotonic() < end, f"{pieces} did not come; the message is {message.text_content()!r}"
             time.sleep(0.05)
 
     def press(self, place, *keys):

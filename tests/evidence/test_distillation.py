@@ -170,5 +170,7 @@ def test_wrong_input_is_one_sentence(tiny_original, tiny_parts, tiny, asked, sen
 
 
 def test_a_student_that_diverges_says_which_knob_to_turn(tiny_original, tiny_parts, tiny):
-    with pytest.raises(lk.LirfError, match="^a student stopped being finite: lower learning_rate, now 1000000000000000"):
+    with pytest.raises(
+        lk.LirfError, match="^a student stopped being finite: lower learning_rate, now 1000000000000000"
+    ):
         distillation_table({"original": tiny_original}, tiny_parts, tiny.replace(learning_rate=1e15), epochs=2)

@@ -445,7 +445,9 @@ def test_a_deposit_that_is_stopped_early_leaves_both_in_evaluation_mode(tiny_ori
 
 
 def test_weights_that_blow_up_in_the_very_last_step_are_noticed(tiny_original, tiny_parts, tiny):
-    turned = tiny.replace(deposit_learning_rate=1e15, max_gradient_norm=1e15, deposit_epochs=1, deposit_batch_size=1000, momentum=0.0)
+    turned = tiny.replace(
+        deposit_learning_rate=1e15, max_gradient_norm=1e15, deposit_epochs=1, deposit_batch_size=1000, momentum=0.0
+    )
     with pytest.raises(lk.LirfError, match="stopped being finite in epoch 1: lower deposit_learning_rate"):
         lk.deposit(tiny_original, tiny_parts.deposit_set, turned)
 
