@@ -151,7 +151,7 @@ def turn_to_make(kind, made_from):
 
 @contextlib.contextmanager
 def locked(file, what):
-    """Hold a lock, so that two processes don't make the same thing at once; whoever waits for it says so.
+    """Hold a lock, so that two processes don't make the same thing at once; a process that has to wait says so.
 
     The lock ends with its process, even if that is killed. Where there can be no locks, for example because the folder
     is read-only, the block runs without one.

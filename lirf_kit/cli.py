@@ -40,7 +40,7 @@ def main(arguments=None):
     try:
         status = options.command(options)
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our output wants no more; the files are written
+    except BrokenPipeError:  # the program that reads the output has stopped; the files are written
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at its end
         return 0
     except OSError as error:

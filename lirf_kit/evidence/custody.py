@@ -1,7 +1,7 @@
 """What a deposit module costs in bytes, what it brings back, and what a thief of it gets: each container beside others.
 
-The neighbours are honest ones: whoever may keep the original's lower blocks, rounded to a few bits, needs no deposit
-module at all.
+The comparison is meant to be fair: if you may keep the original's lower blocks, rounded to a few bits, you need no
+deposit module at all.
 """
 
 import pandas

@@ -19,7 +19,7 @@ from lirf_kit.artifacts import fingerprint
 from lirf_kit.config import Config, LirfError, check_choice
 from lirf_kit.method.bank_files import checksum, read_bank, write_bank
 from lirf_kit.method.caching import load_or_deposit
-from lirf_kit.method.containers import module_bytes, read_module, save_module, serialised
+from lirf_kit.method.containers import file_content, module_bytes, read_module, save_module, serialised
 from lirf_kit.method.networks import SplitNetwork, build_network, penultimate, prepare, split
 from lirf_kit.method.withdrawing import RecoveredNetwork, merge_logits
 
@@ -287,10 +287,7 @@ class KnowledgeBank:
         LirfError
             If the file can't be read, or holds anything but a module that this bank has handed out.
         """
-        try:
-            content = Path(file).read_bytes()
-        except OSError as error:
-            raise LirfError(f"file {str(file)!r} can't be read as a deposit module: {error}") from None
+        content = file_content(file)
         for name, account in self._accounts.items():
             if account.sha256 == checksum(content):
                 if name in self:

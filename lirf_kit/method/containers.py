@@ -179,7 +179,8 @@ def round_module(deposit_module, bits):
         )
     rounded = copy.deepcopy(deposit_module)
     if bits == 16:
-        kept = {f"lower.{name}": _half(value) for name, value in rounded.lower.state_dict().items()}
+        weights = rounded.lower.state_dict().items()
+        kept = {f"lower.{name}": value.half() if value.is_floating_point() else value for name, value in weights}
     else:
         packed = _all_of(rounded.lower, bits)
         packed.hold(rounded.lower, _nothing(rounded.lower))
@@ -217,10 +218,6 @@ def _nothing(lower):
     for value in (*empty.parameters(), *(each for norm in norms for each in (norm.running_mean, norm.running_var))):
         value.zero_()
     return SplitNetwork(empty, nn.Identity())
-
-
-def _half(value):
-    return value.half() if value.is_floating_point() else value
 
 
 def module_bytes(deposit_module):
@@ -276,11 +273,15 @@ def load_module(file, target, config):
     LirfError
         If the file can't be read, or holds a module of the other kind or of other shapes.
     """
+    return read_module(file_content(file), file, target, config)
+
+
+def file_content(file):
+    """Return the bytes of a deposit module's file, or raise a `LirfError` if it can't be read."""
     try:
-        content = Path(file).read_bytes()
+        return Path(file).read_bytes()
     except OSError as error:
         raise LirfError(f"file {str(file)!r} can't be read as a deposit module: {error}") from None
-    return read_module(content, file, target, config)
 
 
 def read_module(content, file, target, config):
