@@ -50,7 +50,7 @@ def bank_costs(bank, original):
     Returns
     -------
     pandas.DataFrame
-        One row per way to keep the knowledge: parameters, and bytes on disk.
+        One row per way to keep the knowledge: parameters, and bytes (a network's weights in float32, a module's file).
     """
     whole, each = _bytes(original), count_parameters(original)
     module_parameters = [count_parameters(bank[name]) for name in bank]

@@ -13,6 +13,7 @@ from torch import nn
 from lirf_kit.config import LirfError, check_choice
 from lirf_kit.data.images import ImageData
 from lirf_kit.evidence.references import HeadMaskedNetwork
+from lirf_kit.method.bank import BankNetwork
 from lirf_kit.method.networks import PREDICT_BATCH, SplitNetwork, build_network, evaluation_mode
 from lirf_kit.method.withdrawing import RecoveredNetwork
 
@@ -118,14 +119,15 @@ def pooled_features(network, part, stages):
 
 
 def lower_blocks(network):
-    """Return the layers that turn images into features: one network's, or the target's and the module's; if none, [].
+    """Return the layers that turn images into features: one network's, or the target's and each module's; if none, [].
 
     Each is an nn.Sequential of normalisation, stem and stages, followed by the (shared) upper blocks.
     """
     if isinstance(network, HeadMaskedNetwork):
         network = network.original
     if isinstance(network, RecoveredNetwork):
-        return [network.target.layers, nn.Sequential(*network.module_lower, *network.target.upper)]
+        lowers = network.module_lowers if isinstance(network, BankNetwork) else [network.module_lower]
+        return [network.target.layers, *(nn.Sequential(*lower, *network.target.upper) for lower in lowers)]
     return [network.layers] if isinstance(network, SplitNetwork) else []
 
 

@@ -6,6 +6,7 @@ import pandas
 import torch
 
 from lirf_kit.evidence.readings import ALL, ONLY, check_networks, check_parts, tidy
+from lirf_kit.method.bank import BankNetwork
 from lirf_kit.method.networks import SplitNetwork, accuracy
 from lirf_kit.method.withdrawing import RecoveredNetwork
 
@@ -43,7 +44,7 @@ def thief_table(networks, parts, on="validation"):
     check_networks(networks)
     stolen, deposited = dict(networks), getattr(parts, f"deposit_{on}")
     for network in networks.values():
-        if isinstance(network, RecoveredNetwork):
+        if isinstance(network, RecoveredNetwork) and not isinstance(network, BankNetwork):  # a bank has several modules
             fresh = untaught(network.target)
             stolen[MODULE_ALONE] = SplitNetwork(network.deposit_module.restore(fresh), fresh.upper)
     rows = []

@@ -7,6 +7,7 @@ import pytest
 
 import lirf_kit as lk
 from lirf_kit.evidence import banks
+from lirf_kit.evidence.readings import lower_blocks
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,18 @@ def test_the_costs_are_counted_by_hand(bank, tiny_original):
     floats = sum(value.numel() for value in tiny_original.state_dict().values() if value.is_floating_point())
     assert 4 * floats <= costs["bytes"].iloc[0] <= 4 * floats + 200  # BatchNorm's counters are 8 bytes each
     assert costs["bytes"].iloc[1] == costs["bytes"].iloc[0] + sum(lk.module_bytes(bank[name]) for name in bank)
+
+
+def test_a_bank_s_networks_go_where_other_networks_go(bank, tiny_original, tiny_data, tiny):
+    parts, network = lk.split_by_class(tiny_data, (0, 2, 3)), bank.withdraw("a", "c")
+    networks = {"original": tiny_original, "a + c": network}
+    table = lk.results_table(networks, parts, on="validation")
+    assert table.loc["a + c", "Dep Acc"] == round(lk.accuracy(network, parts.deposit_validation), 2)
+    assert pandas.isna(table.loc["a + c", "F"])  # it isn't meant to have forgotten
+    assert lk.embed_networks(networks, parts.validation, tiny)["a + c"].shape == (len(parts.validation), 2)
+    assert lk.plot_round_trip(lk.class_accuracies(networks, parts.validation), (0, 2, 3)).axes
+    assert len(lower_blocks(network)) == 3  # the target's and two modules'
+    assert set(lk.thief_table(networks, parts, on="validation")["network"]) == set(networks)
 
 
 def test_a_reading_works_out_by_hand():
