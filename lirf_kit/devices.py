@@ -8,6 +8,7 @@ import sys
 import warnings
 
 import torch
+from tqdm import notebook
 from tqdm.auto import tqdm
 
 from lirf_kit.config import LirfError, check_choice
@@ -180,6 +181,24 @@ def all_finite(network):
     return all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values())
 
 
+class _Bar(tqdm):
+    """A bar that leaves nothing behind in a notebook: a page that is opened again could not draw its closed widget."""
+
+    _draws_a_widget = issubclass(tqdm, notebook.tqdm)
+
+    def __init__(self, *arguments, **keywords):
+        super().__init__(*arguments, **keywords, **({"display": False} if self._draws_a_widget else {}))
+        if self._draws_a_widget and not self.disable:
+            from IPython.display import display
+
+            self._shown = display(self.container, display_id=True)
+
+    def close(self):
+        super().close()
+        if hasattr(self, "_shown"):
+            self._shown.update({}, raw=True)
+
+
 def progress_bar(*arguments, **keywords):
     """Return a tqdm bar that disappears when it is done.
 
@@ -187,4 +206,4 @@ def progress_bar(*arguments, **keywords):
     the environment, it is silent.
     """
     disable = True if os.environ.get("TQDM_DISABLE") else None  # None: tqdm's text bar shows on a terminal only
-    return tqdm(*arguments, leave=False, disable=disable, **keywords)
+    return _Bar(*arguments, leave=False, disable=disable, **keywords)

@@ -287,6 +287,6 @@ def test_progress_bars_show_in_a_notebook_though_its_output_is_no_terminal(monke
         "assert list(progress_bar(range(3), desc='train')) == [0, 1, 2]"
     )
     nbclient.NotebookClient(nbformat.v4.new_notebook(cells=[cell]), kernel_name="python3").execute()
-    drawn = [output["data"]["text/plain"] for output in cell.outputs if output.output_type == "display_data"]
-    assert [text.startswith("train: ") for text in drawn] == [True] * shown
+    drawn = [output["data"] for output in cell.outputs if output.output_type == "display_data"]
+    assert drawn == [{}] * shown  # it was there, and leaves no widget that a saved notebook could not draw
     assert not [output for output in cell.outputs if output.output_type == "stream"]

@@ -38,7 +38,7 @@ class Lab:
 
     def __init__(self, folder):
         self.folder, self.token = folder, secrets.token_hex(16)
-        shutil.copytree(ROOT / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns(".*", "explorer-files"))
+        self.lay_out_notebooks()
         shutil.copytree(ROOT / "benchmarks", folder / "benchmarks")
         for name, values in SETTINGS.items():
             self.set(name, values)
@@ -64,6 +64,11 @@ class Lab:
         self.process = subprocess.Popen(
             command, env=environment, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True
         )
+
+    def lay_out_notebooks(self):
+        """Copy the notebooks as they are in the project over what tests before have saved."""
+        left_out = shutil.ignore_patterns(".*", "explorer-files")
+        shutil.copytree(ROOT / "notebooks", self.folder / "notebooks", ignore=left_out, dirs_exist_ok=True)
 
     def set(self, name, values):
         """Write one of JupyterLab's settings."""

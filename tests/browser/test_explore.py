@@ -121,6 +121,7 @@ class Panel:
 
 @pytest.fixture(scope="module")
 def panel(lab, browser, artifacts):
+    lab.lay_out_notebooks()  # one that was saved with a panel of a kernel that has ended is an error in the console
     context = browser.new_context(viewport={"width": 1366, "height": 768})
     opened = Panel(context.new_page(), lab)
     try:
