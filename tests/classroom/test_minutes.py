@@ -1,10 +1,7 @@
 """The minutes that each notebook states: at most 45, and close to what its words, code cells and exercises take."""
 
-import json
 import re
 from pathlib import Path
-
-import pytest
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 WORDS_A_MINUTE, MINUTES_A_CELL = 130, 0.5
