@@ -1,8 +1,8 @@
 """The routes through the notebooks, from one table: ``routes.csv``, and the minutes that each notebook states.
 
-``python book/routes.py`` writes the table into the README and the map into notebook 00; the book's page is made when the
-book is built. In the
-columns *in an hour* and *of it* (of the session), ``all`` is the whole notebook, and anything else names a part of it.
+``python book/routes.py`` writes the table into the README and the map into notebook 00; the book's page is made when
+the book is built. In the columns *in an hour* and *of it* (of the session), ``all`` is the whole notebook, and anything
+else names a part of it.
 """
 
 import csv
