@@ -45,6 +45,14 @@ def test_the_readme_s_table_is_the_one_that_the_routes_make(book):
     assert shown == routes.readme_table(), "python book/routes.py writes the table into the README"
 
 
+def test_notebook_00_s_map_is_the_one_that_the_routes_make(book):
+    import routes
+
+    cells = json.loads((ROOT / "notebooks" / f"{routes.FIRST}.ipynb").read_text(encoding="utf-8"))["cells"]
+    (text,) = ["".join(cell["source"]) for cell in cells if cell["id"] == routes.MAP]
+    assert routes.notebook_map() in text, "python book/routes.py writes the map into the notebook"
+
+
 def test_no_route_is_longer_than_its_name_says(book):
     import routes
 
