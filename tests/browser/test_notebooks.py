@@ -47,6 +47,9 @@ class Notebook:
         page.get_by_text("| Idle").wait_for(timeout=90_000)
         if page.locator("#jp-left-stack").is_visible():
             page.keyboard.press("Control+b")
+        page.evaluate(
+            "jupyterapp.commands.execute('notebook:expand-all-headings')"
+        )  # sections headed "More" are folded
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_text("Run All Cells", exact=True).click()
         page.wait_for_function(PROMPTS.format("some"), timeout=PATIENCE)

@@ -5,6 +5,7 @@ import math
 import numpy
 import pytest
 import torch
+from scipy.spatial.distance import jensenshannon
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch.nn import functional
@@ -34,6 +35,10 @@ def kd(student, teacher, tau, reduction="batchmean"):
 
 def others(logits, classes):
     return [column for column in range(logits.shape[1]) if column not in classes]
+
+
+def in_a_row(pull):
+    return torch.cat([each.reshape(-1) for each in pull])
 
 
 def plugged(target, read, classes):
@@ -140,6 +145,13 @@ SOLUTIONS = {
     "accuracy_with_bonus": lambda z, y, c, b: share(z + b * torch.tensor([n in c for n in range(z.shape[1])]), y),
     "share_of_the_way": lambda o, t, r: 100 * (t - o) / (r - o),
     "bank_logits": lambda t, m, c: plugged(t, m, c),
+    "pull_cosine": lambda a, b: functional.cosine_similarity(in_a_row(a), in_a_row(b), dim=0),
+    "clipped": lambda g, c: g / max(1.0, g.norm().item() / c),
+    "own_statistics": lambda f: functional.batch_norm(f, None, None, training=True, eps=1e-12),
+    "module_wins": lambda z, c: 100 * sum(int(row.argmax()) in c for row in z) / len(z),
+    "accuracy_in_part": lambda z, y, c: share(z.index_add(1, torch.tensor(c), torch.full((len(z), len(c)), 1e3)), y),
+    "head_masking": lambda z, c: z.index_fill(1, torch.tensor(c), -math.inf),
+    "js_divergence": lambda p, q: jensenshannon(p, q, axis=1).__pow__(2).mean(),
     "known_classes": known,
     "bank_saving": lambda n, m, k: 2**k * n / (n + k * m),
     "quantised_weight": coded,
@@ -396,6 +408,69 @@ MISTAKES = {
         "not 2^bits − 1": lambda w, b: coded(w, b, 2**b - 1),
         "not 2^(bits − 1)": lambda w, b: coded(w, b, 2 ** (b - 1)),
         "yours isn't rounded": lambda w, b: 1.0 * w,
+    },
+    "pull_cosine": {
+        "divide by both lengths": lambda a, b: in_a_row(a) @ in_a_row(b),
+        "flatten all tensors into one vector first": lambda a, b: (
+            sum((x * y).sum() / (x.norm() * y.norm()) if x.any() and y.any() else 0.0 for x, y in zip(a, b)) / len(a)
+        ),
+        "looks at the first tensor only": lambda a, b: SOLUTIONS["pull_cosine"](a[:1], b[:1]),
+        "keep the sign": lambda a, b: SOLUTIONS["pull_cosine"](a, b).abs(),
+        "an angle in degrees": lambda a, b: SOLUTIONS["pull_cosine"](a, b).clamp(-1, 1).acos().rad2deg(),
+        "the sign is wrong": lambda a, b: -SOLUTIONS["pull_cosine"](a, b),
+    },
+    "clipped": {
+        "yours is made longer": lambda g, c: c * functional.normalize(g, dim=0),
+        "yours cuts each entry": lambda g, c: g.clamp(max=c),
+        "yours divides 0 by 0": lambda g, c: min(c, g.norm()) * g / g.norm(),
+        "the sum of the absolute values": lambda g, c: g / max(1.0, g.abs().sum().item() / c),
+        "not by its square": lambda g, c: g / max(1.0, g.square().sum().item() / c),
+        "yours isn't shortened": lambda g, c: g,
+    },
+    "own_statistics": {
+        "divide by the standard deviation, too": lambda f: f - f.mean((0, 2, 3), keepdim=True),
+        "not by the variance": lambda f: (
+            (f - f.mean((0, 2, 3), keepdim=True)) / f.var((0, 2, 3), keepdim=True, correction=0)
+        ),
+        "subtract the mean first": lambda f: f / f.std((0, 2, 3), keepdim=True, correction=0),
+        "not by one less": lambda f: (f - f.mean((0, 2, 3), keepdim=True)) / f.std((0, 2, 3), keepdim=True),
+        "yours averages over the samples only": lambda f: (f - f.mean(0)) / f.std(0, correction=0),
+        "yours normalises each sample by itself": lambda f: (
+            (f - f.mean((2, 3), keepdim=True)) / f.std((2, 3), keepdim=True, correction=0)
+        ),
+        "yours averages over the channels, too": lambda f: (f - f.mean()) / f.std(correction=0),
+    },
+    "module_wins": {
+        "multiply by 100": lambda z, c: SOLUTIONS["module_wins"](z, c) / 100,
+        "yours counts the images": lambda z, c: sum(int(row.argmax()) in c for row in z),
+        "among the preserved classes": lambda z, c: 100 - SOLUTIONS["module_wins"](z, c),
+        "the first deposit class only": lambda z, c: 100 * (z.argmax(1) == c[0]).float().mean(),
+        "yours takes the smallest logit": lambda z, c: SOLUTIONS["module_wins"](-z, c),
+        "yours averages the probability": lambda z, c: 100 * z.softmax(1)[:, c].sum() / len(z),
+    },
+    "accuracy_in_part": {
+        "over all classes": lambda z, y, c: share(z, y),
+        "look up the class": lambda z, y, c: share(z[:, c], y),
+        "multiply by 100": lambda z, y, c: SOLUTIONS["accuracy_in_part"](z, y, c) / 100,
+        "divide by the number of images": lambda z, y, c: (torch.tensor(c)[z[:, c].argmax(1)] == y).sum(),
+        "yours is the error rate": lambda z, y, c: 100 - SOLUTIONS["accuracy_in_part"](z, y, c),
+        "set to zero can still win": lambda z, y, c: share(z * torch.tensor([n in c for n in range(z.shape[1])]), y),
+    },
+    "head_masking": {
+        "a zero can still win": lambda z, c: z.index_fill(1, torch.tensor(c), 0.0),
+        "keep all K columns": lambda z, c: z[:, others(z, c)],
+        "+∞ always wins": lambda z, c: z.index_fill(1, torch.tensor(c), math.inf),
+        "yours masks the preserved classes": lambda z, c: z.index_fill(1, torch.tensor(others(z, c)), -math.inf),
+        "the first deposit class only": lambda z, c: z.index_fill(1, torch.tensor(c[0]), -math.inf),
+        "a large negative number": lambda z, c: z.index_fill(1, torch.tensor(c), -1e9),
+    },
+    "js_divergence": {
+        "yours is KL(p ‖ q)": lambda p, q: (p * (p.log() - q.log())).sum(1).mean(),
+        "take half of the sum": lambda p, q: 2 * SOLUTIONS["js_divergence"](p, q),
+        "the second half is missing": lambda p, q: (p * (2 * p / (p + q)).log()).sum(1).mean() / 2,
+        "yours sums over the samples": lambda p, q: len(p) * SOLUTIONS["js_divergence"](p, q),
+        "yours is in bits": lambda p, q: SOLUTIONS["js_divergence"](p, q) / math.log(2),
+        "yours averages over them, too": lambda p, q: SOLUTIONS["js_divergence"](p, q) / 2,
     },
 }
 
