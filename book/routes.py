@@ -1,7 +1,8 @@
 """The routes through the notebooks, from one table: ``routes.csv``, and the minutes that each notebook states.
 
-``python book/routes.py`` writes the table into the README; the book's page is made when the book is built. In the
-columns *in an hour* and *of it* (of the session), ``all`` is the whole notebook, and anything else names a part of it.
+``python book/routes.py`` writes the table into the README and the map into notebook 00; the book's page is made when
+the book is built. In the columns *in an hour* and *of it* (of the session), ``all`` is the whole notebook, and anything
+else names a part of it.
 """
 
 import csv
@@ -10,6 +11,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+FIRST, MAP = "00_start_here", "cell-24"  # the notebook with the map, and the cell
 START, END = "<!-- book/routes.csv -->", "<!-- the end of book/routes.csv -->"
 
 
@@ -77,7 +79,27 @@ def page():
     return "\n\n".join(sections) + "\n"
 
 
+def notebook_map():
+    """The map in notebook 00: the same table, without the routes, and with links from notebook to notebook."""
+    lines = ["| notebook | what you learn | minutes |", "|:--|:--|--:|"]
+    for row in rows():
+        name = row["notebook"]
+        link = name if name == FIRST else f"[{name}]({name}.ipynb)"
+        lines.append(f"| {link} | {row['what you learn']} | {_minutes(row)} |")
+    return "\n".join(lines)
+
+
+def _write_map():
+    path = ROOT / "notebooks" / f"{FIRST}.ipynb"
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    (cell,) = [cell for cell in notebook["cells"] if cell["id"] == MAP]
+    heading, _, after = re.split(r"\n\n(?=\|)|(?<=\|)\n\n", "".join(cell["source"]))
+    cell["source"] = f"{heading}\n\n{notebook_map()}\n\n{after}".splitlines(keepends=True)
+    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 if __name__ == "__main__":
+    _write_map()
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     before, after = readme.split(START)[0], readme.split(END)[1]
     (ROOT / "README.md").write_text(f"{before}{START}\n\n{readme_table()}\n\n{END}{after}", encoding="utf-8")

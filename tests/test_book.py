@@ -1,5 +1,6 @@
 """The book: its routes and the README's copy of them, its API reference, its bibliography, and what it folds away."""
 
+import ast
 import json
 import re
 import sys
@@ -45,6 +46,14 @@ def test_the_readme_s_table_is_the_one_that_the_routes_make(book):
     assert shown == routes.readme_table(), "python book/routes.py writes the table into the README"
 
 
+def test_notebook_00_s_map_is_the_one_that_the_routes_make(book):
+    import routes
+
+    cells = json.loads((ROOT / "notebooks" / f"{routes.FIRST}.ipynb").read_text(encoding="utf-8"))["cells"]
+    (text,) = ["".join(cell["source"]) for cell in cells if cell["id"] == routes.MAP]
+    assert routes.notebook_map() in text, "python book/routes.py writes the map into the notebook"
+
+
 def test_no_route_is_longer_than_its_name_says(book):
     import routes
 
@@ -77,6 +86,40 @@ def test_the_guide_s_sessions_take_90_minutes_and_have_the_notebooks_of_the_rout
         named = set(re.findall(r"notebooks/(\w+)\.ipynb", plan.split("|--")[0]))
         assert named == {row["notebook"] for row in routes.rows() if row["session"] == str(number)}
     assert number == 3
+
+
+def asked_in(file):
+    """Return the questions of a notebook's predictions, in order, and the stored result of each."""
+    cells = [cell for cell in json.loads(file.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    printed = [line for cell in cells for out in cell["outputs"] for line in "".join(out.get("text", "")).splitlines()]
+    code = "\n".join(line for cell in cells for line in "".join(cell["source"]).splitlines() if line[:1] not in "%!")
+    calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
+    asks = [call for call in calls if getattr(call.func, "attr", "") == "predict_first"]
+    questions = [call.args[0].value for call in sorted(asks, key=lambda call: call.lineno)]
+    return {ask: next(line[len(ask) + 2 :] for line in printed if line.startswith(f"{ask}: ")) for ask in questions}
+
+
+def answered(guide):
+    """Return the guide's answers: for each notebook, each question with its answer."""
+    tables = re.findall(
+        r"\*\*\[[^]]*\]\(notebooks/(\w+)\.ipynb\)\*\*[^|]*\| asked first [^\n]*\n[^\n]*\n((?:\|.*\n)+)", guide
+    )
+    return {name: dict(re.findall(r"^\| (.+?) \| (.+?) \|$", table, re.MULTILINE)) for name, table in tables}
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_the_guide_answers_every_prediction_of_a_notebook_and_no_other(file):
+    asked = asked_in(file)
+    answers = answered((ROOT / "book" / "guide.md").read_text(encoding="utf-8")).get(file.stem, {})
+    assert list(answers) == list(asked)
+    if file.stem != "02b_gpu":  # that one measures the machine
+        for question, result in asked.items():
+            assert re.search(rf"(?<![\d.]){re.escape(result)}(?![\d])", answers[question]), (question, result)
+
+
+def test_no_two_notebooks_ask_the_same_question():  # in the student's file, one would replace the other
+    questions = [question for file in NOTEBOOKS for question in asked_in(file)]
+    assert len(questions) == len(set(questions)) > 30
 
 
 def test_every_public_name_is_on_exactly_one_page_of_the_reference(book):

@@ -891,3 +891,262 @@ def bank_logits(student_function):
     }
     right = "Right: each module answers for its own classes, and the target for all others."
     return _compare(student_function, toys.BANK_LOGITS, mistakes, right)
+
+
+@_verdict
+def pull_cosine(student_function):
+    """Check a function (first, second) that returns the cosine between two gradients, each a list of tensors."""
+
+    def flat(pull):
+        return torch.cat([each.flatten() for each in pull])
+
+    def cosine(a, b):
+        return (flat(a) @ flat(b) / (flat(a).norm() * flat(b).norm())).item()
+
+    mistakes = {
+        "divide by both lengths: yours is the scalar product": lambda a, b: (flat(a) @ flat(b)).item(),
+        "flatten all tensors into one vector first; yours averages the cosines of the tensors": lambda a, b: (
+            sum(functional.cosine_similarity(x.flatten(), y.flatten(), dim=0).item() for x, y in zip(a, b)) / len(a)
+        ),
+        "yours looks at the first tensor only; put all of them into one vector": lambda a, b: cosine(a[:1], b[:1]),
+        "keep the sign: it says whether the two work against each other": lambda a, b: abs(cosine(a, b)),
+        "yours is an angle in degrees; return the cosine": lambda a, b: math.degrees(math.acos(min(1, cosine(a, b)))),
+        "yours is an angle in radians; return the cosine": lambda a, b: math.acos(min(1, cosine(a, b))),
+        "the sign is wrong: two equal pulls have the cosine 1": lambda a, b: -cosine(a, b),
+    }
+    right = "Right: 1 for the same direction, −1 for opposite ones, and the lengths don't count."
+    return _compare(student_function, toys.PULL_COSINE, mistakes, right)
+
+
+@_verdict
+def clipped(student_function):
+    """Check a function (gradient, limit) that shortens a gradient to a length of at most limit."""
+    mistakes = {
+        "a gradient that is short enough must stay as it is; yours is made longer": lambda g, c: (
+            c * g / g.norm().clamp_min(1e-12)
+        ),
+        "shorten the whole vector; yours cuts each entry, which changes the direction": lambda g, c: g.clamp(-c, c),
+        "a gradient of zeros must stay: yours divides 0 by 0": lambda g, c: torch.where(
+            g.norm() > 0, g * min(1.0, c / (g.norm().item() or 1.0)), torch.nan
+        ),
+        "the length is the L2 norm; yours is the sum of the absolute values": lambda g, c: (
+            g * min(1.0, c / (g.abs().sum().item() or 1.0))
+        ),
+        "divide by the length, not by its square": lambda g, c: g * min(1.0, c / (g.norm().item() ** 2 or 1.0)),
+        "yours isn't shortened: multiply by limit / length if it is too long": lambda g, c: g,
+        "the length is the L2 norm; yours is the largest entry": lambda g, c: g * min(1.0, c / (g.max().item() or 1.0)),
+    }
+    name, zeros = student_function.__name__, _ask(student_function, toys.CLIPPED[2][0])
+    if isinstance(zeros, torch.Tensor) and zeros.shape == (2,) and zeros.isnan().any():
+        raise _Stop(f"{name}: a gradient of zeros must stay: yours divides 0 by 0.")
+    right = "Right: never longer than the limit, always in the same direction, and short ones stay."
+    return _compare(student_function, toys.CLIPPED, mistakes, right)
+
+
+@_verdict
+def own_statistics(student_function):
+    """Check a function (features) that normalises each channel with the batch's own mean and standard deviation."""
+
+    def normalised(f, dims=(0, 2, 3), centre=True, power=0.5, unbiased=False):
+        mean, variance = f.mean(dims, keepdim=True), f.var(dims, keepdim=True, unbiased=unbiased)
+        return (f - mean if centre else f) / variance**power
+
+    mistakes = {
+        "divide by the standard deviation, too": lambda f: normalised(f, power=0),
+        "divide by the standard deviation, not by the variance": lambda f: normalised(f, power=1),
+        "subtract the mean first": lambda f: normalised(f, centre=False),
+        "divide the variance by the number of values, not by one less: unbiased=False": lambda f: normalised(
+            f, unbiased=True
+        ),
+        "average over samples and positions, dim=(0, 2, 3); yours averages over the samples only": lambda f: normalised(
+            f, dims=(0,)
+        ),
+        "average over the samples, too, dim=(0, 2, 3); yours normalises each sample by itself": lambda f: normalised(
+            f, dims=(2, 3)
+        ),
+        "each channel has a mean of its own, dim=(0, 2, 3); yours averages over the channels, too": lambda f: (
+            normalised(f, dims=(0, 1, 2, 3))
+        ),
+    }
+    right = "Right: each channel has mean 0 and standard deviation 1 over the batch."
+    return _compare(student_function, toys.OWN_STATISTICS, mistakes, right)
+
+
+@_verdict
+def module_wins(student_function):
+    """Check a function (logits, deposit_classes) that returns how often the answer is a deposit class, in percent."""
+
+    def wins(z, c):
+        return 100 * _isin(z.argmax(1), c).float().mean().item()
+
+    mistakes = {
+        "yours is a share from 0 to 1; multiply by 100 for percent": lambda z, c: wins(z, c) / 100,
+        "yours counts the images; divide by their number": lambda z, c: wins(z, c) * len(z) / 100,
+        "yours counts the answers among the preserved classes": lambda z, c: 100 - wins(z, c),
+        "yours looks for the first deposit class only": lambda z, c: wins(z, c[:1]),
+        "yours takes the smallest logit; the answer is the largest, argmax": lambda z, c: wins(-z, c),
+        "yours averages the probability; count the answers": lambda z, c: 100 * z.softmax(1)[:, c].sum(1).mean().item(),
+        "yours compares the means of the two groups; one loud logit is enough to win": lambda z, c: (
+            100 * (z[:, c].mean(1) > z[:, _others(z, c)].mean(1)).float().mean().item()
+        ),
+    }
+    right = "Right: the share of images whose largest logit is a deposit class's."
+    return _compare(student_function, toys.MODULE_WINS, mistakes, right)
+
+
+@_verdict
+def accuracy_in_part(student_function):
+    """Check a function (logits, labels, classes) that returns the accuracy among the part's own classes, in percent."""
+
+    def share(z, y, c):
+        return 100 * (torch.tensor(c)[z[:, c].argmax(1)] == y).float().mean().item()
+
+    mistakes = {
+        "yours takes the arg max over all classes; choose among the part's columns only": lambda z, y, c: _share(z, y),
+        "yours compares places in the list with labels; look up the class, classes[place]": lambda z, y, c: (
+            100 * (z[:, c].argmax(1) == y).float().mean().item()
+        ),
+        "yours is a share from 0 to 1; multiply by 100 for percent": lambda z, y, c: share(z, y, c) / 100,
+        "yours counts right answers; divide by the number of images": lambda z, y, c: share(z, y, c) * len(y) / 100,
+        "yours is the error rate: 100 minus the accuracy": lambda z, y, c: 100 - share(z, y, c),
+        "a column that is set to zero can still win: pick the part's columns": lambda z, y, c: _share(
+            z.index_fill(1, torch.tensor(_others(z, c)), 0.0), y
+        ),
+        "yours chooses among the other part's classes": lambda z, y, c: share(z, y, _others(z, c)),
+    }
+    right = "Right: the largest logit among the part's own classes, compared with the label."
+    return _compare(student_function, toys.ACCURACY_IN_PART, mistakes, right)
+
+
+@_verdict
+def head_masking(student_function):
+    """Check a function (logits, deposit_classes) that sets the logits of the deposit classes to −∞."""
+
+    def filled(z, c, value):
+        return z.index_fill(1, torch.tensor(c), value)
+
+    mistakes = {
+        "a zero can still win; −∞ never does": lambda z, c: filled(z, c, 0.0),
+        "keep all K columns: the class numbers must not move": lambda z, c: z[:, _others(z, c)],
+        "the sign is wrong: +∞ always wins": lambda z, c: filled(z, c, torch.inf),
+        "yours masks the preserved classes": lambda z, c: filled(z, _others(z, c), -torch.inf),
+        "yours masks the first deposit class only": lambda z, c: filled(z, c[:1], -torch.inf),
+        "a large negative number is not −∞: -torch.inf": lambda z, c: filled(z, c, -1e9),
+        "yours masks the first columns; the deposit classes can be any": lambda z, c: filled(
+            z, list(range(len(c))), -torch.inf
+        ),
+    }
+    right = "Right: no image is ever called a deposit class, and no weight has changed."
+    return _compare(student_function, toys.HEAD_MASKING, mistakes, right)
+
+
+@_verdict
+def js_divergence(student_function):
+    """Check a function (p, q) that returns the Jensen-Shannon divergence of two sets of probabilities, in nats."""
+
+    def kl(a, b):
+        return (a * (a / b).log()).sum(1)
+
+    def divergence(p, q, reduce=torch.mean):
+        m = (p + q) / 2
+        return reduce(kl(p, m) + kl(q, m)) / 2
+
+    mistakes = {
+        "yours is KL(p ‖ q); compare both with their mean m": lambda p, q: kl(p, q).mean(),
+        "take half of the sum of the two": lambda p, q: 2 * divergence(p, q),
+        "the second half is missing: ½ KL(p ‖ m) + ½ KL(q ‖ m)": lambda p, q: kl(p, (p + q) / 2).mean() / 2,
+        "yours sums over the samples; take their mean": lambda p, q: divergence(p, q, torch.sum),
+        "yours is in bits; in nats it is the natural logarithm": lambda p, q: divergence(p, q) / math.log(2),
+        "KL the other way round: p and q come first, m second": lambda p, q: (
+            (kl((p + q) / 2, p) + kl((p + q) / 2, q)).mean() / 2
+        ),
+        "m is the mean of p and q; yours is their sum": lambda p, q: (kl(p, p + q) + kl(q, p + q)).mean() / 2,
+        "sum over the classes; yours averages over them, too": lambda p, q: divergence(p, q) / p.shape[1],
+    }
+    right = "Right: 0 for equal answers, ln 2 = 0.693 for answers that have nothing in common."
+    return _compare(student_function, toys.JS_DIVERGENCE, mistakes, right)
+
+
+@_verdict
+def known_classes(student_function):
+    """Check a function (num_classes, deposits, withdrawn) that returns the classes that a bank's network answers with.
+
+    `deposits` has the classes of each module by its name, `withdrawn` the names of those that are plugged in.
+    """
+
+    def out(count, deposits, names):
+        return sorted(number for name in names for number in deposits[name])
+
+    def never(count, deposits, withdrawn):
+        return [number for number in range(count) if number not in out(count, deposits, deposits)]
+
+    def missing(count, deposits, withdrawn):
+        return out(count, deposits, [name for name in deposits if name not in withdrawn])
+
+    mistakes = {
+        "a class that was never deposited is known, too": lambda *given: torch.tensor(out(*given)),
+        "the modules that stay in the bank are not plugged in; yours lists every class": lambda k, d, w: torch.arange(
+            k
+        ),
+        "the classes of the withdrawn modules are back; yours leaves them out": lambda *given: torch.tensor(
+            never(*given)
+        ),
+        "yours lists the classes that are forgotten": lambda *given: torch.tensor(missing(*given)),
+        "yours lists the classes that were never deposited first; sort them all": lambda *given: torch.tensor(
+            never(*given) + out(*given)
+        ),
+        "yours plugs in the first withdrawn module only": lambda k, d, w: torch.tensor(
+            sorted(never(k, d, w) + out(k, d, w[:1]))
+        ),
+        "return the class numbers; yours is one True or False for each class": lambda *given: torch.tensor(
+            [number not in missing(*given) for number in range(given[0])]
+        ),
+    }
+    right = "Right: what was never deposited, and what is plugged in."
+    return _compare(student_function, toys.KNOWN_CLASSES, mistakes, right)
+
+
+@_verdict
+def bank_saving(student_function):
+    """Check a function (network_bytes, module_bytes, deposits): 2^k networks' bytes as a multiple of the bank's."""
+    mistakes = {
+        "each module is in or out, so there are 2^k subsets; yours counts k²": lambda n, m, k: k**2 * n / (n + k * m),
+        "each module is in or out, so there are 2^k subsets; yours counts k": lambda n, m, k: k * n / (n + k * m),
+        "the subset without any module counts, too: 2^k, not 2^k − 1": lambda n, m, k: (2**k - 1) * n / (n + k * m),
+        "the bank holds the target, too": lambda n, m, k: 2**k * n / (k * m),
+        "the bank holds a module for each deposit; yours counts one": lambda n, m, k: 2**k * n / (n + m),
+        "yours is upside down: divide the networks' bytes by the bank's": lambda n, m, k: (n + k * m) / (2**k * n),
+        "yours is a difference in bytes; divide": lambda n, m, k: 2**k * n - (n + k * m),
+    }
+    right = "Right: with every deposit the networks double, and the bank grows by one module."
+    return _compare(student_function, toys.BANK_SAVING, mistakes, right)
+
+
+@_verdict
+def quantised_weight(student_function):
+    """Check a function (weight, bits) that rounds a weight to whole codes times one scale for each row.
+
+    The codes are symmetric, from −(2^(bits − 1) − 1) to 2^(bits − 1) − 1, and the largest absolute value of a row gets
+    the last one. (The kit's own `quantise` has 2^bits values without a 0, and also tries smaller scales.)
+    """
+
+    def rounded(weight, bits, top=None, dim=1, how=torch.round, codes=False):
+        scale = weight.abs().amax(dim=dim, keepdim=True) / (top or 2 ** (bits - 1) - 1)
+        return how(weight / scale) * (1 if codes else scale)
+
+    mistakes = {
+        "give each row (output channel) a scale of its own; yours shares one": lambda w, b: rounded(w, b, dim=(0, 1)),
+        "one scale for each row; yours has one for each column": lambda w, b: rounded(w, b, dim=0),
+        "round to the nearest code; yours always rounds down": lambda w, b: rounded(w, b, how=torch.floor),
+        "round to the nearest code; yours cuts off the decimals": lambda w, b: rounded(w, b, how=torch.trunc),
+        "return the weights, code times scale; yours are the codes": lambda w, b: rounded(w, b, codes=True),
+        "one bit is for the sign: the largest code is 2^(bits − 1) − 1, not 2^bits − 1": lambda w, b: rounded(
+            w, b, 2**b - 1
+        ),
+        "the codes must be symmetric: the largest is 2^(bits − 1) − 1, not 2^(bits − 1)": lambda w, b: rounded(
+            w, b, 2 ** (b - 1)
+        ),
+        "yours isn't rounded": lambda w, b: w,
+    }
+    right = "Right: whole codes times one scale for each row, and the largest weight of a row is kept."
+    return _compare(student_function, toys.QUANTISED_WEIGHT, mistakes, right)

@@ -221,3 +221,89 @@ BANK_LOGITS = [
         torch.tensor([[1.0, 6.0], [3.0, 8.0]]),
     ),
 ]
+
+# two gradients, lists of tensors: (3, 0, 0, 4) · (3, 0, 0, −4) = −7, lengths 5 and 5; then 3 / 5; then upright
+PULL_COSINE = [
+    (
+        (
+            [torch.tensor([3.0, 0.0]), torch.tensor([[0.0, 4.0]])],
+            [torch.tensor([3.0, 0.0]), torch.tensor([[0.0, -4.0]])],
+        ),
+        -0.28,
+    ),
+    (([torch.tensor([1.0, 0.0])], [torch.tensor([3.0, 4.0])]), 0.6),
+    (([torch.tensor([1.0, 2.0]), torch.tensor([3.0])], [torch.tensor([2.0, -1.0]), torch.tensor([0.0])]), 0.0),
+]
+
+# (3, 4) has length 5; (0.3, 0.4) is short enough; a gradient of zeros stays
+CLIPPED = [
+    ((torch.tensor([3.0, 4.0]), 1.0), torch.tensor([0.6, 0.8])),
+    ((torch.tensor([0.3, 0.4]), 1.0), torch.tensor([0.3, 0.4])),
+    ((torch.zeros(2), 2.0), torch.zeros(2)),
+]
+
+# two samples of 1×2: the channel 1, 3, 5, 7 has mean 4 and variance (9 + 1 + 1 + 9) / 4 = 5; −1, 1, 1, −1 stays
+_STANDARD = torch.tensor([-3.0, -1.0, 1.0, 3.0]) / 5**0.5
+OWN_STATISTICS = [
+    ((torch.tensor([1.0, 3.0, 5.0, 7.0]).view(2, 1, 1, 2),), _STANDARD.view(2, 1, 1, 2)),
+    (
+        (torch.tensor([1.0, 3.0, -1.0, 1.0, 5.0, 7.0, 1.0, -1.0]).view(2, 2, 1, 2),),
+        torch.stack([_STANDARD.view(2, 2), torch.tensor([[-1.0, 1.0], [1.0, -1.0]])], dim=1).view(2, 2, 1, 2),
+    ),
+]
+
+# the answers are 1, 0, 3 and 2; then 0 and 1
+MODULE_WINS = [
+    ((torch.tensor([[0.0, 9.0, 1, 2], [5, 1, 1, 4], [0, 3, 1, 4], [0, 2, 3, 2]]), [1, 3]), 50.0),
+    ((torch.tensor([[2.0, 1.0, 0.0], [1.0, 2.0, 1.5]]), [0]), 50.0),
+    ((torch.tensor([[0.0, 1.0, 2.0], [1.0, 0.0, 2.0], [5.0, 1.0, 2.0], [0.0, 0.0, 1.0]]), [0, 2]), 100.0),
+]
+
+# (logits, labels, the part's classes): among 1 and 3 the answers are 1, 3, 3 and 3; among 2 and 0 they are 0 and 2;
+# among 0 and 1 they are 0, 1, 0 and 1
+ACCURACY_IN_PART = [
+    (
+        (
+            torch.tensor([[2.0, -1, 1, -3], [0, 5, 0, 6], [1, 0, 9, 2], [0, 1, 0, 4]]),
+            torch.tensor([1, 3, 1, 3]),
+            [1, 3],
+        ),
+        75.0,
+    ),
+    ((torch.tensor([[1.0, 9.0, 0.0], [0.0, 9.0, 3.0]]), torch.tensor([0, 2]), [2, 0]), 100.0),
+    ((torch.tensor([[5.0, 0, 9], [0, 3, 9], [4, 1, 0], [1, 2, 0]]), torch.tensor([0, 1, 1, 1]), [0, 1]), 75.0),
+]
+
+HEAD_MASKING = [
+    ((torch.tensor([[1.0, 2.0, 3.0, 4.0]]), [2, 1]), torch.tensor([[1.0, -math.inf, -math.inf, 4.0]])),
+    ((torch.tensor([[5.0, 6.0], [7.0, 8.0]]), [1]), torch.tensor([[5.0, -math.inf], [7.0, -math.inf]])),
+]
+
+# (¾, ¼) and (¼, ¾) have the mean (½, ½), so both halves are KL; then a sample that agrees; then (½, ½) and (0.9, 0.1)
+_HALVES = 0.5 * math.log(0.5 / 0.7) + 0.5 * math.log(0.5 / 0.3), 0.9 * math.log(0.9 / 0.7) + 0.1 * math.log(0.1 / 0.3)
+JS_DIVERGENCE = [
+    ((torch.tensor([[0.75, 0.25]]), torch.tensor([[0.25, 0.75]])), torch.tensor(KL)),
+    ((torch.tensor([[0.75, 0.25], [0.5, 0.5]]), torch.tensor([[0.25, 0.75], [0.5, 0.5]])), torch.tensor(KL / 2)),
+    ((torch.tensor([[0.5, 0.5]]), torch.tensor([[0.9, 0.1]])), torch.tensor(sum(_HALVES) / 2)),
+]
+
+# (number of classes, classes of each deposit, names withdrawn): the rest was never deposited, so it is known as well
+KNOWN_CLASSES = [
+    ((6, {"spring": [0], "autumn": [4, 5]}, ["autumn"]), torch.tensor([1, 2, 3, 4, 5])),
+    ((5, {"a": [3], "b": [1], "c": [0]}, ["c", "a"]), torch.tensor([0, 2, 3, 4])),
+]
+
+# (bytes of a network, bytes of a module, deposits): 8 · 100 / (100 + 3 · 50) and 4 · 300 / (300 + 2 · 75)
+BANK_SAVING = [((100, 50, 3), 3.2), ((300, 75, 2), 8 / 3)]
+
+# (weight, bits): with 3 bits the codes go from −3 to 3, with 8 from −127 to 127; the largest of each row gets the last
+QUANTISED_WEIGHT = [
+    (
+        (torch.tensor([[3.0, 1.2, -0.4, -2.6], [0.3, -0.14, 0.06, 0.0]]), 3),
+        torch.tensor([[3.0, 1.0, 0.0, -3.0], [0.3, -0.1, 0.1, 0.0]]),
+    ),
+    (
+        (torch.tensor([[127.0, 0.6, -63.4], [-12.7, 5.04, 0.16]]), 8),
+        torch.tensor([[127.0, 1.0, -63.0], [-12.7, 5.0, 0.2]]),
+    ),
+]

@@ -15,10 +15,10 @@ UNITS = dict.fromkeys(METRICS, "%") | {"F": "points", "L_at": "from 0 to 2"}
 UNITS |= dict.fromkeys(DIFFERENCES, "points relative to the original")
 
 
-def plot_variants(results, shown=(("target", "Dep Acc"), ("target", "ΔPre"), ("recovered", "ΔAvg"))):
+def plot_variants(results, shown=(("target", "Dep Acc"), ("target", "ΔPre"), ("recovered", "ΔAvg")), marked=None):
     """Draw the variants of a sweep side by side.
 
-    Each run is a small dot, the mean of the runs a diamond; that of the first variant is orange.
+    Each run is a small dot, the mean of the runs a diamond; that of one variant is orange.
 
     Parameters
     ----------
@@ -26,6 +26,8 @@ def plot_variants(results, shown=(("target", "Dep Acc"), ("target", "ΔPre"), ("
         As returned by `sweep`.
     shown : sequence of tuple of str
         The network and the metric of each panel.
+    marked : str, optional
+        The variant that is orange; by default the first one.
 
     Returns
     -------
@@ -34,7 +36,7 @@ def plot_variants(results, shown=(("target", "Dep Acc"), ("target", "ΔPre"), ("
     Raises
     ------
     LirfError
-        If `results` or `shown` is empty, or if there is no such network or metric.
+        If `results` or `shown` is empty, or if there is no such network, metric or variant.
     """
     if not len(shown):
         raise LirfError("shown must name at least one network and metric, not none")
@@ -42,13 +44,15 @@ def plot_variants(results, shown=(("target", "Dep Acc"), ("target", "ΔPre"), ("
         _check_runs(results, network, [metric])
     results = with_differences(results)
     variants = list(results["variant"].unique())
+    if marked not in (None, *variants):
+        raise LirfError(f"marked must be one of the variants, {', '.join(map(str, variants))}, not {marked!r}")
     height = 0.42 * len(variants) + 1.1
     figure = Figure(figsize=(3.3 * len(shown) + 1.6, height), layout="constrained", dpi=DPI)
     for axes, (network, metric) in zip(figure.subplots(1, len(shown), sharey=True, squeeze=False)[0], shown):
         rows = results[results["network"] == network]
         for place, variant in enumerate(variants):
             values = rows.loc[rows["variant"] == variant, metric]
-            colour = WARM[0] if place == 0 else COOL[0]
+            colour = WARM[0] if variant == (marked or variants[0]) else COOL[0]
             axes.plot(values.mean(), place, "D", color=colour, markersize=9, markeredgecolor=INK)
             axes.plot(values, [place] * len(values), "o", color=INK, markersize=4, alpha=0.4, markeredgewidth=0)
         if metric.startswith("Δ"):

@@ -25,7 +25,7 @@ class Panel:
 
     def open(self):
         """Open the notebook, and run all its cells."""
-        self.page.goto(self.lab.url("06_explore.ipynb"))
+        self.page.goto(self.lab.url("lab_explorer.ipynb"))
         self.page.wait_for_selector(".jp-Notebook .jp-Cell")
         self.page.get_by_text("| Idle").wait_for()
         if self.page.locator("#jp-left-stack").is_visible():

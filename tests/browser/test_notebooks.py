@@ -47,6 +47,9 @@ class Notebook:
         page.get_by_text("| Idle").wait_for(timeout=90_000)
         if page.locator("#jp-left-stack").is_visible():
             page.keyboard.press("Control+b")
+        page.evaluate(
+            "jupyterapp.commands.execute('notebook:expand-all-headings')"
+        )  # sections headed "More" are folded
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_text("Run All Cells", exact=True).click()
         page.wait_for_function(PROMPTS.format("some"), timeout=PATIENCE)
@@ -136,7 +139,7 @@ def test_the_class_picker_answers_and_the_next_cell_uses_it(run_notebook, artifa
 
 
 def test_the_cut_and_the_temperature_turn(run_notebook, artifacts):
-    notebook = run_notebook("03_deposit")
+    notebook = run_notebook("03_losses")
     notebook.wait_message("cut", "77,104 weights of the target learn", "650 are frozen")
     notebook.press(".lirf-cut .noUi-handle", "ArrowLeft", "ArrowLeft")
     notebook.wait_message("cut", "4,848 weights of the target learn", "72,906 are frozen", "64 positions")
@@ -149,7 +152,7 @@ def test_the_cut_and_the_temperature_turn(run_notebook, artifacts):
 
 
 def test_a_click_and_a_key_ring_a_point_in_all_panels(run_notebook, artifacts):
-    notebook = run_notebook("05_tsne")
+    notebook = run_notebook("07_tsne")
     image = notebook.picture("tracker")
     points = "embeddings['target']"
     apart = f"numpy.linalg.norm({points}[:, None] - {points}, axis=2) + 1e9 * numpy.eye(len({points}))"

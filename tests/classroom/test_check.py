@@ -5,6 +5,7 @@ import math
 import numpy
 import pytest
 import torch
+from scipy.spatial.distance import jensenshannon
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch.nn import functional
@@ -36,12 +37,27 @@ def others(logits, classes):
     return [column for column in range(logits.shape[1]) if column not in classes]
 
 
+def in_a_row(pull):
+    return torch.cat([each.reshape(-1) for each in pull])
+
+
 def plugged(target, read, classes):
     logits = target.clone()
     for module, own in zip(read, classes):
         for number in own:
             logits[:, number] = module[:, number]
     return logits
+
+
+def known(count, deposits, withdrawn):
+    gone = {number for name, own in deposits.items() if name not in withdrawn for number in own}
+    return [number for number in range(count) if number not in gone]
+
+
+def coded(weight, bits, top=None, dim=1, rounding=torch.round):
+    step = weight.abs().max() if dim is None else weight.abs().max(dim=dim, keepdim=True).values
+    step = step / (2 ** (bits - 1) - 1 if top is None else top)
+    return rounding(weight / step) * step
 
 
 def in_place(target, module, classes):
@@ -129,6 +145,16 @@ SOLUTIONS = {
     "accuracy_with_bonus": lambda z, y, c, b: share(z + b * torch.tensor([n in c for n in range(z.shape[1])]), y),
     "share_of_the_way": lambda o, t, r: 100 * (t - o) / (r - o),
     "bank_logits": lambda t, m, c: plugged(t, m, c),
+    "pull_cosine": lambda a, b: functional.cosine_similarity(in_a_row(a), in_a_row(b), dim=0),
+    "clipped": lambda g, c: g / max(1.0, g.norm().item() / c),
+    "own_statistics": lambda f: functional.batch_norm(f, None, None, training=True, eps=1e-12),
+    "module_wins": lambda z, c: 100 * sum(int(row.argmax()) in c for row in z) / len(z),
+    "accuracy_in_part": lambda z, y, c: share(z.index_add(1, torch.tensor(c), torch.full((len(z), len(c)), 1e3)), y),
+    "head_masking": lambda z, c: z.index_fill(1, torch.tensor(c), -math.inf),
+    "js_divergence": lambda p, q: jensenshannon(p, q, axis=1).__pow__(2).mean(),
+    "known_classes": known,
+    "bank_saving": lambda n, m, k: 2**k * n / (n + k * m),
+    "quantised_weight": coded,
 }
 
 MISTAKES = {
@@ -354,6 +380,97 @@ MISTAKES = {
         "the last module only": lambda t, m, c: plugged(t, m[-1:], c[-1:]),
         "every logit of the last module": lambda t, m, c: m[-1],
         "yours mixes them up": lambda t, m, c: plugged(t, m[::-1], c),
+    },
+    "known_classes": {
+        "never deposited is known, too": lambda k, d, w: sorted(sum((d[name] for name in w), [])),
+        "yours lists every class": lambda k, d, w: list(range(k)),
+        "yours leaves them out": lambda k, d, w: known(k, d, []),
+        "classes that are forgotten": lambda k, d, w: [number for number in range(k) if number not in known(k, d, w)],
+        "sort them all": lambda k, d, w: known(k, d, []) + sorted(sum((d[name] for name in w), [])),
+        "the first withdrawn module only": lambda k, d, w: known(k, d, w[:1]),
+        "return the class numbers": lambda k, d, w: torch.tensor([number in known(k, d, w) for number in range(k)]),
+    },
+    "bank_saving": {
+        "yours counts k²": lambda n, m, k: k * k * n / (n + k * m),
+        "yours counts k.": lambda n, m, k: k * n / (n + k * m),
+        "2^k, not 2^k − 1": lambda n, m, k: (2**k - 1) * n / (n + k * m),
+        "the bank holds the target, too": lambda n, m, k: 2**k * n / (m * k),
+        "yours counts one": lambda n, m, k: 2**k * n / (n + m),
+        "yours is upside down": lambda n, m, k: (n + k * m) / 2**k / n,
+        "yours is a difference": lambda n, m, k: 2**k * n - n - k * m,
+    },
+    "quantised_weight": {
+        "yours shares one": lambda w, b: coded(w, b, dim=None),
+        "yours has one for each column": lambda w, b: coded(w, b, dim=0),
+        "yours always rounds down": lambda w, b: coded(w, b, rounding=torch.floor),
+        "yours cuts off the decimals": lambda w, b: coded(w, b, rounding=torch.trunc),
+        "yours are the codes": lambda w, b: (w / w.abs().amax(1, keepdim=True) * (2 ** (b - 1) - 1)).round(),
+        "not 2^bits − 1": lambda w, b: coded(w, b, 2**b - 1),
+        "not 2^(bits − 1)": lambda w, b: coded(w, b, 2 ** (b - 1)),
+        "yours isn't rounded": lambda w, b: 1.0 * w,
+    },
+    "pull_cosine": {
+        "divide by both lengths": lambda a, b: in_a_row(a) @ in_a_row(b),
+        "flatten all tensors into one vector first": lambda a, b: (
+            sum((x * y).sum() / (x.norm() * y.norm()) if x.any() and y.any() else 0.0 for x, y in zip(a, b)) / len(a)
+        ),
+        "looks at the first tensor only": lambda a, b: SOLUTIONS["pull_cosine"](a[:1], b[:1]),
+        "keep the sign": lambda a, b: SOLUTIONS["pull_cosine"](a, b).abs(),
+        "an angle in degrees": lambda a, b: SOLUTIONS["pull_cosine"](a, b).clamp(-1, 1).acos().rad2deg(),
+        "the sign is wrong": lambda a, b: -SOLUTIONS["pull_cosine"](a, b),
+    },
+    "clipped": {
+        "yours is made longer": lambda g, c: c * functional.normalize(g, dim=0),
+        "yours cuts each entry": lambda g, c: g.clamp(max=c),
+        "yours divides 0 by 0": lambda g, c: min(c, g.norm()) * g / g.norm(),
+        "the sum of the absolute values": lambda g, c: g / max(1.0, g.abs().sum().item() / c),
+        "not by its square": lambda g, c: g / max(1.0, g.square().sum().item() / c),
+        "yours isn't shortened": lambda g, c: g,
+    },
+    "own_statistics": {
+        "divide by the standard deviation, too": lambda f: f - f.mean((0, 2, 3), keepdim=True),
+        "not by the variance": lambda f: (
+            (f - f.mean((0, 2, 3), keepdim=True)) / f.var((0, 2, 3), keepdim=True, correction=0)
+        ),
+        "subtract the mean first": lambda f: f / f.std((0, 2, 3), keepdim=True, correction=0),
+        "not by one less": lambda f: (f - f.mean((0, 2, 3), keepdim=True)) / f.std((0, 2, 3), keepdim=True),
+        "yours averages over the samples only": lambda f: (f - f.mean(0)) / f.std(0, correction=0),
+        "yours normalises each sample by itself": lambda f: (
+            (f - f.mean((2, 3), keepdim=True)) / f.std((2, 3), keepdim=True, correction=0)
+        ),
+        "yours averages over the channels, too": lambda f: (f - f.mean()) / f.std(correction=0),
+    },
+    "module_wins": {
+        "multiply by 100": lambda z, c: SOLUTIONS["module_wins"](z, c) / 100,
+        "yours counts the images": lambda z, c: sum(int(row.argmax()) in c for row in z),
+        "among the preserved classes": lambda z, c: 100 - SOLUTIONS["module_wins"](z, c),
+        "the first deposit class only": lambda z, c: 100 * (z.argmax(1) == c[0]).float().mean(),
+        "yours takes the smallest logit": lambda z, c: SOLUTIONS["module_wins"](-z, c),
+        "yours averages the probability": lambda z, c: 100 * z.softmax(1)[:, c].sum() / len(z),
+    },
+    "accuracy_in_part": {
+        "over all classes": lambda z, y, c: share(z, y),
+        "look up the class": lambda z, y, c: share(z[:, c], y),
+        "multiply by 100": lambda z, y, c: SOLUTIONS["accuracy_in_part"](z, y, c) / 100,
+        "divide by the number of images": lambda z, y, c: (torch.tensor(c)[z[:, c].argmax(1)] == y).sum(),
+        "yours is the error rate": lambda z, y, c: 100 - SOLUTIONS["accuracy_in_part"](z, y, c),
+        "set to zero can still win": lambda z, y, c: share(z * torch.tensor([n in c for n in range(z.shape[1])]), y),
+    },
+    "head_masking": {
+        "a zero can still win": lambda z, c: z.index_fill(1, torch.tensor(c), 0.0),
+        "keep all K columns": lambda z, c: z[:, others(z, c)],
+        "+∞ always wins": lambda z, c: z.index_fill(1, torch.tensor(c), math.inf),
+        "yours masks the preserved classes": lambda z, c: z.index_fill(1, torch.tensor(others(z, c)), -math.inf),
+        "the first deposit class only": lambda z, c: z.index_fill(1, torch.tensor(c[0]), -math.inf),
+        "a large negative number": lambda z, c: z.index_fill(1, torch.tensor(c), -1e9),
+    },
+    "js_divergence": {
+        "yours is KL(p ‖ q)": lambda p, q: (p * (p.log() - q.log())).sum(1).mean(),
+        "take half of the sum": lambda p, q: 2 * SOLUTIONS["js_divergence"](p, q),
+        "the second half is missing": lambda p, q: (p * (2 * p / (p + q)).log()).sum(1).mean() / 2,
+        "yours sums over the samples": lambda p, q: len(p) * SOLUTIONS["js_divergence"](p, q),
+        "yours is in bits": lambda p, q: SOLUTIONS["js_divergence"](p, q) / math.log(2),
+        "yours averages over them, too": lambda p, q: SOLUTIONS["js_divergence"](p, q) / 2,
     },
 }
 

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from matplotlib.figure import Figure
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 import lirf_kit as lk
 from lirf_kit.classroom import editions
+from lirf_kit.evidence.audit import BUDGET, NAMELESS, Audit
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 WITH_EXERCISES = [path for path in NOTEBOOKS if "### BEGIN SOLUTION" in path.read_text(encoding="utf-8")]
+CHECKED = [path for path in WITH_EXERCISES if path.stem != "12_audit"]  # its plan and verdict have no check
 SOLVED = '''def double(x):
     """Twice x."""
     ### BEGIN SOLUTION
@@ -86,7 +89,7 @@ def written(tmp_path_factory):
 def solution_lines(notebook):
     """Return the lines of a notebook's solutions, without the short ones that stand anywhere (`return x`)."""
     for cell in notebook.cells:
-        for block in re.findall(r"### BEGIN SOLUTION\n(.*?)\n\s*### END SOLUTION", cell.source, re.DOTALL):
+        for block in re.findall(r"BEGIN SOLUTION[^\n]*\n(.*?)\n[^\n]*END SOLUTION", cell.source, re.DOTALL):
             yield from (line.strip() for line in block.splitlines() if len(line.strip()) > 16)
 
 
@@ -106,7 +109,7 @@ def names(cell, context):
     }
 
 
-@pytest.mark.parametrize("path", WITH_EXERCISES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CHECKED, ids=lambda path: path.stem)
 def test_each_blank_fails_its_check_each_solution_passes_and_nothing_else_needs_them(written, path):
     solved = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     blank = nbformat.read(written / "student" / path.name, as_version=4).cells
@@ -138,15 +141,14 @@ def test_each_blank_fails_its_check_each_solution_passes_and_nothing_else_needs_
 
 def test_the_teaching_notebooks_have_exercises():
     with_exercises = {path.stem[:2] for path in WITH_EXERCISES}
-    assert {"01", "02", "03", "04", "05", "08"} <= with_exercises
+    assert {"01", "02", "03", "04", "05", "06", "07", "08", "09", "12"} <= with_exercises
 
 
-@pytest.mark.parametrize("path", WITH_EXERCISES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CHECKED, ids=lambda path: path.stem)
 def test_every_exercise_has_a_card_with_hints_and_its_check_is_compared(path):
     cells = nbformat.read(path, as_version=4).cells
     places = [place for place, cell in enumerate(cells) if "### BEGIN SOLUTION" in cell.source]
-    least = 1 if path.stem == "07_knowledge_bank" else 4  # the bank's notebook has one so far
-    assert least <= len(places) <= 6
+    assert 4 <= len(places) <= 6
     for place in places:
         title, why, *rest = cells[place - 1].source.split("\n\n")
         assert re.fullmatch(r"\*\*Exercise · .+\*\* · [●○]{3} · \d+ minutes", title)
@@ -157,3 +159,39 @@ def test_every_exercise_has_a_card_with_hints_and_its_check_is_compared(path):
         assert cells[place + 1].outputs[0]["data"]["text/plain"].startswith("✓ Right: ")
         (block,) = re.findall(r"### BEGIN SOLUTION\n(.*?)\n\s*### END SOLUTION", cells[place].source, re.DOTALL)
         assert len(block.splitlines()) <= 10
+
+
+def answered(tool, network):
+    """What four networks of known kinds and two references answer, as in the notebook with its seed."""
+    renewed = {"network B": 100.0, "network C": 100.0, "network D": 14.0, "original": 100.0}
+    return renewed.get(network, 0.0) if tool == "new statistics" else 100.0 * (network == "network C")
+
+
+@pytest.mark.parametrize("edition", ["student", "solution"])
+def test_the_audit_s_blanks_break_nothing_and_its_solution_scores_ten(written, edition, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LIRF_KIT_HOME", str(tmp_path))
+    monkeypatch.setenv("LIRF_KIT_STATIC", "1")  # nobody is asked for a prediction
+    folder = written / "student" if edition == "student" else NOTEBOOKS[0].parent
+    cells = [cell for cell in nbformat.read(folder / "12_audit.ipynb", as_version=4).cells if cell.cell_type == "code"]
+    begin = next(place for place, cell in enumerate(cells) if "audit = lk.blind_audit(" in cell.source)
+    end = next(place for place, cell in enumerate(cells) if "lk.evidence_networks(" in cell.source)
+    kinds = ("retrained", "head masking", "target, output alone", "target")
+    audit = Audit(7, BUDGET, answered, lambda: dict(zip(NAMELESS, kinds)))
+    space = {"lk": lk, "audit": audit, "seed": 7, "display": lambda *shown, **metadata: None, "Figure": Figure}
+    for cell in cells[begin + 1 : end]:
+        if "lk.blind_audit(" not in cell.source:
+            exec(cell.source, space)
+    said = capsys.readouterr().out
+    if edition == "student":
+        assert audit.left == BUDGET and "kinds must say what each network is, but lacks network A and network B" in said
+    else:
+        assert audit.left == 0 and space["verdict"].total == 10
+
+
+def test_the_student_edition_of_the_audit_has_no_worked_plan_or_verdict(written):
+    student = nbformat.read(written / "student" / "12_audit.ipynb", as_version=4)
+    for word in ("My plan", "My verdict", "Read your numbers"):
+        texts = [cell.source for cell in student.cells if word in cell.source]
+        assert texts and all(text.endswith("YOUR ANSWER HERE") for text in texts)
+    source = "\n".join(cell.source for cell in student.cells)
+    assert "seed 7" not in source and not re.search(r"network [A-D]\"?: ", source) and "<details>" not in source

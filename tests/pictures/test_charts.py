@@ -100,6 +100,8 @@ def test_variants_show_each_run_and_their_mean_works_out_by_hand(ablation):
     assert means == [(1, 0), (40, 1)]
     first, second = (to_hex(line.get_color()) for line in lines if line.get_marker() == "D")
     assert first != second
+    marked = lk.plot_variants(ablation, marked="without L_kp").axes[0].lines
+    assert [to_hex(line.get_color()) for line in marked if line.get_marker() == "D"] == [second, first]
 
 
 def test_variants_draw_differences_to_the_original_of_the_same_run(ablation):
@@ -203,6 +205,9 @@ def test_nothing_to_draw_is_refused(ablation, keeps, accuracies):
             lambda: lk.plot_curve(keeps[:0], "keep"),
         ],
         "^shown must name at least one network and metric, not none": [lambda: lk.plot_variants(ablation, ())],
+        "^marked must be one of the variants, the whole method, without L_kp, not 'L_kp'$": [
+            lambda: lk.plot_variants(ablation, marked="L_kp")
+        ],
         "^metrics must name at least one, not none": [lambda: lk.plot_curve(keeps, "keep", ())],
         "^accuracies must have at least one class and one network, not none": [
             lambda: lk.plot_round_trip(accuracies[:0]),
