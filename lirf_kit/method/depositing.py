@@ -94,7 +94,7 @@ def count_steps(deposit_set, config):
 def deposit_steps(original, target, deposit_module, deposit_set, config, teacher=None, gone=()):
     """Train target and deposit module in place, and yield after each step, so that you can look or stop.
 
-    A difference isn't trained: it is taken when the training ends or stops.
+    When the training ends or stops, a difference is taken, and the module remembers the target that it goes with.
 
     Parameters
     ----------
@@ -139,8 +139,7 @@ def deposit_steps(original, target, deposit_module, deposit_set, config, teacher
             target.history.append(_epoch_means(epoch, taken, [len(chosen) for chosen in steps], config))
     finally:
         target.eval(), deposit_module.eval()
-        if config.container == "difference":  # nothing to train: T_r follows from T_0 and T
-            deposit_module.hold(split(original, config.split_after).lower, target)
+        deposit_module.hold(start.lower, target)  # a difference isn't trained: it follows from T_0 and T
     # the very last step has changed the weights, but no loss has been computed since
     lower = deposit_module.restore(target)
     answers = predict(lambda part: target(part) + target.upper(lower(part)), deposit_set.images)
