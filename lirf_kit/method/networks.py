@@ -334,6 +334,11 @@ def extract_features(network, part, layer="features"):
     return features.to("cpu", torch.float32).numpy()
 
 
+def strides(config, stages=None):
+    """Return how many times lower than the images the feature maps are, after some stages or after all."""
+    return config.stem_stride * 2 ** ((stages or len(config.widths)) - 1)
+
+
 def check_last_batch(name, count, batch_size, images, strides):
     """Raise a `LirfError` if BatchNorm would have to take statistics of a single number, from a last batch of one.
 

@@ -30,7 +30,7 @@ from lirf_kit.devices import (
     synchronise,
     with_fallback,
 )
-from lirf_kit.method.networks import SplitNetwork, accuracy, build_network, check_last_batch, prepare
+from lirf_kit.method.networks import SplitNetwork, accuracy, build_network, check_last_batch, prepare, strides
 
 KEEP_EVERY = 10.0  # seconds of training that a killed process may lose, and the epoch that it was in
 
@@ -109,8 +109,7 @@ class TrainingState:
 
 def start_training(data, config):
     """Return the state before the first epoch, and begin to measure CUDA's peak of memory."""
-    strides = config.stem_stride * 2 ** (len(config.widths) - 1)
-    check_last_batch("batch_size", len(data.train), config.batch_size, data.images, strides)
+    check_last_batch("batch_size", len(data.train), config.batch_size, data.images, strides(config))
     reset_peak_memory(data.labels.device)
     network = build_network(config, data.images.shape[1], len(data.class_names))
     network.lower[0].fit(data.train.images)
