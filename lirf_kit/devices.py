@@ -60,8 +60,7 @@ def autocast(config, device):
 def compiled(function, config):
     """Return a function compiled, if the config asks for it and there is a compiler; otherwise the function itself.
 
-    A compiler that doesn't work only shows at the first call: a warning then says so, and the plain function is used
-    from there on.
+    Call it through `with_fallback`: a compiler that doesn't work only shows when it has to compile.
     """
     if not config.compile:
         return function
@@ -70,28 +69,34 @@ def compiled(function, config):
             "compile=True needs a C++ compiler, but finds neither g++ nor clang++: not compiled", stacklevel=3
         )
         return function
-    return _Compiled(function)
+    return torch.compile(function)
 
 
-class _Compiled:
-    """A function that is compiled at its first call, or called as it is if compiling fails."""
+def with_fallback(call, function, plain):
+    """Call something with a compiled function, or with the plain one if compiling fails.
 
-    def __init__(self, function):
-        self.plain, self.chosen, self.called = function, torch.compile(function), False
+    It is compiled when it is first called, for the first backward pass, and again for inputs of another kind.
 
-    def __call__(self, *arguments):
-        if self.called:
-            return self.chosen(*arguments)
-        self.called = True
-        try:
-            return self.chosen(*arguments)
-        except Exception as error:
-            if not type(error).__module__.startswith(COMPILER_MODULES):
-                raise
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        warnings.warn(f"compile=True needs a working C++ compiler: not compiled ({reason})", stacklevel=2)
-        self.chosen = self.plain
-        return self.plain(*arguments)
+    Parameters
+    ----------
+    call : callable
+        Takes a function. If compiling fails in the middle, it is called a second time.
+    function, plain : callable
+        The function as `compiled` returned it, and as it was before.
+
+    Returns
+    -------
+    tuple
+        What the call returns, and the function to use from now on: the plain one, after a warning, if compiling failed.
+    """
+    try:
+        return call(function), function
+    except Exception as error:
+        if function is plain or not type(error).__module__.startswith(COMPILER_MODULES):
+            raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    warnings.warn(f"compile=True needs a working C++ compiler: not compiled ({reason})", stacklevel=3)
+    return call(plain), plain
 
 
 def place_images(images, config, device):

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from torch._inductor import exc
 
 import lirf_kit as lk
 from lirf_kit import devices
@@ -111,27 +112,36 @@ def test_with_a_compiler_that_does_not_work_training_is_not_compiled_and_says_so
     assert same_weights(network, tiny_original)
 
 
-def compiled_to_fail(monkeypatch, config, error):
-    """Return a function that doubles, whose compiled version raises an error, and the calls of that version."""
+def compiled_to_fail(monkeypatch, config, error, after=0):
+    """Return a function that doubles, made of one whose compiled version raises an error, and that version's calls."""
     calls = []
 
-    def fail(number):
+    def fails(number):
         calls.append(number)
-        raise error
+        if len(calls) > after:
+            raise error
+        return 2 * number
+
+    def plain(number):
+        return 2 * number
+
+    def double(number):
+        result, chosen[0] = devices.with_fallback(lambda function: function(number), chosen[0], plain)
+        return result
 
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(torch, "compile", lambda function: fail)
-    return devices.compiled(lambda number: 2 * number, config.replace(compile=True)), calls
+    monkeypatch.setattr(torch, "compile", lambda function: fails)
+    chosen = [devices.compiled(plain, config.replace(compile=True))]
+    return double, calls
 
 
+@pytest.mark.parametrize("after", [0, 2])
 @pytest.mark.parametrize("name", ["InvalidCxxCompiler", "CppCompileError", "TritonMissing"])
-def test_what_a_compiler_raises_at_the_first_call_is_warned_of_once(config, monkeypatch, recwarn, name):
-    from torch._inductor import exc
-
+def test_what_a_compiler_raises_at_any_call_is_warned_of_once(config, monkeypatch, recwarn, name, after):
     kind = getattr(exc, name)
     error = kind.__new__(kind)  # their arguments differ
-    double, calls = compiled_to_fail(monkeypatch, config, error)
-    assert [double(1), double(2)] == [2, 4] and calls == [1]
+    double, calls = compiled_to_fail(monkeypatch, config, error, after)
+    assert [double(number) for number in range(5)] == [0, 2, 4, 6, 8] and calls == list(range(after + 1))
     assert [re.match(NOT_COMPILED, str(each.message)) is not None for each in recwarn] == [True]
 
 
@@ -140,6 +150,37 @@ def test_what_no_compiler_raises_comes_through(config, monkeypatch, error):
     double, _ = compiled_to_fail(monkeypatch, config, error)
     with pytest.raises(type(error), match=str(error)):
         double(1)
+
+
+class NotCompiled(torch.autograd.Function):
+    """Does nothing, and has no backward pass, as if the compiler had failed there."""
+
+    @staticmethod
+    def forward(ctx, logits):
+        return logits.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        raise exc.InductorError(exc.CppCompileError(["g++"], "killed"), None)
+
+
+@pytest.mark.parametrize("after", [0, 3])
+def test_training_goes_on_if_the_compiler_fails_later_or_in_the_backward_pass(
+    tiny_data, tiny, tiny_original, monkeypatch, after
+):
+    calls = []
+
+    def fails(network, images):
+        calls.append(None)
+        return network(images) if len(calls) <= after else NotCompiled.apply(network(images))
+
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(torch, "compile", lambda network: lambda images: fails(network, images))
+    with pytest.warns(UserWarning, match=NOT_COMPILED) as caught:
+        network = lk.train_original(tiny_data, tiny.replace(compile=True))
+    assert len(caught) == 1 and len(calls) == after + 1
+    for (name, ours), theirs in zip(network.named_parameters(), tiny_original.parameters()):
+        assert torch.equal(ours, theirs), name  # that batch's statistics count twice in BatchNorm's running ones
 
 
 class Pictures:

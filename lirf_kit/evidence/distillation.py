@@ -31,7 +31,7 @@ from lirf_kit.evidence.readings import (
 from lirf_kit.evidence.references import retrain
 from lirf_kit.method.caching import load_or_deposit, load_or_train
 from lirf_kit.method.losses import attention_distance, attention_map, distillation_loss
-from lirf_kit.method.networks import accuracy, evaluation_mode, predict
+from lirf_kit.method.networks import accuracy, check_last_batch, evaluation_mode, predict, strides
 from lirf_kit.method.training import one_cycle
 
 LABELS_ALONE = "labels alone"  # the control: a student without a teacher
@@ -90,7 +90,8 @@ def distillation_table(
     Raises
     ------
     LirfError
-        If a class has no images, or a teacher has no lower blocks, or if a student's weights stop being finite.
+        If a class has no images, or a teacher has no lower blocks; if the last batch is a single image where feature
+        maps are 1×1; or if a student's weights stop being finite.
     """
     check_parts(parts, on)
     check_networks(teachers)
@@ -103,6 +104,7 @@ def distillation_table(
     if transfer != TRANSFER[0]:
         chosen = parts.preservation_set if transfer == TRANSFER[1] else parts.deposit_set
         images = limited(chosen, config.seed, per_class)
+    check_last_batch("batch_size", len(images), config.batch_size, images.images, strides(config))
     taught = {LABELS_ALONE: None} | {name: _teach(network, images, config) for name, network in teachers.items()}
     runs = [(size, "labels", LABELS_ALONE) for size in sizes if any("labels" in lesson for lesson in lessons)]
     runs += [(size, lesson, name) for size in sizes for lesson in lessons for name in teachers]

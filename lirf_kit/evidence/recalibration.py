@@ -10,6 +10,7 @@ import copy
 import torch
 from torch import nn
 
+from lirf_kit.config import LirfError
 from lirf_kit.evidence.readings import ALL, check_networks, check_parts, limited, tidy
 from lirf_kit.evidence.references import HeadMaskedNetwork
 from lirf_kit.method.networks import accuracy
@@ -64,13 +65,20 @@ def recalibrated(network, images):
     network : nn.Module
         Head masking is removed, because a thief would spot it at once.
     images : torch.Tensor
-        uint8, (N, C, H, W), in random order.
+        uint8, (N, C, H, W), in random order; at least two. A last batch of a single image is left out.
 
     Returns
     -------
     nn.Module
         In evaluation mode.
+
+    Raises
+    ------
+    LirfError
+        If there are fewer than two images.
     """
+    if len(images) < 2:
+        raise LirfError(f"images must be at least two, not {len(images)}: one has no statistics")
     fresh = copy.deepcopy(network.original if isinstance(network, HeadMaskedNetwork) else network)
     for layer in fresh.modules():
         if isinstance(layer, nn.BatchNorm2d):
@@ -78,5 +86,6 @@ def recalibrated(network, images):
             layer.momentum = None  # the mean over all batches
     fresh.train()
     for batch in images.split(BATCH):
-        fresh(batch)
+        if len(batch) > 1:
+            fresh(batch)
     return fresh.eval()

@@ -3,11 +3,11 @@
 import copy
 
 import pandas
-import torch
 
+from lirf_kit.devices import seeded_generator
 from lirf_kit.evidence.readings import ALL, ONLY, check_networks, check_parts, tidy
 from lirf_kit.method.bank import BankNetwork
-from lirf_kit.method.networks import SplitNetwork, accuracy
+from lirf_kit.method.networks import SplitNetwork, accuracy, draw_weights
 from lirf_kit.method.withdrawing import RecoveredNetwork
 
 MODULE_ALONE = "module alone"
@@ -60,9 +60,5 @@ def untaught(target):
     The normalisation of the images stays, and so do the upper blocks.
     """
     fresh = copy.deepcopy(target)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        for layer in fresh.lower.cpu().modules():
-            if hasattr(layer, "reset_parameters"):
-                layer.reset_parameters()
+    draw_weights(fresh.lower.cpu().modules(), seeded_generator(0, "cpu"))
     return fresh.to(target.device)

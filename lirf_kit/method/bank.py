@@ -108,12 +108,12 @@ class KnowledgeBank:
         self._original = cut if teacher == "original" else None
         self._made_from = fingerprint(*original.layers.state_dict().values())
         # one attribute holds all that a deposit changes: it is replaced in a single step, or not at all
-        self._state = SplitNetwork(copy.deepcopy(cut.lower), cut.upper).eval(), {}, None
+        self._state = _marked(SplitNetwork(copy.deepcopy(cut.lower), cut.upper).eval()), {}, None
 
     @property
     def target(self):
-        """T after the last deposit; at first a copy of the original."""
-        return self._state[0]
+        """T after the last deposit; at first a copy of the original. Train a copy of it, never the bank's own."""
+        return self._state[0][0]
 
     @property
     def _accounts(self):
@@ -178,9 +178,10 @@ class KnowledgeBank:
         ------
         LirfError
             If the name is taken, if the deposit set is of a different data set, if one of its classes was deposited
-            before, if no class would be left, or if the teacher is missing.
+            before, if no class would be left, if the teacher is missing, or if the target was trained on since.
         """
         classes = self._check_deposit(name, deposit_set)
+        self._check_unchanged()
         gone = [number for account in self._accounts.values() if account.whole for number in account.classes]
         teacher = self._original if self.names and self.teacher == "original" else None
         made, module = load_or_deposit(self.target, deposit_set, self.config, teacher, gone)
@@ -188,7 +189,7 @@ class KnowledgeBank:
         target.history = made.history
         whole = deposit_set.deposit_classes is not None
         account = _Account(module, classes, whole, _hex(module), checksum(serialised(module)))
-        self._state = target, {**self._accounts, name: account}, tuple(deposit_set.class_names)
+        self._state = _marked(target), {**self._accounts, name: account}, tuple(deposit_set.class_names)
 
     def _check_deposit(self, name, deposit_set):
         """Return the classes of a deposit set, or raise a `LirfError` if it can't be deposited under this name."""
@@ -246,7 +247,8 @@ class KnowledgeBank:
         Raises
         ------
         LirfError
-            If a name was never deposited, is handed out, or is given twice.
+            If a name was never deposited, is handed out, or is given twice; or if the target or one of these modules
+            was changed since its deposit.
         """
         if not names:
             raise LirfError("names must name at least one deposit, not none; bank.target is what is left without any")
@@ -255,6 +257,7 @@ class KnowledgeBank:
                 raise LirfError(self._absent(name))
             if names.count(name) > 1:
                 raise LirfError(f"names must name each deposit once, not {name!r} twice")
+        self._check_unchanged(*names)
         chosen = [name for name in self if name in names]  # in the order of the deposits, however they were asked for
         lowers, network = {}, self.target
         for name in reversed(chosen):
@@ -274,8 +277,10 @@ class KnowledgeBank:
         Raises
         ------
         LirfError
-            If the module isn't in the bank, or if the file can't be written; then the module stays.
+            If the module isn't in the bank, was changed since its deposit, or if the file can't be written; then the
+            module stays.
         """
+        self._check_unchanged(name)
         save_module(self[name], file)
         self._set(name, None)
 
@@ -302,7 +307,21 @@ class KnowledgeBank:
     def _set(self, name, module):
         """Put a module into its place, or None."""
         account = dataclasses.replace(self._accounts[name], module=module)
-        self._state = self.target, {**self._accounts, name: account}, self._class_names
+        self._state = self._state[0], {**self._accounts, name: account}, self._class_names
+
+    def _check_unchanged(self, *names):
+        """Raise a `LirfError` unless the target, and the modules of these names, are what their deposits left."""
+        target, mark = self._state[0]
+        changed = [
+            f"module {name!r}" for name in names if checksum(serialised(self[name])) != self._accounts[name].sha256
+        ]
+        if fingerprint(*target.state_dict().values()) != mark:
+            changed.insert(0, "bank.target")
+        if changed:
+            raise LirfError(
+                f"{changed[0]} must be as its deposit left it, but was changed since: load the bank from its folder, "
+                "or make it again; train copies only (copy.deepcopy)"
+            )
 
     def _deposited(self):
         """Return every class that was ever deposited."""
@@ -327,8 +346,10 @@ class KnowledgeBank:
         Raises
         ------
         LirfError
-            If the folder can't be written, or holds a different bank.
+            If the folder can't be written, or holds a different bank; or if the target or a module was changed since
+            its deposit.
         """
+        self._check_unchanged(*self)
         contents = {"target": safetensors.torch.save(_plain(self.target.layers))}
         contents |= {f"module-{name}": serialised(self[name]) for name in self}
         remembered = {name: vars(account) | {"module": None} for name, account in self._accounts.items()}
@@ -382,7 +403,7 @@ class KnowledgeBank:
         accounts = {
             name: _Account(**entry | {"classes": tuple(entry["classes"])}) for name, entry in index["accounts"].items()
         }
-        bank._state = bank.target, accounts, index["class_names"] and tuple(index["class_names"])
+        bank._state = bank._state[0], accounts, index["class_names"] and tuple(index["class_names"])
         for name in accounts:
             if f"module-{name}" in contents:
                 file = index["files"][f"module-{name}"]
@@ -392,6 +413,11 @@ class KnowledgeBank:
                 f"{name.replace('-', ' ', 1)} can't be withdrawn: {fault}; the rest of the bank works", stacklevel=2
             )
         return bank
+
+
+def _marked(target):
+    """Return a target and its fingerprint."""
+    return target, fingerprint(*target.state_dict().values())
 
 
 def _plain(module):

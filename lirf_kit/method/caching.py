@@ -6,7 +6,7 @@ If another process is at the same step, they wait for it and load what it has ma
 import shutil
 
 from lirf_kit.artifacts import fingerprint, load_run, run_folder, save_run, turn_to_make
-from lirf_kit.method.depositing import deposit, start_deposit
+from lirf_kit.method.depositing import finish_deposit, start_deposit
 from lirf_kit.method.networks import build_network, prepare
 from lirf_kit.method.training import train_original
 
@@ -79,8 +79,8 @@ def load_or_deposit(original, deposit_set, config, teacher=None, gone=()):
     deposit_module : DepositModule
         The same as from `deposit`, including the target's history.
     """
-    # cheap: it checks the input, and builds networks of the right shapes to load the weights into
-    target, deposit_module = start_deposit(original, deposit_set, config, teacher)
+    # cheap: it checks the input, and builds networks to train, or of the right shapes to load the weights into
+    target, deposit_module = start_deposit(original, deposit_set, config, teacher, gone)
     made_from = {
         "config": config.stages("seed", "optimiser", "deposit"),
         "data": fingerprint(deposit_set.images, deposit_set.labels),
@@ -95,7 +95,9 @@ def load_or_deposit(original, deposit_set, config, teacher=None, gone=()):
     if found is None:
         with turn_to_make("deposit", made_from) as found:
             if found is None:
-                return _deposit(original, deposit_set, config, teacher, gone, made_from)
+                finish_deposit(original, target, deposit_module, deposit_set, config, teacher, gone)
+                _save_deposit(target, deposit_module, made_from)
+                return target, deposit_module
     weights, metrics = found
     for name, module in {"target": target.layers, "deposit_module": deposit_module}.items():
         own = {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}
@@ -104,11 +106,8 @@ def load_or_deposit(original, deposit_set, config, teacher=None, gone=()):
     return target, deposit_module
 
 
-def _deposit(original, deposit_set, config, teacher, gone, made_from):
-    """Make a deposit and save it."""
-    target, deposit_module = deposit(original, deposit_set, config, teacher, gone)
-    # one file for both, so that a target is never paired with another deposit's module
+def _save_deposit(target, deposit_module, made_from):
+    """Save a deposit: one file for both, so that a target is never paired with another deposit's module."""
     both = {"target": target.layers, "deposit_module": deposit_module}
     weights = {f"{name}.{key}": value for name in both for key, value in both[name].state_dict().items()}
     save_run("deposit", made_from, weights, {"history": target.history})
-    return target, deposit_module

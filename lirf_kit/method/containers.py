@@ -1,6 +1,6 @@
 """The deposit module T_r, in two kinds: a pruned network (the paper's), or the difference of the lower blocks' weights.
 
-Both carry a fingerprint of what they belong to, so that `withdraw` can refuse the wrong target.
+Both carry a fingerprint of the target that their deposit left, so that `withdraw` can refuse any other.
 """
 
 import copy
@@ -19,6 +19,8 @@ from lirf_kit.method.networks import SplitNetwork, layout
 from lirf_kit.method.packing import dequantise, pack, quantise, unpack
 from lirf_kit.method.pruning import prune_lower
 
+HALF = 16  # bytes of a module's fingerprint
+
 
 class DepositModule(nn.Module):
     """T_r as a pruned network: a container for the knowledge of the deposit classes. It can't classify on its own.
@@ -30,17 +32,18 @@ class DepositModule(nn.Module):
     deposit_classes : torch.Tensor
         int64, (k,), a buffer: the classes whose logits the module supplies.
     belongs_to : torch.Tensor
-        uint8, (32,), a buffer: the fingerprint of the upper blocks that the module is read out by; zeros fit any.
+        uint8, (32,), a buffer: half of it is the fingerprint of the upper blocks that the module is read out by, the
+        other half that of the whole target that the deposit left, 0 until then. A half of zeros fits any.
     stored : dict of str to torch.Tensor, optional
         What its file holds instead of the weights, if they are rounded (see `round_module`).
     """
 
-    def __init__(self, lower, deposit_classes, belongs_to=None):
+    def __init__(self, lower, deposit_classes):
         super().__init__()
         self.lower, self.stored = lower, None
         # a buffer is saved with the weights and moves with the module, but is never trained
         self.register_buffer("deposit_classes", torch.as_tensor(deposit_classes, dtype=torch.int64))
-        self.register_buffer("belongs_to", torch.zeros(32, dtype=torch.uint8) if belongs_to is None else belongs_to)
+        self.register_buffer("belongs_to", torch.zeros(32, dtype=torch.uint8))
 
     def forward(self, images):
         """uint8 images (N, C, H, W) to features (N, C_n, H_n, W_n), for the shared upper blocks to read out."""
@@ -50,10 +53,14 @@ class DepositModule(nn.Module):
         """Return the lower blocks that see the deposit classes: the module's own, which need no target."""
         return self.lower
 
+    def hold(self, original_lower, target):
+        """Remember the target that the deposit left. What the module knows, it has learnt."""
+        self.belongs_to.copy_(self.identify(target))
+
     @staticmethod
     def identify(target):
-        """Return the fingerprint of what a pruned module is read out by, T^(n-)."""
-        return _identity(target.upper)
+        """Return the fingerprints of what a pruned module is read out by, T^(n-), and of the whole target."""
+        return torch.cat([_identity(target.upper)[:HALF], _identity(target)[:HALF]])
 
 
 class DifferenceModule(nn.Module):
@@ -87,7 +94,7 @@ class DifferenceModule(nn.Module):
         """Take in the difference of a target's lower blocks from the original's, and remember the target."""
         for name, content in self._compress(original_lower, target.lower).items():
             setattr(self, name, content)
-        self.belongs_to = self.identify(target).to(target.device)
+        self.belongs_to.copy_(self.identify(target))
 
     @torch.no_grad()
     def restore(self, target):
@@ -152,7 +159,8 @@ def empty_module(target, deposit_classes, config):
     if config.container == "difference":
         statistics = config.batch_statistics == "updated"
         return DifferenceModule(target.lower, deposit_classes, config.bits, statistics).to(target.device)
-    module = DepositModule(prune_lower(target.lower, config.keep), deposit_classes, DepositModule.identify(target))
+    module = DepositModule(prune_lower(target.lower, config.keep), deposit_classes)
+    module.belongs_to[:HALF] = module.identify(target)[:HALF]
     return module.to(target.device, memory_format=layout(target)).eval()
 
 

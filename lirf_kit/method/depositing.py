@@ -7,6 +7,7 @@ original's frozen upper blocks, so both learn in the same pass over the deposit 
 import copy
 import dataclasses
 import math
+import warnings
 
 import torch
 
@@ -15,7 +16,7 @@ from lirf_kit.data.images import mix
 from lirf_kit.devices import autocast, cpu_threads, memory_advice, progress_bar, seeded_generator
 from lirf_kit.method import losses
 from lirf_kit.method.containers import empty_module
-from lirf_kit.method.networks import check_last_batch, evaluation_mode, predict, split
+from lirf_kit.method.networks import check_last_batch, evaluation_mode, predict, split, strides
 from lirf_kit.method.training import one_cycle
 from lirf_kit.method.withdrawing import merge_logits
 
@@ -54,7 +55,12 @@ def deposit(original, deposit_set, config, teacher=None, gone=()):
         If the deposit set is empty, if the network can't be cut after `split_after` or pruned to `keep`, or if the
         loss stops being finite; then the sentence names the knob to turn.
     """
-    target, deposit_module = start_deposit(original, deposit_set, config, teacher)
+    started = start_deposit(original, deposit_set, config, teacher, gone)
+    return finish_deposit(original, *started, deposit_set, config, teacher, gone)
+
+
+def finish_deposit(original, target, deposit_module, deposit_set, config, teacher=None, gone=()):
+    """Take all steps of a deposit that `start_deposit` began; return the same target and module."""
     total = count_steps(deposit_set, config)
     steps = deposit_steps(original, target, deposit_module, deposit_set, config, teacher, gone)
     with cpu_threads(config), memory_advice(config):
@@ -63,25 +69,30 @@ def deposit(original, deposit_set, config, teacher=None, gone=()):
     return target, deposit_module
 
 
-def start_deposit(original, deposit_set, config, teacher=None):
+def start_deposit(original, deposit_set, config, teacher=None, gone=()):
     """Return target and deposit module before the first step.
 
     The target starts as a copy of the original, the module as a pruned copy of its (or the teacher's) lower blocks or
     as no difference at all. The module holds the deposit classes; after a split by samples, the classes that occur in
-    the deposit set.
+    the deposit set. If only one class is left, a warning says what that costs.
     """
     if not len(deposit_set):
         raise LirfError("deposit_set must hold at least one image, not none")
     target = split(copy.deepcopy(original), config.split_after)  # T
     if config.batch_statistics == "updated":
-        strides = config.stem_stride * 2 ** (config.split_after - 1)
-        size = config.deposit_batch_size
-        check_last_batch("deposit_batch_size", len(deposit_set), size, deposit_set.images, strides)
+        lower = strides(config, config.split_after)
+        check_last_batch("deposit_batch_size", len(deposit_set), config.deposit_batch_size, deposit_set.images, lower)
     target.history = []
     target.upper.requires_grad_(False)  # T^(n-) = T_0^(n-), frozen
     classes = deposit_set.deposit_classes
     if classes is None:  # a split by samples
         classes = deposit_set.labels.unique()  # (k,)
+    elif len({*classes, *gone}) == deposit_set.num_classes - 1 and config.preservation == "paper":
+        warnings.warn(
+            "only one class is left, and preservation='paper' can't hold a single logit: the recovered network may "
+            "answer with this class for every image; set preservation='logits', or deposit fewer classes",
+            stacklevel=3,
+        )
     source = target if teacher is None or config.container == "difference" else split(teacher, config.split_after)
     return target.eval(), empty_module(source, classes, config)  # T, T_r
 
@@ -94,7 +105,7 @@ def count_steps(deposit_set, config):
 def deposit_steps(original, target, deposit_module, deposit_set, config, teacher=None, gone=()):
     """Train target and deposit module in place, and yield after each step, so that you can look or stop.
 
-    A difference isn't trained: it is taken when the training ends or stops.
+    When the training ends or stops, a difference is taken, and the module remembers the target that it goes with.
 
     Parameters
     ----------
@@ -139,8 +150,7 @@ def deposit_steps(original, target, deposit_module, deposit_set, config, teacher
             target.history.append(_epoch_means(epoch, taken, [len(chosen) for chosen in steps], config))
     finally:
         target.eval(), deposit_module.eval()
-        if config.container == "difference":  # nothing to train: T_r follows from T_0 and T
-            deposit_module.hold(split(original, config.split_after).lower, target)
+        deposit_module.hold(start.lower, target)  # a difference isn't trained: it follows from T_0 and T
     # the very last step has changed the weights, but no loss has been computed since
     lower = deposit_module.restore(target)
     answers = predict(lambda part: target(part) + target.upper(lower(part)), deposit_set.images)

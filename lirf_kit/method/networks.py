@@ -5,13 +5,14 @@ and the deposit module, a copy of the lower blocks, normalises them in the same 
 """
 
 import contextlib
+import math
 
 import torch
 from torch import nn
 from torchvision.models.resnet import BasicBlock
 
 from lirf_kit.config import LirfError, check_choice
-from lirf_kit.devices import resolve_device
+from lirf_kit.devices import resolve_device, seeded_generator
 
 PREDICT_BATCH = 1000  # images at a time when no gradient is needed
 SAFE_INPUTS = 16  # of a strided shortcut: from here on every CPU gets its gradients right in channels-last
@@ -121,8 +122,7 @@ def build_network(config, channels, num_classes):
     SplitNetwork
         On the config's device, its weights drawn from the config's seed.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(config.seed)
+    with torch.device("meta"):  # without weights, since PyTorch would draw them from its global generator
         stem = nn.Sequential(
             nn.Conv2d(channels, config.widths[0], 3, config.stem_stride, 1, bias=False),
             nn.BatchNorm2d(config.widths[0]),
@@ -133,8 +133,40 @@ def build_network(config, channels, num_classes):
             for place, width in enumerate(config.widths)
         ]
         head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(config.widths[-1], num_classes)]
-    network = SplitNetwork(nn.Sequential(Normalise(channels), stem, *stages), nn.Sequential(*head))
+    layers = nn.Sequential(stem, *stages, *head).to_empty(device="cpu")
+    draw_weights(_as_made(layers), seeded_generator(config.seed, "cpu"))
+    network = SplitNetwork(nn.Sequential(Normalise(channels), *layers), nn.Sequential())
     return split(network, config.split_after).to(resolve_device(config.device))
+
+
+@torch.no_grad()
+def draw_weights(layers, generator):
+    """Draw the weights of layers as PyTorch does, but from a generator of one's own, so that threads don't mix theirs.
+
+    Parameters
+    ----------
+    layers : iterable of nn.Module
+        Weights are drawn layer by layer, in this order. BatchNorm begins anew. Anything else is left as it is.
+    generator : torch.Generator
+        On the CPU, as the layers.
+    """
+    for layer in layers:
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            drawn = torch.empty(layer.weight.shape)  # in the order of its axes, whatever the layer's memory layout is
+            layer.weight.copy_(nn.init.kaiming_uniform_(drawn, a=math.sqrt(5), generator=generator))
+            if layer.bias is not None:
+                bound = 1 / math.sqrt(layer.weight[0].numel())
+                nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+        elif isinstance(layer, nn.BatchNorm2d):
+            layer.reset_parameters()
+
+
+def _as_made(module):
+    """Yield the layers of a module in the order in which they are made: a block's shortcut comes first."""
+    shortcut = getattr(module, "downsample", None)
+    for part in sorted(module.children(), key=lambda part: part is not shortcut):
+        yield from _as_made(part)
+    yield module
 
 
 def _stage(width_in, width, stride, blocks):
@@ -300,6 +332,11 @@ def extract_features(network, part, layer="features"):
     with evaluation_mode(network):
         features = predict(network if layer == "logits" else network.features, part.images)
     return features.to("cpu", torch.float32).numpy()
+
+
+def strides(config, stages=None):
+    """Return how many times lower than the images the feature maps are, after some stages or after all."""
+    return config.stem_stride * 2 ** ((stages or len(config.widths)) - 1)
 
 
 def check_last_batch(name, count, batch_size, images, strides):

@@ -28,8 +28,9 @@ from lirf_kit.devices import (
     reset_peak_memory,
     seeded_generator,
     synchronise,
+    with_fallback,
 )
-from lirf_kit.method.networks import SplitNetwork, accuracy, build_network, check_last_batch, prepare
+from lirf_kit.method.networks import SplitNetwork, accuracy, build_network, check_last_batch, prepare, strides
 
 KEEP_EVERY = 10.0  # seconds of training that a killed process may lose, and the epoch that it was in
 
@@ -108,8 +109,7 @@ class TrainingState:
 
 def start_training(data, config):
     """Return the state before the first epoch, and begin to measure CUDA's peak of memory."""
-    strides = config.stem_stride * 2 ** (len(config.widths) - 1)
-    check_last_batch("batch_size", len(data.train), config.batch_size, data.images, strides)
+    check_last_batch("batch_size", len(data.train), config.batch_size, data.images, strides(config))
     reset_peak_memory(data.labels.device)
     network = build_network(config, data.images.shape[1], len(data.class_names))
     network.lower[0].fit(data.train.images)
@@ -146,16 +146,22 @@ def _train_epoch(state, data, config):
 
 def train_step(state, images, labels, config):
     """Learn from one batch of uint8 images (N, C, H, W); return the loss, cross-entropy with label smoothing."""
-    # not compiled for the last batch: it is smaller, and would have to be compiled for its own size
-    forward = state.forward if len(labels) == config.batch_size else state.network
-    with autocast(config, labels.device):
-        logits = forward(images)  # (N, K)
-    loss = functional.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
-    state.optimiser.zero_grad()
-    loss.backward()
+
+    def learn(forward):
+        state.optimiser.zero_grad()
+        with autocast(config, labels.device):
+            logits = forward(images)  # (N, K)
+        loss = functional.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
+        loss.backward()
+        return loss.detach()
+
+    if len(labels) == config.batch_size:
+        loss, state.forward = with_fallback(learn, state.forward, state.network)
+    else:  # the last batch is smaller, and would have to be compiled for its own size
+        loss = learn(state.network)
     state.optimiser.step()
     state.schedule.step()
-    return loss.detach()
+    return loss
 
 
 def _snapshot(state):

@@ -4,7 +4,8 @@ import torch
 from torch import nn
 
 from lirf_kit.config import LirfError, check_choice
-from lirf_kit.method.containers import DepositModule, DifferenceModule
+from lirf_kit.devices import all_finite
+from lirf_kit.method.containers import HALF, DepositModule, DifferenceModule
 from lirf_kit.method.networks import penultimate
 
 
@@ -86,7 +87,8 @@ def withdraw(target, deposit_module, preserved="target", check=True):
         target's and the module's. The second helps with a difference, whose preserved logits are as good as the
         original's, and harms with a pruned module.
     check : bool
-        Whether to compare the fingerprint that the module carries with the target; False shows what a wrong key gives.
+        Whether to compare the fingerprint that the module carries with the target, and to look for weights that are
+        NaN or infinite; False shows what a wrong key gives.
 
     Returns
     -------
@@ -96,8 +98,8 @@ def withdraw(target, deposit_module, preserved="target", check=True):
     Raises
     ------
     LirfError
-        If the module was made for a different target, if its features don't fit the target's upper blocks, or if it has
-        classes that the target doesn't have.
+        If the module was made for a different target, or the target was trained on since; if the module's weights
+        aren't finite, its features don't fit the target's upper blocks, or it has classes that the target doesn't have.
     """
     check_choice("preserved", preserved, ("target", "mean"))
     if not isinstance(deposit_module, (DepositModule, DifferenceModule)):
@@ -129,12 +131,19 @@ def _check_fit(target, deposit_module):
 
 
 def _check_key(target, deposit_module):
-    """Raise a `LirfError` if the module carries the fingerprint of something else than this target."""
-    known = deposit_module.belongs_to.cpu()
-    if known.any() and not torch.equal(known, deposit_module.identify(target)):
-        whole = isinstance(deposit_module, DifferenceModule)
-        what = "target, or the target was trained on since" if whole else "original"
+    """Raise a `LirfError` if the module carries the fingerprint of something else than this target, or isn't finite."""
+    known, expected = (
+        marks.split(HALF) for marks in (deposit_module.belongs_to.cpu(), deposit_module.identify(target))
+    )
+    unlike = [bool(ours.any()) and not torch.equal(ours, theirs) for ours, theirs in zip(known, expected)]
+    if any(unlike):
+        other = isinstance(deposit_module, DepositModule) and unlike[0]
+        what = "original" if other else "target, or the target was trained on since"
         raise LirfError(f"deposit_module was made for a different {what}; check=False withdraws it all the same")
+    if not all_finite(deposit_module):
+        raise LirfError(
+            "deposit_module must have finite weights, not NaN or infinite ones; check=False withdraws it all the same"
+        )
 
 
 def _width(lower):

@@ -319,6 +319,12 @@ SPOILT = {
     "no text": ({"images.txt": b"\xff\xfe\n"}, "the index of CUB-200-2011 in .* can't be read"),
     "box without numbers": (edited("bounding_boxes.txt", b"\n2 16.0", b"\n2 left"), "the index of .* can't be read"),
     "box of three numbers": (edited("bounding_boxes.txt", b"\n2 16.0", b"\n2"), "the index of .* can't be read"),
+    "infinite box": (
+        edited("bounding_boxes.txt", b"\n2 16.0", b"\n2 inf"),
+        "a box must have finite numbers, not .*inf",
+    ),
+    "box without end": (edited("bounding_boxes.txt", b" 16.0\n3 ", b" 1e999\n3 "), "a box must have finite numbers"),
+    "box that is no number": (edited("bounding_boxes.txt", b"\n2 16.0", b"\n2 NaN"), "a box must have finite numbers"),
     "neither train nor test": (edited("train_test_split.txt", b"12 1\n", b"12 2\n"), "the index of .* can't be read"),
 }
 

@@ -93,14 +93,17 @@ def test_seeds_and_deposit_sets_may_be_named_and_so_may_references(tiny, measure
     assert seeds_on.equals(results[:8]) and len(measured.runs) == 4  # a number of seeds counts on from the config's own
 
 
-def test_two_processes_find_what_one_finds(tiny, tmp_path, monkeypatch):
+def test_two_processes_or_threads_find_what_one_process_finds(tiny, tmp_path, monkeypatch):
     found = []
-    for jobs in (1, 2):
-        monkeypatch.setenv("LIRF_KIT_HOME", str(tmp_path / f"home {jobs}"))
-        found.append(lk.results_over_seeds(tiny, 2, SETS[:1], references=("retrained",), jobs=jobs))
-        kinds = [path.name.split("-")[0] for path in (tmp_path / f"home {jobs}").iterdir()]
+    for jobs, backend in ((1, "loky"), (2, "loky"), (2, "threading")):
+        home = tmp_path / f"home {jobs} {backend}"
+        monkeypatch.setenv("LIRF_KIT_HOME", str(home))
+        with joblib.parallel_config(backend=backend):
+            found.append(lk.results_over_seeds(tiny, 2, SETS[:1], references=("retrained",), jobs=jobs))
+        kinds = [path.name.split("-")[0] for path in home.iterdir()]
         assert {kind: kinds.count(kind) for kind in kinds} == {"original": 4, "deposit": 2, "result": 2}
-    pandas.testing.assert_frame_equal(*found, check_exact=True)
+    for other in found[1:]:
+        pandas.testing.assert_frame_equal(found[0], other, check_exact=True)
 
 
 @pytest.mark.parametrize("backend", ["loky", "multiprocessing"])  # the second one has no generators

@@ -126,7 +126,7 @@ def test_a_target_that_is_not_the_difference_s_own_is_refused(difference, tiny_o
         assert lk.withdraw(wrong, module, check=False)(tiny_parts.test.images).isfinite().all()
 
 
-def test_a_pruned_module_of_another_original_is_refused_and_one_of_the_same_original_is_not(
+def test_a_pruned_module_goes_with_the_target_that_its_deposit_left_and_no_other(
     tiny_original, tiny_data, tiny_parts, tiny, tiny_deposited
 ):
     other = lk.train_original(tiny_data, tiny.replace(seed=1, epochs=1))
@@ -134,7 +134,15 @@ def test_a_pruned_module_of_another_original_is_refused_and_one_of_the_same_orig
     with pytest.raises(lk.LirfError, match="^deposit_module was made for a different original; check=False"):
         lk.withdraw(tiny_deposited[0], module)
     again, _ = lk.deposit(tiny_original, lk.split_by_class(tiny_data, (4, 5)).deposit_set, tiny)
-    lk.withdraw(again, tiny_deposited[1])  # the upper blocks are the same
+    for wrong in (again, tiny_original):  # the upper blocks are the same
+        with pytest.raises(lk.LirfError, match="^deposit_module was made for a different target, or the target was tr"):
+            lk.withdraw(wrong, tiny_deposited[1])
+        assert lk.withdraw(wrong, tiny_deposited[1], check=False)(tiny_data.test.images).isfinite().all()
+
+
+def test_before_the_deposit_ends_a_pruned_module_fits_any_target_of_its_original(tiny_original, tiny_parts, tiny):
+    target, module = lk.start_deposit(tiny_original, tiny_parts.deposit_set, tiny)
+    assert lk.withdraw(target, module) and lk.withdraw(tiny_original, module)
 
 
 @pytest.mark.parametrize("container", ["pruned", "difference"])

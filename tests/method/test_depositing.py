@@ -3,6 +3,7 @@ import copy
 import inspect
 import io
 import math
+import warnings
 
 import numpy
 import pytest
@@ -295,6 +296,35 @@ def test_a_last_batch_of_a_single_class_is_no_trouble(tiny_original, tiny_parts,
     odd = pair.select(slice(0, 65), (0, 1))  # the second batch has one image
     target, _ = lk.deposit(tiny_original, odd, tiny.replace(lambda_cs=1.0, deposit_epochs=1))
     assert 0 < target.history[0]["class_scatter"] < 1
+
+
+def test_a_deposit_that_leaves_one_class_warns_once_and_says_what_helps(tiny_original, tiny_data, tiny, recwarn):
+    but_one, but_two = (lk.split_by_class(tiny_data, range(count)).deposit_set for count in (9, 8))
+    lk.load_or_deposit(tiny_original, but_two, tiny)
+    lk.load_or_deposit(tiny_original, but_one, tiny.replace(preservation="logits"))
+    assert not recwarn.list
+    sentence = (
+        "^only one class is left, and preservation='paper' can't hold .*; set preservation='logits', or deposit fewer"
+    )
+    for _ in range(2):  # also when it is loaded
+        with pytest.warns(UserWarning, match=sentence) as caught:
+            lk.load_or_deposit(tiny_original, but_one, tiny)
+        assert len(caught) == 1
+    with pytest.warns(UserWarning, match=sentence):
+        lk.deposit(tiny_original, but_two, tiny, gone=(9,))
+
+
+def test_what_the_warning_of_a_last_class_says_is_so(original, data, config):
+    parts = lk.split_by_class(data, range(1, 10))
+    back = {}
+    for preservation in ("paper", "logits"):
+        turned = config.replace(preservation=preservation, deposit_epochs=4, lambda_os=0.0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            back[preservation] = lk.accuracy(
+                lk.withdraw(*lk.deposit(original, parts.deposit_set, turned)), parts.validation
+            )
+    assert back["paper"] < 50 and back["logits"] > 90
 
 
 def test_deposited_samples_leave_own_statistics_out(tiny_original, some_samples, tiny, same_weights):

@@ -1,5 +1,6 @@
 import copy
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy
 import pytest
@@ -124,6 +125,31 @@ def test_weights_follow_the_seed_and_nothing_else(tiny, same_weights):
     again, other = lk.build_network(tiny, 1, 10), lk.build_network(tiny.replace(seed=1), 1, 10)
     assert torch.equal(torch.get_rng_state(), before)
     assert same_weights(first, again) and not same_weights(first, other)
+
+
+def test_threads_that_build_networks_at_once_draw_the_same_weights_as_one_after_the_other(config, same_weights):
+    turned = [config.replace(seed=seed, widths=(32, 64, 128), blocks_per_stage=2) for seed in range(40)]
+    alone = [lk.build_network(each, 1, 10) for each in turned]
+    before = torch.get_rng_state()
+    with ThreadPoolExecutor(8) as threads:
+        at_once = list(threads.map(lambda each: lk.build_network(each, 1, 10), turned))
+    assert all(map(same_weights, alone, at_once))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_weights_are_those_that_pytorch_draws(config):
+    turned = config.replace(widths=(4, 8), split_after=1, blocks_per_stage=2, seed=3)
+    drawn = lk.build_network(turned, 1, 10).layers[1:]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        stem = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3, 1, 1, bias=False), torch.nn.BatchNorm2d(4), torch.nn.ReLU())
+        stages = [
+            networks._stage(4, 4, 1, 2),
+            networks._stage(4, 8, 2, 2),
+        ]  # the shortcut of the second one comes first
+        head = torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(8, 10)
+    expected = torch.nn.Sequential(stem, *stages, *head).state_dict().values()
+    assert all(map(torch.equal, drawn.state_dict().values(), expected))
 
 
 @pytest.mark.parametrize(

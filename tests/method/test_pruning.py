@@ -198,7 +198,7 @@ def test_a_share_that_leaves_a_block_without_channels_is_refused_and_the_least_o
 def test_a_pruned_deposit_comes_back_from_the_disk(tiny_original, tiny_parts, tiny, same_weights, monkeypatch):
     turned = tiny.replace(keep=0.3)
     made = lk.load_or_deposit(tiny_original, tiny_parts.deposit_set, turned)
-    monkeypatch.setattr("lirf_kit.method.caching.deposit", None)
+    monkeypatch.setattr("lirf_kit.method.caching.finish_deposit", None)
     loaded = lk.load_or_deposit(tiny_original, tiny_parts.deposit_set, turned)
     assert inner(loaded[1].lower) < inner(tiny_original.lower)
     assert all(same_weights(one, other) for one, other in zip(made, loaded))
