@@ -16,9 +16,11 @@ KNOBS = ("lambda_at", "lambda_cs", "lambda_kp", "lambda_os", "lambda_re", "lambd
 
 
 def code_cells(tag=None):
-    """The source of the code cells, without IPython's own lines; all of them, or those with a tag."""
+    """The source of the code cells, without IPython's own lines: those with a tag, or all that are the method."""
     for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]:
-        if cell["cell_type"] == "code" and (tag is None or tag in cell["metadata"].get("tags", [])):
+        tags = cell["metadata"].get("tags", [])
+        wanted = tag in tags if tag else not {"prediction", "remove-cell"} & set(tags)
+        if cell["cell_type"] == "code" and wanted:
             yield "".join(line for line in cell["source"] if not line.startswith("%"))
 
 

@@ -1065,3 +1065,88 @@ def js_divergence(student_function):
     }
     right = "Right: 0 for equal answers, ln 2 = 0.693 for answers that have nothing in common."
     return _compare(student_function, toys.JS_DIVERGENCE, mistakes, right)
+
+
+@_verdict
+def known_classes(student_function):
+    """Check a function (num_classes, deposits, withdrawn) that returns the classes that a bank's network answers with.
+
+    `deposits` has the classes of each module by its name, `withdrawn` the names of those that are plugged in.
+    """
+
+    def out(count, deposits, names):
+        return sorted(number for name in names for number in deposits[name])
+
+    def never(count, deposits, withdrawn):
+        return [number for number in range(count) if number not in out(count, deposits, deposits)]
+
+    def missing(count, deposits, withdrawn):
+        return out(count, deposits, [name for name in deposits if name not in withdrawn])
+
+    mistakes = {
+        "a class that was never deposited is known, too": lambda *given: torch.tensor(out(*given)),
+        "the modules that stay in the bank are not plugged in; yours lists every class": lambda k, d, w: torch.arange(
+            k
+        ),
+        "the classes of the withdrawn modules are back; yours leaves them out": lambda *given: torch.tensor(
+            never(*given)
+        ),
+        "yours lists the classes that are forgotten": lambda *given: torch.tensor(missing(*given)),
+        "yours lists the classes that were never deposited first; sort them all": lambda *given: torch.tensor(
+            never(*given) + out(*given)
+        ),
+        "yours plugs in the first withdrawn module only": lambda k, d, w: torch.tensor(
+            sorted(never(k, d, w) + out(k, d, w[:1]))
+        ),
+        "return the class numbers; yours is one True or False for each class": lambda *given: torch.tensor(
+            [number not in missing(*given) for number in range(given[0])]
+        ),
+    }
+    right = "Right: what was never deposited, and what is plugged in."
+    return _compare(student_function, toys.KNOWN_CLASSES, mistakes, right)
+
+
+@_verdict
+def bank_saving(student_function):
+    """Check a function (network_bytes, module_bytes, deposits): 2^k networks' bytes as a multiple of the bank's."""
+    mistakes = {
+        "each module is in or out, so there are 2^k subsets; yours counts k²": lambda n, m, k: k**2 * n / (n + k * m),
+        "each module is in or out, so there are 2^k subsets; yours counts k": lambda n, m, k: k * n / (n + k * m),
+        "the subset without any module counts, too: 2^k, not 2^k − 1": lambda n, m, k: (2**k - 1) * n / (n + k * m),
+        "the bank holds the target, too": lambda n, m, k: 2**k * n / (k * m),
+        "the bank holds a module for each deposit; yours counts one": lambda n, m, k: 2**k * n / (n + m),
+        "yours is upside down: divide the networks' bytes by the bank's": lambda n, m, k: (n + k * m) / (2**k * n),
+        "yours is a difference in bytes; divide": lambda n, m, k: 2**k * n - (n + k * m),
+    }
+    right = "Right: with every deposit the networks double, and the bank grows by one module."
+    return _compare(student_function, toys.BANK_SAVING, mistakes, right)
+
+
+@_verdict
+def quantised_weight(student_function):
+    """Check a function (weight, bits) that rounds a weight to whole codes times one scale for each row.
+
+    The codes are symmetric, from −(2^(bits − 1) − 1) to 2^(bits − 1) − 1, and the largest absolute value of a row gets
+    the last one. (The kit's own `quantise` has 2^bits values without a 0, and also tries smaller scales.)
+    """
+
+    def rounded(weight, bits, top=None, dim=1, how=torch.round, codes=False):
+        scale = weight.abs().amax(dim=dim, keepdim=True) / (top or 2 ** (bits - 1) - 1)
+        return how(weight / scale) * (1 if codes else scale)
+
+    mistakes = {
+        "give each row (output channel) a scale of its own; yours shares one": lambda w, b: rounded(w, b, dim=(0, 1)),
+        "one scale for each row; yours has one for each column": lambda w, b: rounded(w, b, dim=0),
+        "round to the nearest code; yours always rounds down": lambda w, b: rounded(w, b, how=torch.floor),
+        "round to the nearest code; yours cuts off the decimals": lambda w, b: rounded(w, b, how=torch.trunc),
+        "return the weights, code times scale; yours are the codes": lambda w, b: rounded(w, b, codes=True),
+        "one bit is for the sign: the largest code is 2^(bits − 1) − 1, not 2^bits − 1": lambda w, b: rounded(
+            w, b, 2**b - 1
+        ),
+        "the codes must be symmetric: the largest is 2^(bits − 1) − 1, not 2^(bits − 1)": lambda w, b: rounded(
+            w, b, 2 ** (b - 1)
+        ),
+        "yours isn't rounded": lambda w, b: w,
+    }
+    right = "Right: whole codes times one scale for each row, and the largest weight of a row is kept."
+    return _compare(student_function, toys.QUANTISED_WEIGHT, mistakes, right)

@@ -286,3 +286,24 @@ JS_DIVERGENCE = [
     ((torch.tensor([[0.75, 0.25], [0.5, 0.5]]), torch.tensor([[0.25, 0.75], [0.5, 0.5]])), torch.tensor(KL / 2)),
     ((torch.tensor([[0.5, 0.5]]), torch.tensor([[0.9, 0.1]])), torch.tensor(sum(_HALVES) / 2)),
 ]
+
+# (number of classes, classes of each deposit, names withdrawn): the rest was never deposited, so it is known as well
+KNOWN_CLASSES = [
+    ((6, {"spring": [0], "autumn": [4, 5]}, ["autumn"]), torch.tensor([1, 2, 3, 4, 5])),
+    ((5, {"a": [3], "b": [1], "c": [0]}, ["c", "a"]), torch.tensor([0, 2, 3, 4])),
+]
+
+# (bytes of a network, bytes of a module, deposits): 8 · 100 / (100 + 3 · 50) and 4 · 300 / (300 + 2 · 75)
+BANK_SAVING = [((100, 50, 3), 3.2), ((300, 75, 2), 8 / 3)]
+
+# (weight, bits): with 3 bits the codes go from −3 to 3, with 8 from −127 to 127; the largest of each row gets the last
+QUANTISED_WEIGHT = [
+    (
+        (torch.tensor([[3.0, 1.2, -0.4, -2.6], [0.3, -0.14, 0.06, 0.0]]), 3),
+        torch.tensor([[3.0, 1.0, 0.0, -3.0], [0.3, -0.1, 0.1, 0.0]]),
+    ),
+    (
+        (torch.tensor([[127.0, 0.6, -63.4], [-12.7, 5.04, 0.16]]), 8),
+        torch.tensor([[127.0, 1.0, -63.0], [-12.7, 5.0, 0.2]]),
+    ),
+]

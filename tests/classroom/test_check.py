@@ -49,6 +49,17 @@ def plugged(target, read, classes):
     return logits
 
 
+def known(count, deposits, withdrawn):
+    gone = {number for name, own in deposits.items() if name not in withdrawn for number in own}
+    return [number for number in range(count) if number not in gone]
+
+
+def coded(weight, bits, top=None, dim=1, rounding=torch.round):
+    step = weight.abs().max() if dim is None else weight.abs().max(dim=dim, keepdim=True).values
+    step = step / (2 ** (bits - 1) - 1 if top is None else top)
+    return rounding(weight / step) * step
+
+
 def in_place(target, module, classes):
     target[:, classes] = module[:, classes]
     return target
@@ -141,6 +152,9 @@ SOLUTIONS = {
     "accuracy_in_part": lambda z, y, c: share(z.index_add(1, torch.tensor(c), torch.full((len(z), len(c)), 1e3)), y),
     "head_masking": lambda z, c: z.index_fill(1, torch.tensor(c), -math.inf),
     "js_divergence": lambda p, q: jensenshannon(p, q, axis=1).__pow__(2).mean(),
+    "known_classes": known,
+    "bank_saving": lambda n, m, k: 2**k * n / (n + k * m),
+    "quantised_weight": coded,
 }
 
 MISTAKES = {
@@ -366,6 +380,34 @@ MISTAKES = {
         "the last module only": lambda t, m, c: plugged(t, m[-1:], c[-1:]),
         "every logit of the last module": lambda t, m, c: m[-1],
         "yours mixes them up": lambda t, m, c: plugged(t, m[::-1], c),
+    },
+    "known_classes": {
+        "never deposited is known, too": lambda k, d, w: sorted(sum((d[name] for name in w), [])),
+        "yours lists every class": lambda k, d, w: list(range(k)),
+        "yours leaves them out": lambda k, d, w: known(k, d, []),
+        "classes that are forgotten": lambda k, d, w: [number for number in range(k) if number not in known(k, d, w)],
+        "sort them all": lambda k, d, w: known(k, d, []) + sorted(sum((d[name] for name in w), [])),
+        "the first withdrawn module only": lambda k, d, w: known(k, d, w[:1]),
+        "return the class numbers": lambda k, d, w: torch.tensor([number in known(k, d, w) for number in range(k)]),
+    },
+    "bank_saving": {
+        "yours counts k²": lambda n, m, k: k * k * n / (n + k * m),
+        "yours counts k.": lambda n, m, k: k * n / (n + k * m),
+        "2^k, not 2^k − 1": lambda n, m, k: (2**k - 1) * n / (n + k * m),
+        "the bank holds the target, too": lambda n, m, k: 2**k * n / (m * k),
+        "yours counts one": lambda n, m, k: 2**k * n / (n + m),
+        "yours is upside down": lambda n, m, k: (n + k * m) / 2**k / n,
+        "yours is a difference": lambda n, m, k: 2**k * n - n - k * m,
+    },
+    "quantised_weight": {
+        "yours shares one": lambda w, b: coded(w, b, dim=None),
+        "yours has one for each column": lambda w, b: coded(w, b, dim=0),
+        "yours always rounds down": lambda w, b: coded(w, b, rounding=torch.floor),
+        "yours cuts off the decimals": lambda w, b: coded(w, b, rounding=torch.trunc),
+        "yours are the codes": lambda w, b: (w / w.abs().amax(1, keepdim=True) * (2 ** (b - 1) - 1)).round(),
+        "not 2^bits − 1": lambda w, b: coded(w, b, 2**b - 1),
+        "not 2^(bits − 1)": lambda w, b: coded(w, b, 2 ** (b - 1)),
+        "yours isn't rounded": lambda w, b: 1.0 * w,
     },
     "pull_cosine": {
         "divide by both lengths": lambda a, b: in_a_row(a) @ in_a_row(b),

@@ -148,8 +148,7 @@ def test_the_teaching_notebooks_have_exercises():
 def test_every_exercise_has_a_card_with_hints_and_its_check_is_compared(path):
     cells = nbformat.read(path, as_version=4).cells
     places = [place for place, cell in enumerate(cells) if "### BEGIN SOLUTION" in cell.source]
-    least = 1 if path.stem == "09_knowledge_bank" else 4  # the bank's notebook has one so far
-    assert least <= len(places) <= 6
+    assert 4 <= len(places) <= 6
     for place in places:
         title, why, *rest = cells[place - 1].source.split("\n\n")
         assert re.fullmatch(r"\*\*Exercise · .+\*\* · [●○]{3} · \d+ minutes", title)
