@@ -34,7 +34,9 @@ def measured(cells):
     sources = ["".join(cell["source"]) for cell in cells]
     text = "\n".join(source for cell, source in zip(cells, sources) if cell["cell_type"] == "markdown")
     text = re.sub(r"<details>.*?</details>|\]\([^)]*\)", " ", text, flags=re.DOTALL)
-    exercises = sum(int(found) for found in re.findall(r"^\*\*(?:Exercise|Experiment) · .* · (\d+) minutes$", text, re.MULTILINE))
+    exercises = sum(
+        int(found) for found in re.findall(r"^\*\*(?:Exercise|Experiment) · .* · (\d+) minutes$", text, re.MULTILINE)
+    )
     code = [source for cell, source in zip(cells, sources) if cell["cell_type"] == "code"]
     shown = [source for source in code if "BEGIN SOLUTION" not in source and not source.startswith("lk.check.")]
     return len(re.findall(r"\w[\w'’-]*", text)) / WORDS_A_MINUTE + MINUTES_A_CELL * len(shown) + exercises
