@@ -1,8 +1,9 @@
 """The editions of the notebooks, from one source: `make editions`.
 
 `notebooks/` is the solution edition. A solution stands between the lines ``### BEGIN SOLUTION`` and
-``### END SOLUTION`` (nbgrader's format), a lecturer's note in a markdown cell that is tagged `lecturer`. The student
-edition has blanks (``...``) for solutions, no outputs and no notes. The instructor edition has everything, unfolded.
+``### END SOLUTION`` (nbgrader's format), a lecturer's note in a markdown cell that is tagged `lecturer`. Hidden cells,
+tagged `remove-cell`, hold the text's numbers to the run. The student edition has blanks (``...``) for solutions, and no
+outputs, notes or hidden cells. The instructor edition has everything, unfolded.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import nbformat
 
 from lirf_kit.config import LirfError
 
-BEGIN, END, NOTE = "BEGIN SOLUTION", "END SOLUTION", "lecturer"
+BEGIN, END, NOTE, HELD = "BEGIN SOLUTION", "END SOLUTION", "lecturer", "remove-cell"
 CHECKED = "nbval-check-output"  # a blank can't give the output of a solution
 
 
@@ -49,7 +50,7 @@ def write_editions(source="notebooks", destination="editions"):
 
 
 def student(notebook, name="notebook"):
-    """Return a notebook with blanks for its solutions, and without outputs and lecturer's notes; it is changed."""
+    """Return a notebook with blanks, and without outputs, lecturer's notes and hidden cells; it is changed."""
     from nbconvert.preprocessors import ClearOutputPreprocessor
     from nbgrader.preprocessors import ClearSolutions  # only `make editions` needs it
 
@@ -58,7 +59,7 @@ def student(notebook, name="notebook"):
     clear = ClearSolutions(code_stub={"python": "..."}, enforce_metadata=False)
     notebook, _ = clear.preprocess(notebook, {})
     notebook, _ = ClearOutputPreprocessor().preprocess(notebook, {})
-    notebook.cells = [cell for cell in notebook.cells if NOTE not in _tags(cell)]
+    notebook.cells = [cell for cell in notebook.cells if not {NOTE, HELD} & set(_tags(cell))]
     for cell in notebook.cells:
         cell.metadata.get("jupyter", {}).pop("source_hidden", None)
         if CHECKED in _tags(cell):

@@ -3,11 +3,15 @@
 The widgets are turned by mouse and by keyboard; what they show is compared with what notebook and kernel know.
 """
 
+import json
 import time
 from pathlib import Path
 
+import nbformat
 import pytest
 from jupyter_client import BlockingKernelClient
+
+from lirf_kit.classroom import editions
 
 OTHERS = sorted(
     file.name for file in (Path(__file__).parents[2] / "notebooks").glob("*.ipynb") if "explore" not in file.name
@@ -193,3 +197,43 @@ def test_an_audit_is_begun_by_typing_and_its_verdict_is_shown(run_notebook):
     right = notebook.ask("sum(mine._reveal()[name] == verdict.table['it is'][name] for name in mine.networks)")
     shown = notebook.page.get_by_text("of 4 networks named right").last.inner_text()
     assert f"{right} of 4 networks named right" in shown and "with seed 8: 1." in shown
+
+
+SOLVED = """def part_sizes(count, test_fraction, validation_fraction):
+    test = math.ceil(count * test_fraction)
+    validation = math.ceil((count - test) * validation_fraction)
+    return count - test - validation, validation, test"""
+
+
+def test_a_student_solves_an_exercise_and_gives_a_prediction_by_typing(lab, run_notebook):
+    source = Path(__file__).parents[2] / "notebooks" / "01_partition.ipynb"
+    blank = editions.student(nbformat.read(source, as_version=4), source.name)
+    nbformat.write(blank, lab.folder / "notebooks" / "student.ipynb")
+    notebook = run_notebook("student")
+    page = notebook.page
+    page.evaluate("document.querySelector('.jp-WindowedPanel-outer').scrollTo(0, 0)")
+    exercise = page.locator(".jp-CodeCell", has_text="def part_sizes").first
+    exercise.scroll_into_view_if_needed()
+    page.get_by_text("✗ part_sizes still has a blank").first.wait_for()
+    exercise.locator(".cm-content").click()
+    page.keyboard.press("Control+a")
+    page.keyboard.insert_text(SOLVED)
+    for _ in ("the function", "its check"):
+        page.keyboard.press("Shift+Enter")
+    page.get_by_text("✓ Right: the test part is taken first").first.wait_for()
+
+    for key in ("Escape", "b", "Enter"):  # a new cell below the check
+        page.keyboard.press(key)
+    page.keyboard.insert_text(
+        'import os\nos.environ.pop("LIRF_KIT_PREDICT")\nlk.predict_first("images, typed", unit="%").beside(40)'
+    )
+    page.keyboard.press("Shift+Enter")
+    asked = page.locator(".jp-Stdin-input")
+    for answer in ("a lot", "35 %"):
+        asked.last.wait_for()
+        asked.last.fill(answer)
+        asked.last.press("Enter")
+    page.get_by_text("images, typed: you said 35 %, it is 40 %").last.wait_for()
+    page.get_by_text("The prediction must be a number, such as 12.5, not 'a lot'.").last.wait_for()
+    kept = json.loads((lab.folder / "notebooks" / "my-predictions.json").read_text(encoding="utf-8"))
+    assert kept["images, typed"] == {"predicted": 35.0, "unit": "%", "choices": None, "actual": 40.0}

@@ -109,9 +109,34 @@ def names(cell, context):
     }
 
 
+def shown(path):
+    """Return a notebook's cells without those that are hidden."""
+    cells = nbformat.read(path, as_version=4).cells
+    return [cell for cell in cells if editions.HELD not in cell.metadata.get("tags", [])]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_cell_needs_a_hidden_one_and_the_student_edition_has_none(written, path):
+    hidden = [
+        cell for cell in nbformat.read(path, as_version=4).cells if editions.HELD in cell.metadata.get("tags", [])
+    ]
+    cells = [cell for cell in shown(path) if cell.cell_type == "code"]
+    made, own, needed = set(), set(), set()
+    for cell in hidden:
+        made |= names(cell, ast.Store)
+    for cell in cells:
+        own |= names(cell, ast.Store) | set(re.findall(r"def \w+\((.*)\)", cell.source))
+        needed |= names(cell, ast.Load)
+    parameters = set(re.findall(r"\w+", " ".join(own)))
+    assert not (made - own - parameters) & needed
+    sources = [cell.source for cell in nbformat.read(written / "student" / path.name, as_version=4).cells]
+    assert not [cell.source for cell in hidden if cell.source in sources or cell.get("outputs")]
+    assert all(cell.metadata["jupyter"]["source_hidden"] for cell in hidden)
+
+
 @pytest.mark.parametrize("path", CHECKED, ids=lambda path: path.stem)
 def test_each_blank_fails_its_check_each_solution_passes_and_nothing_else_needs_them(written, path):
-    solved = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    solved = [cell for cell in shown(path) if cell.cell_type == "code"]
     blank = nbformat.read(written / "student" / path.name, as_version=4).cells
     blank = [cell for cell in blank if cell.cell_type == "code"]
     assert len(solved) == len(blank)
