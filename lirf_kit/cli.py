@@ -15,7 +15,6 @@ import shutil
 import sys
 import time
 import warnings
-from pathlib import Path
 
 import lirf_kit as lk
 
@@ -706,12 +705,11 @@ class _timed:
 
 
 def _write_text(text, path):
-    """Write a file beside and rename it."""
-    beside = Path(f"{path}.writing")
+    """Write a file in one step."""
+    from lirf_kit.artifacts import write_file
+
     try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
+        write_file(path, text.encode())
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise lk.LirfError(f"out must be a folder that can be written, but {path} can't: {error}") from error
     return path
