@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import sys
 import tempfile
@@ -41,7 +42,7 @@ EXAMINED_BY = (
 )
 HELD_BY = (
     *MEASURED_BY,
-    *(f"evidence/{name}" for name in ("readings", "relearning", "thieves", "custody")),
+    *(f"evidence/{name}" for name in ("readings", "probes", "few_shot", "relearning", "thieves", "custody")),
 )
 BANKED_BY = (*MEASURED_BY, "method/bank", "method/bank_files", "evidence/banks")
 MADE_BY = {  # the modules behind each kind of run: if one of them changes, the run is computed again
@@ -197,7 +198,7 @@ def new_folder(folder):
         If something can't be written; then the older folder is where it was.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(folder.parent)
+    sweep(folder.parent)
     older = _older(folder)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=WRITING) as beside:
         new = Path(beside, "new")
@@ -216,6 +217,32 @@ def new_folder(folder):
     shutil.rmtree(older, ignore_errors=True)
 
 
+def write_file(file, content):
+    """Write a file beside, flush it to disk and rename it, so that it is never found half written.
+
+    Parameters
+    ----------
+    file : pathlib.Path
+        Replaced if it exists.
+    content : bytes
+
+    Raises
+    ------
+    OSError
+        If it can't be written; then an older file is as it was, and nothing else is left.
+    """
+    beside = file.with_name(f"{WRITING}{secrets.token_hex(8)}")
+    try:
+        with open(beside, "xb") as opened:
+            opened.write(content)
+            opened.flush()
+            os.fsync(opened.fileno())
+        os.replace(beside, file)
+    except BaseException:
+        _remove(beside)
+        raise
+
+
 def put_back(folder):
     """Put the older folder back in its place if a process was killed while it replaced it."""
     older = _older(folder)
@@ -227,13 +254,13 @@ def _older(folder):
     return folder.with_name(REPLACED + folder.name)
 
 
-def _sweep(parent):
-    """Remove what killed processes have left behind."""
-    for path in [*parent.glob(f"{WRITING}*"), *parent.glob(f"{REPLACED}*")]:
+def sweep(folder):
+    """Remove what killed processes have left behind in a folder."""
+    for path in [*folder.glob(f"{WRITING}*"), *folder.glob(f"{REPLACED}*")]:
         with contextlib.suppress(OSError):
             kept = path.name.startswith(REPLACED) and not path.with_name(path.name.removeprefix(REPLACED)).exists()
             if not kept and time.time() - path.stat().st_mtime > ABANDONED:
-                shutil.rmtree(path, ignore_errors=True)
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
 
 
 def _remove(file):

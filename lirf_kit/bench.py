@@ -6,7 +6,6 @@ step with the machine's own matrix product; a deposit step with a training step 
 
 import copy
 import itertools
-import platform
 import statistics
 import tempfile
 import time
@@ -28,6 +27,7 @@ from lirf_kit.data.partition import split_by_class
 from lirf_kit.devices import (
     autocast,
     cpu_threads,
+    machine,
     peak_memory,
     reset_peak_memory,
     resolve_device,
@@ -139,27 +139,6 @@ def gradient_errors(inputs=(1, 2, 4, 7, 8, 15, 16), outputs=(8, 33)):
             )
             errors[widths] = max(errors[widths], ((found - expected).norm() / expected.norm()).item())
     return errors
-
-
-def machine(device):
-    """Return the hardware and the versions that a measurement was made with."""
-    return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
-        "cores": joblib.cpu_count(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-    }
-
-
-def _processor():
-    """Return the CPU's model name if the system reveals it, otherwise its architecture."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        lines = []
-    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
 
 
 def _make_pictures(folder, config):

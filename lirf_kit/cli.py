@@ -15,7 +15,6 @@ import shutil
 import sys
 import time
 import warnings
-from pathlib import Path
 
 import lirf_kit as lk
 
@@ -331,7 +330,7 @@ def _containers(options):
 
 def _bank(options):
     """Print what a bank of several deposits forgets, keeps and brings back, and write the runs."""
-    import pandas
+    from lirf_kit.evidence.experiments import joined
 
     config, out = _config(options, lk.bank_recipe), _folder(options)
     plans = [_sizes(text) for text in options.sizes] if options.sizes else BANK_PLANS
@@ -349,10 +348,10 @@ def _bank(options):
             print(lk.order_spread(results).to_string())
         found.append(results.assign(sizes=",".join(map(str, sizes))))
     name = f"bank-{options.preset}-{options.seeds}-seeds"
-    path = _write_about(
-        pandas.concat(found).round(4), out / f"{name}.csv", config, options, f"{options.on} part, all classes"
-    )
+    results = joined(found)
+    path = _write_about(results.round(4), out / f"{name}.csv", config, options, f"{options.on} part, all classes")
     print(f"\nwritten: {path}")
+    return _status(results)
 
 
 def _sizes(text):
@@ -408,17 +407,21 @@ def _data_name(config, options):
 
 def _write_about(results, path, config, options, protocol):
     """Write some runs and a file that says how they were made."""
-    from lirf_kit.bench import machine
-
     about = {
         "data": _data_name(config, options),
         "protocol": protocol,
         "config": config.model_dump(exclude={"folder", "data_root"}),
         "seeds": sorted(set(results["seed"].tolist())),
-        "machine": machine(lk.resolve_device(config.device)),
+        "machine": _machines(results.attrs["machines"]),
     }
     _write_text(json.dumps(about, indent=1), path.with_suffix(".json"))
     return _write_text(results.to_csv(index=False), path)
+
+
+def _machines(machines):
+    """Describe the machines that some runs were measured on as if they were one."""
+    found = {name: list(dict.fromkeys(each[name] for each in machines)) for name in machines[0]}
+    return {name: values[0] if len(values) == 1 else " and ".join(map(str, values)) for name, values in found.items()}
 
 
 def _bench(options):
@@ -706,12 +709,11 @@ class _timed:
 
 
 def _write_text(text, path):
-    """Write a file beside and rename it."""
-    beside = Path(f"{path}.writing")
+    """Write a file in one step."""
+    from lirf_kit.artifacts import write_file
+
     try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
+        write_file(path, text.encode())
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise lk.LirfError(f"out must be a folder that can be written, but {path} can't: {error}") from error
     return path

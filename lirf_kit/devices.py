@@ -3,11 +3,15 @@
 import contextlib
 import math
 import os
+import platform
 import shutil
 import sys
 import warnings
+from pathlib import Path
 
+import joblib
 import torch
+import torchvision
 from tqdm import notebook
 from tqdm.auto import tqdm
 
@@ -39,6 +43,27 @@ def resolve_device(name):
     if not available[name]:
         raise LirfError(f"device must be one that this machine has, not {name!r}: choose 'auto' or 'cpu'")
     return torch.device(name)
+
+
+def machine(device):
+    """Return the hardware and the versions that something was measured with, as plain values."""
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "cores": joblib.cpu_count(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+    }
+
+
+def _processor():
+    """Return the CPU's model name if the system reveals it, otherwise its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
 
 
 def seeded_generator(seed, device):

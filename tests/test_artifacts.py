@@ -1,3 +1,4 @@
+import ast
 import copy
 import hashlib
 import importlib.util
@@ -15,6 +16,7 @@ import torch
 import lirf_kit as lk
 from lirf_kit import artifacts
 from lirf_kit.artifacts import run_folder
+from lirf_kit.method import caching
 
 MADE_FROM = {"config": {"widths": [4, 8], "epochs": 2}, "data": "abc"}
 WEIGHTS = {"layer.weight": torch.arange(6.0).view(2, 3), "layer.steps": torch.tensor(7)}
@@ -31,14 +33,14 @@ def run():
 def trainings(monkeypatch):
     """What was trained and deposited instead of loaded, as a list of names that grows."""
     made = []
-    for name in ("train_original", "deposit"):
-        function = getattr(lk, name)
+    for name, told in {"train_original": "train_original", "finish_deposit": "deposit"}.items():
+        function = getattr(caching, name)
 
-        def spy(*arguments, name=name, function=function):
-            made.append(name)
+        def spy(*arguments, told=told, function=function):
+            made.append(told)
             return function(*arguments)
 
-        monkeypatch.setattr(f"lirf_kit.method.caching.{name}", spy)
+        monkeypatch.setattr(caching, name, spy)
     return made
 
 
@@ -154,6 +156,34 @@ def test_edited_code_makes_again_what_it_bears_on_and_nothing_else(monkeypatch, 
     source = f"{edited}.py"
     monkeypatch.setattr(Path, "read_bytes", lambda self: read(self) + b"#" * (self.name == source))
     assert [kind for kind in kinds if run_folder(kind, MADE_FROM) != before[kind]] == again
+
+
+MADE_IN = {  # where each kind of run is made
+    "original": "method/training", "unfinished": "method/training", "deposit": "method/depositing",
+    "result": "evidence/experiments", "evidence": "evidence/laboratory", "custody": "evidence/custody",
+    "bank": "evidence/banks", "distillation": "evidence/distillation",
+}  # fmt: skip
+IN_THE_NOTE = {"config", "data/sources", "data/decoding", "data/downloading"}  # what comes from them is hashed itself
+BEAR_ON_NOTHING = {"artifacts", "method/bank", "method/bank_files"}  # where no bank is measured
+
+
+def imported(module, found):
+    """Add to `found` all modules of the kit that a module imports, and what those import."""
+    package = Path(lk.__file__).parent
+    for node in ast.walk(ast.parse(package.joinpath(f"{module}.py").read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("lirf_kit"):
+            folders = node.module.split(".")[1:]
+            for name in ("/".join(folders), *("/".join([*folders, alias.name]) for alias in node.names)):
+                if name not in found and package.joinpath(f"{name}.py").exists():
+                    found.add(name)
+                    imported(name, found)
+    return found
+
+
+@pytest.mark.parametrize("kind", artifacts.MADE_BY)
+def test_a_run_depends_on_all_code_that_can_change_its_numbers(kind):
+    needed = imported(MADE_IN[kind], {MADE_IN[kind]}) - IN_THE_NOTE - BEAR_ON_NOTHING
+    assert {"method/networks", "devices"} < needed <= set(artifacts.MADE_BY[kind])
 
 
 def flip_a_byte(run):

@@ -13,6 +13,7 @@ import torch
 
 import lirf_kit as lk
 from lirf_kit.cli import main
+from lirf_kit.devices import machine
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +86,23 @@ def test_table_over_seeds_writes_a_row_a_run_and_network_and_prints_the_means(tm
     assert len(rows) == 5 * 6 and set(rows["seed"]) == {3}
     said = capsys.readouterr().out
     assert f"{rows[rows.network == 'target']['Pre Acc'].mean():.2f} ± " in said and "ΔPre" in said
+
+
+def test_beside_the_runs_stand_the_machines_that_measured_them_not_the_one_that_prints(tmp_path, monkeypatch):
+    options = ["table", "--deposit-sets", "1", "--references", "--jobs", "1", "--data-name", "CIFAR-10 (toy)"]
+    options += ["--out", str(tmp_path), "--device", "cpu"]
+    with monkeypatch.context() as elsewhere:
+        there = {"device": "a fast card", "cores": 16, "python": "3.13", "torch": "9.9", "torchvision": "9"}
+        elsewhere.setattr("lirf_kit.evidence.experiments.machine", lambda device: there)
+        main([*options, "--seeds", "1"])
+    here = machine(torch.device("cpu"))
+    hardware = {}
+    for seeds in ("1", "2"):  # the first one is loaded
+        assert main([*options, "--seeds", seeds]) == 0
+        cards = lk.claim_cards(tmp_path).set_index(["data", "network", "metric"])
+        hardware[seeds] = cards.loc[("CIFAR-10", "original", "Pre Acc"), "hardware"]
+    both = f"a fast card and {here['device']}, 16 and {here['cores']} cores"
+    assert hardware == {"1": "a fast card, 16 cores", "2": both}
 
 
 def test_beside_the_runs_stands_what_they_are_runs_of(tmp_path):
@@ -176,11 +194,14 @@ def test_a_folder_that_cannot_be_written_ends_before_any_training(no_training, t
 def test_a_table_that_cannot_be_written_leaves_the_old_one(tmp_path, capsys, monkeypatch):
     (tmp_path / "results-digits.csv").write_text("old")
 
-    def full(path, text, **_):
-        path.write_bytes(text.encode()[:10])
-        raise OSError(28, "No space left on device")
+    replace = os.replace
 
-    monkeypatch.setattr("pathlib.Path.write_text", full)
+    def full(beside, path):
+        if str(path).endswith(".csv"):
+            raise OSError(28, "No space left on device")
+        return replace(beside, path)
+
+    monkeypatch.setattr("os.replace", full)
     said = fails(capsys, "table", "--out", tmp_path, "--device", "cpu")
     assert "out must be a folder that can be written, but" in said and "No space left" in said
     assert [path.name for path in tmp_path.iterdir() if path.name != "home"] == ["results-digits.csv"]

@@ -9,7 +9,7 @@ import torch
 from lirf_kit.config import LirfError, check_choice
 from lirf_kit.data.images import load_dataset
 from lirf_kit.data.partition import split_by_class
-from lirf_kit.evidence.experiments import found_or_measured, over_grid
+from lirf_kit.evidence.experiments import found_or_measured, joined, over_grid
 from lirf_kit.evidence.metrics import class_accuracies
 from lirf_kit.method.bank import KnowledgeBank
 from lirf_kit.method.caching import load_or_train
@@ -110,7 +110,7 @@ def bank_over_seeds(config, seeds, sizes=(1, 1, 1), choices=3, orders=1, on="tes
     for seed in seeds:
         sets = _choices(num_classes, sum(sizes), choices, seed)
         found.append(over_grid(_run, (sizes, orders, on, teacher), config, [seed], sets, jobs))
-    return pandas.concat(found, ignore_index=True)
+    return joined(found)
 
 
 def bank_summary(results):

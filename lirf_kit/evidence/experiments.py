@@ -4,6 +4,7 @@ A run is one deposit set with one seed. All runs of a seed share its original, w
 results are saved to disk, so that an interrupted grid continues with the runs that are missing.
 """
 
+import json
 import math
 import numbers
 import os
@@ -19,7 +20,7 @@ from lirf_kit.artifacts import fingerprint, load_run, save_run, turn_to_make
 from lirf_kit.config import LirfError, check_choice
 from lirf_kit.data.images import load_dataset
 from lirf_kit.data.partition import check_deposit_classes, split_by_class
-from lirf_kit.devices import progress_bar, resolve_device
+from lirf_kit.devices import machine, progress_bar, resolve_device
 from lirf_kit.evidence.metrics import results_table
 from lirf_kit.evidence.references import REFERENCES, reference_networks
 from lirf_kit.method.caching import load_or_deposit, load_or_train
@@ -123,7 +124,7 @@ def over_grid(run, asked, config, seeds, deposit_sets, jobs=None):
     Returns
     -------
     pandas.DataFrame
-        The rows of all runs.
+        The rows of all runs. Its `attrs` say how many runs failed, and on which machines the others were measured.
 
     Raises
     ------
@@ -144,9 +145,22 @@ def over_grid(run, asked, config, seeds, deposit_sets, jobs=None):
         if isinstance(outcome, str)
     ]
     _report("run", rows, reasons)
-    results = pandas.DataFrame(rows)
-    results.attrs["failed"] = len(reasons)
+    results = pandas.DataFrame(rows).drop(columns="machine", errors="ignore")
+    results.attrs = {"failed": len(reasons), "machines": _distinct(row.get("machine") for row in rows)}
     return results
+
+
+def joined(tables):
+    """Put the results of several grids below one another, and what their `attrs` say together."""
+    results = pandas.concat(tables, ignore_index=True)
+    machines = [each for table in tables for each in table.attrs["machines"]]
+    results.attrs = {"failed": sum(table.attrs["failed"] for table in tables), "machines": _distinct(machines)}
+    return results
+
+
+def _distinct(machines):
+    """Return each machine once, in order; what isn't known is left out."""
+    return list({json.dumps(each): each for each in machines if each}.values())
 
 
 def _report(what, found, reasons):
@@ -254,6 +268,8 @@ def _run(config, deposit_classes, *asked):
 def found_or_measured(kind, measure, config, deposit_classes, *asked):
     """Return one run's rows: loaded from disk if they are there, otherwise measured and saved.
 
+    Each row says on which machine it was measured, also if it is loaded on another one.
+
     Parameters
     ----------
     kind : str
@@ -275,9 +291,9 @@ def found_or_measured(kind, measure, config, deposit_classes, *asked):
         with turn_to_make(kind, made_from) as found:
             if found is None:
                 rows = measure(data, config, deposit_classes, *asked)
-                save_run(kind, made_from, {}, {"rows": rows})
-                return rows
-    return [row | {"deposit classes": deposit_classes} for row in found[1]["rows"]]
+                found = {}, {"rows": rows, "machine": machine(resolve_device(config.device))}
+                save_run(kind, made_from, *found)
+    return [row | {"deposit classes": deposit_classes, "machine": found[1]["machine"]} for row in found[1]["rows"]]
 
 
 def _measure(data, config, deposit_classes, on, among, references):
@@ -327,8 +343,8 @@ def sweep(config, variants, seeds, deposit_sets=5, on="validation", jobs=None):
         except LirfError as error:
             reasons.append(f"{name}: {error}")
     _report("variant", results, reasons)
-    together = pandas.concat(results, ignore_index=True)
-    together.attrs["failed"] = len(reasons) + sum(found.attrs["failed"] for found in results)
+    together = joined(results)
+    together.attrs["failed"] += len(reasons)
     return together[["variant", *together.columns.drop("variant")]]
 
 

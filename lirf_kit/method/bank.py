@@ -107,6 +107,7 @@ class KnowledgeBank:
         self.config, self.teacher = config, teacher
         self._original = cut if teacher == "original" else None
         self._made_from = fingerprint(*original.layers.state_dict().values())
+        self._missing = set()  # names of modules whose files `load` couldn't use
         # one attribute holds all that a deposit changes: it is replaced in a single step, or not at all
         self._state = _marked(SplitNetwork(copy.deepcopy(cut.lower), cut.upper).eval()), {}, None
 
@@ -300,6 +301,7 @@ class KnowledgeBank:
                         f"file {str(file)!r} must hold a module that is handed out, but {name!r} is in the bank"
                     )
                 self._set(name, read_module(content, file, self.target, self.config))
+                self._missing.discard(name)
                 return name
         module = read_module(content, file, self.target, self.config)  # names what is wrong with the file, if it can
         raise LirfError(f"file {str(file)!r} {_foreign(module, self._accounts)}")
@@ -363,14 +365,15 @@ class KnowledgeBank:
             "modules": {name: account.sha256 for name, account in self._accounts.items()},
             "accounts": remembered,
         }
-        write_bank(Path(folder), index, contents)
+        missing = {f"module-{name}": self._accounts[name].sha256 for name in self._missing}
+        write_bank(Path(folder), index, contents, missing)
 
     @classmethod
     def load(cls, folder, original=None):
         """Read a bank that `save` wrote. Loading runs no code.
 
         A module whose file is missing, damaged or of a different bank is named in a warning, and counts as handed out.
-        The rest of the bank works.
+        The rest of the bank works. Once the right file is there again, load the bank anew, or use `bring_back`.
 
         Parameters
         ----------
@@ -408,6 +411,7 @@ class KnowledgeBank:
             if f"module-{name}" in contents:
                 file = index["files"][f"module-{name}"]
                 bank._set(name, read_module(contents[f"module-{name}"], file, bank.target, config))
+        bank._missing = {name for name in accounts if f"module-{name}" in faults}
         for name, fault in faults.items():
             warnings.warn(
                 f"{name.replace('-', ' ', 1)} can't be withdrawn: {fault}; the rest of the bank works", stacklevel=2

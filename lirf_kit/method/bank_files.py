@@ -1,20 +1,20 @@
 """A knowledge bank's folder: an index in JSON, and a safetensors file for the target and for each module.
 
 Each file is written beside and renamed, and named after its content's checksum; the index comes last. So whenever the
-writing stops, the folder holds the old bank or the new one.
+writing stops, the folder holds the old bank or the new one. One process at a time reads or writes it.
 """
 
 import hashlib
 import json
-import os
-import tempfile
-from pathlib import Path
+import re
 
 from lirf_kit import __version__
+from lirf_kit.artifacts import locked, sweep, write_file
 from lirf_kit.config import LirfError
 
 INDEX = "bank.json"
 FORMAT = 1
+OWN = re.compile(r"(target|module-.+)-[0-9a-f]{8}\.safetensors")  # the names of the files that `write_bank` makes
 
 
 def checksum(content):
@@ -22,7 +22,7 @@ def checksum(content):
     return hashlib.sha256(content).hexdigest()
 
 
-def write_bank(folder, index, contents):
+def write_bank(folder, index, contents, missing):
     """Write a bank's folder.
 
     Parameters
@@ -33,26 +33,32 @@ def write_bank(folder, index, contents):
         module, handed out or not, by name.
     contents : dict of str to bytes
         ``"target"``, and the name of each module after ``"module-"``.
+    missing : dict of str to str
+        Modules that couldn't be read: their names in `contents`, and the checksums that their files should have. If
+        such a file is in the folder, it stays, and so does what the index says about it.
 
     Raises
     ------
     LirfError
         If the folder can't be written, or holds a different bank.
     """
-    files = {name: f"{name}-{checksum(content)[:8]}.safetensors" for name, content in contents.items()}
+    digests = {name: checksum(content) for name, content in contents.items()} | missing
+    files = {name: f"{name}-{digest[:8]}.safetensors" for name, digest in digests.items()}
     index = {"format": FORMAT, "lirf_kit": __version__, "files": files} | index
-    index["sha256"] = {files[name]: checksum(content) for name, content in contents.items()}
+    index["sha256"] = {files[name]: digest for name, digest in digests.items()}
     index["checksum"] = checksum(_canonical(index))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        old = _read_index(folder) if (folder / INDEX).exists() else None
-        if old is not None and _differs(old, index):
-            raise LirfError(f"folder {str(folder)!r} holds a different bank: choose another folder")
-        for name, file in files.items():
-            _write(folder / file, contents[name])
-        _write(folder / INDEX, json.dumps(index, indent=1).encode())
-        for file in set(old["files"].values()) - set(files.values()) if old else ():
-            (folder / file).unlink(missing_ok=True)
+        with _locked(folder):
+            if (folder / INDEX).exists() and _differs(_read_index(folder), index):
+                raise LirfError(f"folder {str(folder)!r} holds a different bank: choose another folder")
+            for name, content in contents.items():
+                write_file(folder / files[name], content)
+            write_file(folder / INDEX, json.dumps(index, indent=1).encode())
+            for file in folder.glob("*.safetensors"):  # of an older state, or of one that was never finished
+                if OWN.fullmatch(file.name) and file.name not in files.values():
+                    file.unlink(missing_ok=True)
+            sweep(folder)
     except OSError as error:
         raise LirfError(f"folder {str(folder)!r} can't be written: {error}") from None
 
@@ -74,20 +80,27 @@ def read_bank(folder):
     LirfError
         If the index is missing, damaged or of another version, or if the target's file isn't as it was written.
     """
-    index, contents, faults = _read_index(folder), {}, {}
-    for name, file in index["files"].items():
-        try:
-            content = (folder / file).read_bytes()
-        except OSError as error:
-            faults[name] = f"its file {file} is missing" if isinstance(error, FileNotFoundError) else str(error)
-            continue
-        if checksum(content) == index["sha256"][file]:
-            contents[name] = content
-        else:
-            faults[name] = f"its file {file} is damaged, or of a different bank"
+    _read_index(folder)  # before a lock is made in a folder that holds no bank
+    with _locked(folder):
+        index, contents, faults = _read_index(folder), {}, {}
+        for name, file in index["files"].items():
+            try:
+                content = (folder / file).read_bytes()
+            except OSError as error:
+                faults[name] = f"its file {file} is missing" if isinstance(error, FileNotFoundError) else str(error)
+                continue
+            if checksum(content) == index["sha256"][file]:
+                contents[name] = content
+            else:
+                faults[name] = f"its file {file} is damaged, or of a different bank"
     if "target" in faults:
         raise LirfError(f"folder {str(folder)!r} holds no usable bank: the target can't be used, {faults['target']}")
     return index, contents, faults
+
+
+def _locked(folder):
+    """Return a context in which no other process reads or writes the bank."""
+    return locked(folder / ".bank.lock", "the same bank")
 
 
 def _read_index(folder):
@@ -112,19 +125,6 @@ def _differs(old, new):
     """Return whether two indexes are of different banks: other upper blocks, or another module of the same name."""
     both = old["modules"].keys() & new["modules"].keys()
     return old["identity"] != new["identity"] or any(old["modules"][name] != new["modules"][name] for name in both)
-
-
-def _write(file, content):
-    """Write a file beside and rename it; nothing is left of a failed attempt."""
-    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".writing-", delete=False) as beside:
-        try:
-            beside.write(content)
-            beside.flush()
-            os.fsync(beside.fileno())
-            os.replace(beside.name, file)
-        except BaseException:
-            Path(beside.name).unlink(missing_ok=True)
-            raise
 
 
 def _canonical(index):

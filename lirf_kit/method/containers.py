@@ -4,8 +4,6 @@ Both carry a fingerprint of the target that their deposit left, so that `withdra
 """
 
 import copy
-import os
-import tempfile
 from pathlib import Path
 
 import safetensors.torch
@@ -13,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from lirf_kit.artifacts import fingerprint
+from lirf_kit.artifacts import fingerprint, write_file
 from lirf_kit.config import LirfError
 from lirf_kit.method.networks import SplitNetwork, layout
 from lirf_kit.method.packing import dequantise, pack, quantise, unpack
@@ -252,11 +250,8 @@ def save_module(deposit_module, file):
     LirfError
         If the file can't be written.
     """
-    file = Path(file)
     try:
-        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}-", delete=False) as beside:
-            beside.write(serialised(deposit_module))
-        os.replace(beside.name, file)
+        write_file(Path(file), serialised(deposit_module))
     except OSError as error:
         raise LirfError(f"file {str(file)!r} can't be written: {error}") from None
 
@@ -308,11 +303,14 @@ def read_module(content, file, target, config):
         deposit_module = round_module(deposit_module, int(weights["bits"]))  # of the right shapes
     expected = {name: tuple(value.shape) for name, value in _contents(deposit_module).items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}
-    for name in expected | found:
-        if expected.get(name) != found.get(name):
+    more = sorted(found.keys() - expected.keys())
+    if more:
+        raise LirfError(f"file {str(file)!r} must hold no {more[0]}, since this target and config have none")
+    for name in expected:
+        if expected[name] != found.get(name):
             raise LirfError(
-                f"file {str(file)!r} must hold {name} of shape {expected.get(name)}, as this target and config have, "
-                f"not {found.get(name)}"
+                f"file {str(file)!r} must hold {name} of shape {expected[name]}, as this target and config have, not "
+                f"{found.get(name, 'nothing')}"
             )
     if "bits" in weights:
         deposit_module.stored = weights

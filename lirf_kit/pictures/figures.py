@@ -15,6 +15,7 @@ from matplotlib import patheffects
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from lirf_kit.artifacts import sweep
 from lirf_kit.config import LirfError
 
 COOL = (
@@ -206,6 +207,7 @@ def save_figure(figure, folder, name):
     settings = {"svg.hashsalt": name, "svg.fonttype": "none"}
     undated = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
     folder = writable_folder(folder)
+    sweep(folder)
     paths = [folder / f"{name}.{ending}" for ending in FORMATS]
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # lay out only once: it would shift a little with each drawing

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import lirf_kit as lk
+from lirf_kit.devices import machine
 from lirf_kit.evidence import experiments
 
 NETWORKS = ["original", "target", "recovered", "retrained", "independent", "head masking"]
@@ -153,6 +154,18 @@ def test_what_was_found_is_not_computed_again(tiny, measured):
         lk.results_over_seeds(tiny, 1, SETS[:1], **{"references": (), "jobs": 1} | asked)
     lk.results_over_seeds(tiny.replace(lambda_at=0.0), 1, SETS[:1], references=(), jobs=1)
     assert len(measured.runs) == 3 + 4
+
+
+def test_a_run_says_on_which_machine_it_was_measured_wherever_it_is_loaded(tiny, monkeypatch):
+    there, here = {"device": "a fast card", "cores": 16}, machine(torch.device("cpu"))
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(experiments, "machine", lambda device: there)
+        lk.results_over_seeds(tiny, 1, SETS[:1], references=(), jobs=1)
+    loaded = lk.results_over_seeds(tiny, 1, SETS[:1], references=(), jobs=1)
+    assert loaded.attrs == {"failed": 0, "machines": [there]} and "machine" not in loaded
+    partly = lk.results_over_seeds(tiny, 2, SETS[:1], references=(), jobs=1)
+    assert partly.attrs["machines"] == [there, here]
+    assert experiments.joined([loaded, partly]).attrs == {"failed": 0, "machines": [there, here]}
 
 
 def test_a_run_that_fails_is_named_and_the_others_are_kept(tiny, measured):

@@ -3,6 +3,7 @@
 ``python killing.py WORK COUNT SEED`` prints the faults that it has injected and what they did, as JSON.
 """
 
+import functools
 import json
 import os
 import random
@@ -79,6 +80,39 @@ def draw():
         lk.save_figure(figure, home() / "figures", "history")
 
 
+@functools.cache
+def banks():
+    """A bank in three states, and the logits of all that it can withdraw: one module, two, and one handed out."""
+    data, found = lk.load_dataset(TINY), []
+    for names in (("first",), ("first", "second"), ("first", "second")):
+        bank = lk.KnowledgeBank(lk.load_or_train(data, TINY), TINY, teacher="target")
+        for name in names:
+            bank.deposit(name, lk.split_by_class(data, {"first": (0, 1), "second": (5,)}[name]).deposit_set)
+        found.append(bank)
+    found[2].hand_out("first", home() / "first.safetensors")
+    return [(bank, bank.withdraw_all()(data.test.images)) for bank in found]
+
+
+def keep():
+    """Save a bank in the same folder again and again, each time in another state."""
+    while True:
+        for bank, _ in banks():
+            bank.save(home() / "bank")
+
+
+def kept():
+    """One of the three states is there, without a warning; after it was saved once more, no other file is."""
+    warnings.simplefilter("error")
+    folder = home() / "bank"
+    bank = lk.KnowledgeBank.load(folder)
+    logits = bank.withdraw_all()(lk.load_dataset(TINY).test.images)
+    assert any(other.names == bank.names and logits.equal(expected) for other, expected in banks())
+    bank.save(folder)
+    modules = [name.rpartition("-")[0] for name in os.listdir(folder) if name.startswith("module-")]
+    assert sorted(modules) == [f"module-{name}" for name in bank], os.listdir(folder)
+    assert len(list(folder.glob("target-*"))) == 1
+
+
 def drawn():
     ends = {"png": b"IEND\xaeB`\x82", "svg": b"</svg>\n", "pdf": b"%%EOF\n"}
     for ending, end in ends.items():
@@ -87,8 +121,9 @@ def drawn():
 
 WORKS = {
     "save": (save, saved, 0.05), "train": (train, trained, 0.5), "deposit": (deposit, deposited, 0.6),
-    "grid": (grid, measured, 1.5), "draw": (draw, drawn, 0.5),
+    "grid": (grid, measured, 1.5), "draw": (draw, drawn, 0.5), "keep": (keep, kept, 0.1),
 }  # fmt: skip
+THERE = {"save": "original-*", "draw": "figures/*.pdf", "keep": "bank/bank.json"}  # before the first kill
 
 
 def forked(work, pipe=None):
@@ -131,10 +166,12 @@ def main(name, count, seed):
     work, check, longest = WORKS[name]
     random.seed(seed)
     found, before, own = [], 0, Path(os.environ["LIRF_KIT_HOME"])
-    repeated = name in ("save", "draw")
-    if repeated:  # something is there before the first kill
+    repeated = name in THERE
+    if name == "keep":
+        banks()  # made once, and inherited by all forks
+    if repeated:
         child = forked(work)
-        while not list(own.glob("original-*")) and not list(own.glob("figures/*.pdf")):
+        while not list(own.glob(THERE[name])):
             time.sleep(0.01)
         time.sleep(0.3)
         os.kill(child, signal.SIGKILL)
@@ -154,7 +191,7 @@ def main(name, count, seed):
             continue
         left = asked(check)
         if isinstance(left, dict):
-            kind = "hangs" if "hangs" in left else "losses" if name in ("save", "draw") else "tracebacks"
+            kind = "hangs" if "hangs" in left else "losses" if repeated else "tracebacks"
             found.append((kind, f"kill {number}: {left}"))
         elif name == "save" and left < before:
             found.append(("losses", f"kill {number}: run {left} after {before}"))

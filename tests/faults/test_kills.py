@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
-KILLS = {"save": (15, 100), "train": (0, 40), "deposit": (0, 30), "grid": (0, 15), "draw": (0, 30)}
+KILLS = {  # in `make test`, and in `make test-faults`
+    "save": (15, 100), "keep": (10, 100), "train": (0, 40), "deposit": (0, 30), "grid": (0, 15), "draw": (0, 30),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("work", KILLS)

@@ -1,4 +1,5 @@
 import json
+import os
 import pickle
 
 import pytest
@@ -6,7 +7,6 @@ import safetensors.torch
 import torch
 
 import lirf_kit as lk
-from lirf_kit.method import bank as bank_module
 
 NAMES = {"first": (0, 1), "second": (5,), "third": (7, 8)}
 
@@ -241,6 +241,43 @@ def test_a_bank_with_a_bad_module_names_it_and_serves_the_rest(make, tiny, tmp_p
     assert again.bring_back(file) == "second" and same(again, bank, images)
 
 
+def test_a_module_s_file_that_could_not_be_read_is_neither_removed_nor_forgotten(make, tiny, tmp_path, images, sets):
+    bank = make(tiny, ("first", "second"))
+    bank.save(tmp_path)
+    (file,) = tmp_path.glob("module-first-*")
+    content = file.read_bytes()
+    file.write_bytes(content[:-1])
+    with pytest.warns(UserWarning, match="^module first can't be withdrawn"):
+        again = lk.KnowledgeBank.load(tmp_path)
+    again.teacher = "target"
+    again.deposit("third", sets["third"])
+    again.save(tmp_path)
+    assert file.read_bytes() == content[:-1]
+    with pytest.warns(UserWarning, match="^module first can't be withdrawn"):
+        lk.KnowledgeBank.load(tmp_path)
+    file.write_bytes(content)
+    found = lk.KnowledgeBank.load(tmp_path)
+    assert list(found) == list(NAMES) and torch.equal(found.withdraw("first")(images)[:, 0], whole_of(found, images))
+    found.hand_out("first", tmp_path / "away")
+    found.save(tmp_path)
+    assert not file.exists() and (tmp_path / "away").exists()
+
+
+def whole_of(bank, images):
+    """The logit of class 0, from the first module."""
+    return bank.target.upper(bank["first"].lower(images))[:, 0]
+
+
+def test_what_a_killed_saving_left_is_removed_by_the_next_one_and_other_files_are_not(make, tiny, tmp_path):
+    bank = make(tiny, ("first",))
+    bank.save(tmp_path)
+    for name in ("target-00000000.safetensors", "module-first-00000000.safetensors", "first.safetensors", "notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    bank.save(tmp_path)
+    left = sorted(path.name.partition("-")[0] for path in tmp_path.iterdir())
+    assert left == ["bank.json", "first.safetensors", "module", "notes.txt", "target"]
+
+
 def test_a_folder_without_a_usable_bank_is_named(make, tiny, tmp_path, tiny_original):
     with pytest.raises(lk.LirfError, match="holds no bank: there is no bank.json in it"):
         lk.KnowledgeBank.load(tmp_path / "nowhere")
@@ -282,7 +319,7 @@ def test_a_saving_that_fails_at_any_file_leaves_the_old_bank(make, tiny, tmp_pat
     bank = make(tiny, ("first", "second"))
     bank.save(tmp_path)
     further = make(tiny)
-    calls, replace = [], bank_module.write_bank.__globals__["os"].replace
+    calls, replace = [], os.replace
 
     def failing(*names):
         calls.append(names)
@@ -290,7 +327,7 @@ def test_a_saving_that_fails_at_any_file_leaves_the_old_bank(make, tiny, tmp_pat
             raise OSError(28, "No space left on device")
         return replace(*names)
 
-    monkeypatch.setattr("lirf_kit.method.bank_files.os.replace", failing)
+    monkeypatch.setattr("os.replace", failing)
     with pytest.raises(lk.LirfError, match="can't be written: .*No space left"):
         further.save(tmp_path)
     monkeypatch.undo()
