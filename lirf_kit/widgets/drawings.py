@@ -17,16 +17,16 @@ from lirf_kit.widgets.exploring import NETWORKS, deposited, tsne_part
 SIZE = (8.4, 4.0)  # inches
 SPAN = 10.0  # points that a surface's colours span at least, so that an image or two don't look like structure
 WIDTHS = {"confusion": 10.2, "t-SNE": 9.8}  # inches; wider figures have room for more, but smaller letters
-TERMS = {  # of a deposit's history: the panel's title, colour and line style
-    "loss": ("loss, weighted sum", INK, "-"),
-    "removal": ("removal L_kr", WARM[0], "-"),
-    "attention_distance": ("attention L_at ↑", WARM[1], "--"),
-    "class_scatter": ("class scatter L_cs", COOL[1], "-"),
-    "preservation": ("preservation L_kp", COOL[0], "-"),
-    "own_statistics": ("own statistics L_os", COOL[0], "--"),
-    "recovery": ("recovery L_re", COOL[2], "-"),
-    "transfer": ("transfer L_pt", WARM[2], "--"),
-}
+TERMS = (  # of a deposit's history: its key, the curve's title, colour and dashes
+    ("loss", "loss, weighted sum", INK, ""),
+    ("removal", "removal L_kr", WARM[0], ""),
+    ("attention_distance", "attention L_at ↑", WARM[1], "7 4"),
+    ("class_scatter", "class scatter L_cs", COOL[1], ""),
+    ("preservation", "preservation L_kp", COOL[0], ""),
+    ("own_statistics", "own statistics L_os", COOL[0], "7 4"),
+    ("recovery", "recovery L_re", COOL[2], ""),
+    ("transfer", "transfer L_pt", WARM[2], "7 4"),
+)
 
 
 def png(figure):
@@ -34,13 +34,6 @@ def png(figure):
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=DPI, facecolor="white")
     return file.getvalue()
-
-
-def blank():
-    """Return the PNG that is shown in a figure's place until it is drawn."""
-    figure = Figure(figsize=SIZE, dpi=DPI)
-    figure.text(0.5, 0.5, "nothing to see yet", ha="center", fontsize=16, color=PALE)
-    return png(figure)
 
 
 def _new(width=SIZE[0], rows=1):
@@ -94,18 +87,16 @@ def plot_story(run, figure=None):
 
 def plot_terms(run, figure=None):
     """Draw each term of a run's deposit over its epochs; a term whose λ is 0 is marked as off."""
-    figure = figure or _new()
-    for axes, (name, (title, colour, dashes)) in zip(figure.subplots(2, 4).flat, TERMS.items()):
+    figure, history = figure or _new(), run.history
+    for axes, (name, title, colour, dashes) in zip(figure.subplots(2, 4).flat, TERMS):
         _plain(axes, labelsize=11).set_title(title, fontsize=14, color=INK)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.yaxis.set_major_locator(MaxNLocator(4))
-        axes.set_xlim(0.5, max(len(run.history), 2) + 0.5)
-        if name in run.history[0]:
-            epochs, values = zip(*((entry["epoch"], entry[name]) for entry in run.history))
-            axes.plot(epochs, values, dashes, color=colour, marker="o", markersize=4, linewidth=2)
+        if name in history[0]:
+            epochs, values = zip(*((entry["epoch"], entry[name]) for entry in history))
+            axes.plot(epochs, values, "--" if dashes else "-", color=colour, marker="o", markersize=4, linewidth=2)
         else:
             axes.text(0.5, 0.5, "off (λ = 0)", transform=axes.transAxes, ha="center", fontsize=13)
-    figure.axes[5].set_xlabel("epoch", fontsize=12)
+    figure.supxlabel("epoch", fontsize=12)
     return figure
 
 
@@ -131,12 +122,7 @@ def plot_classes(run, figure=None):
 
 def plot_run_confusions(run, figure=None):
     """Draw the confusion matrices of the three networks."""
-    figure = plot_confusions(run.confusions, figure or _new(WIDTHS["confusion"]))
-    few = len(run.classes) <= 10
-    for axes in figure.axes:
-        for text in axes.texts:
-            text.set_fontsize(10 if few else 8)
-    return figure
+    return plot_confusions(run.confusions, figure or _new(WIDTHS["confusion"]))
 
 
 def plot_run_tsne(run, figure=None, place=None):

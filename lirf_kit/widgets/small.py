@@ -14,8 +14,8 @@ from lirf_kit.method.networks import evaluation_mode, predict
 from lirf_kit.widgets import small_views as views
 from lirf_kit.widgets.controls import class_buttons, class_grid, pressed
 from lirf_kit.widgets.jobs import Calls
-from lirf_kit.widgets.pieces import Panel, Picture, StoryView, ipywidgets, need_widgets, unobserved
-from lirf_kit.widgets.tabs import places_of, table_html
+from lirf_kit.widgets.pieces import Panel, Picture, StoryView, ipywidgets, need_widgets
+from lirf_kit.widgets.tabs import ImageChoice, table_html
 
 TEMPERATURES = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0, 64.0)
 
@@ -36,11 +36,9 @@ class _SmallPanel(Panel):
         return f"{self.named}: run this cell in JupyterLab (make lab).", table, None
 
     def _follow(self, controls, function, names="value"):
-        """Call a function whenever one of the controls changes, and show its errors; return the observer that does."""
-        observer = Calls(self._fail).safe(function)
+        """Call a function whenever one of the controls changes, and show its errors."""
         for control in controls:
-            control.observe(observer, names=names)
-        return observer
+            control.observe(Calls(self._fail).safe(function), names=names)
 
 
 class ClassPicker(_SmallPanel):
@@ -296,24 +294,18 @@ class PointTracker(_SmallPanel):
                 raise LirfError(f"networks and part must be those of the embeddings, but {name!r} doesn't fit")
         if not 0 <= place < len(part):
             raise LirfError(f"place must be from 0 to {len(part) - 1}, not {place}")
-        self._embeddings, self._part, self._labels = embeddings, part, part.labels.cpu()
+        self._embeddings, self._part = embeddings, part
         self._probabilities = {}
         for name in embeddings:
             with evaluation_mode(networks[name]):
                 self._probabilities[name] = predict(networks[name], part.images).softmax(1).cpu().numpy()  # (N, K)
-        self.label = ipywidgets.Dropdown(
-            options=[(part.class_names[number], number) for number in self._labels.unique().tolist()],
-            description="class", tooltip="the image's true class",
-        )  # fmt: skip
-        self.number = ipywidgets.IntSlider(0, 0, 0, description="image", tooltip="which image of the class")
+        options = [(part.class_names[number], number) for number in part.labels.unique().tolist()]
+        self.choice = ImageChoice(options, Calls(self._fail).safe(self._by_hand))
         self.image = Picture(layout={"width": "120px", "height": "120px", "flex": "none"})
         self._table = ipywidgets.HTML()
         self.maps = _maps(embeddings, part)
-        controls = ipywidgets.HBox([self.label, self.number])
         said = ipywidgets.HBox([self.image, self._table], layout={"align_items": "center", "min_height": "156px"})
-        self._build("tracker", controls, said, self.maps)
-        self._turnable = [self.label, self.number]
-        self._turned = self._follow(self._turnable, self._by_hand)
+        self._build("tracker", self.choice.controls, said, self.maps)
         self._follow([self.maps], lambda change: self.show(change["new"]), names="picked")
         self.show(place)
 
@@ -324,13 +316,11 @@ class PointTracker(_SmallPanel):
 
     def show(self, place):
         """Put the rings around an image of the part, in every panel, and set the controls to it."""
-        label = int(self._labels[place])
-        same, self.place = places_of(self._labels, label), place
-        with unobserved(self._turnable, self._turned):
-            self.label.value, self.number.max, self.number.value = label, len(same) - 1, same.index(place)
-        name, table = self._part.class_names[label], self.table
+        self.place = place
+        self.choice.choose(self._part, place)
+        number, name, table = self.choice.number.value, self._part.class_names[self.choice.label.value], self.table
         said = ", ".join(f"{network} says {row.answer}" for network, row in table.iterrows())
-        self.image.alt = f"image {self.number.value} of class {name}"
+        self.image.alt = f"image {number} of class {name}"
         self.image.png = views.image_png(self._part.images[place], 120)
         shown = table.assign(
             answer=["✓ " + answer if answer == name else "✗ " + answer for answer in table["answer"]],
@@ -338,13 +328,11 @@ class PointTracker(_SmallPanel):
             neighbours=table["neighbours"].map("{} of 10".format),
         )
         self._table.value = table_html(shown.rename(columns={"neighbours": f"neighbours of class {name}"}))
-        self.maps.alt, self.maps.picked = f"A ring is around image {self.number.value} of class {name}: {said}.", place
-        self._say(html.escape(f"Ringed: image {self.number.value} of class {name}; {said}."))
+        self.maps.alt, self.maps.picked = f"A ring is around image {number} of class {name}: {said}.", place
+        self._say(html.escape(f"Ringed: image {number} of class {name}; {said}."))
 
-    def _by_hand(self, change):
-        """Show the image that the user chose: the first one of another class, or another one of the same class."""
-        number = self.number.value if change["owner"] is self.number else 0
-        self.show(places_of(self._labels, self.label.value)[number])
+    def _by_hand(self):
+        self.show(self.choice.place(self._part))
 
 
 def _maps(embeddings, part):

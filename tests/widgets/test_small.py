@@ -251,7 +251,9 @@ def test_the_maps_have_the_embeddings_points(tracker, places):
 def test_a_click_is_shown_once(tracker, monkeypatch, tiny_parts):
     shown, show = [], tracker.show
     monkeypatch.setattr(tracker, "show", lambda place: shown.append(place) or show(place))
-    place = (tiny_parts.validation.labels != tracker.label.value).nonzero()[5].item()  # another class, not its first
+    place = (
+        (tiny_parts.validation.labels != tracker.choice.label.value).nonzero()[5].item()
+    )  # another class, not its first
     click(tracker, place)
     assert shown == [place] and tracker.maps.picked == place
 
@@ -261,9 +263,9 @@ def test_a_click_rings_a_point_and_says_what_the_networks_answer(tracker, tiny_p
     click(tracker, place)
     assert tracker.place == tracker.maps.picked == place
     label = int(part.labels[place])
-    assert tracker.label.value == label
+    assert tracker.choice.label.value == label
     same = (part.labels == label).nonzero().flatten().tolist()
-    assert same[tracker.number.value] == place and tracker.number.max == len(same) - 1
+    assert same[tracker.choice.number.value] == place and tracker.choice.number.max == len(same) - 1
     for name, network in trio.items():
         answer = lk.predict(network, part.images[place : place + 1]).argmax().item()
         assert f"{name} says {answer}" in tracker.message.value and tracker.table.loc[name, "answer"] == str(answer)
@@ -273,10 +275,10 @@ def test_a_click_rings_a_point_and_says_what_the_networks_answer(tracker, tiny_p
 
 
 def test_class_and_number_ring_the_same_points_as_clicks(tracker, tiny_parts):
-    tracker.label.value = 6
+    tracker.choice.label.value = 6
     same = (tiny_parts.validation.labels == 6).nonzero().flatten().tolist()
-    assert tracker.place == same[0] and tracker.number.value == 0
-    tracker.number.value = 3
+    assert tracker.place == same[0] and tracker.choice.number.value == 0
+    tracker.choice.number.value = 3
     assert tracker.place == tracker.maps.picked == same[3] and "image 3 of class 6" in tracker.message.value
 
 
@@ -285,7 +287,7 @@ def test_an_unexpected_error_is_shown_with_its_traceback(tracker, monkeypatch):
         raise RuntimeError("<boom>")
 
     monkeypatch.setattr(tracker, "show", broken)
-    tracker.label.value = 3
+    tracker.choice.label.value = 3
     assert "RuntimeError: &lt;boom&gt;" in tracker.message.value and "Traceback" in tracker.message.value
 
 
