@@ -163,11 +163,11 @@ def plot_journey(run, place, probabilities, maps):
     return figure
 
 
-def plot_surface(points, metric):
+def plot_surface(points, metric, one=0.0):
     """Draw a metric over one or two knobs: measured points as dots, and a pale guess at what lies between them.
 
-    `points` is a table of `surface_points`. The axes are in steps, one for each measured value, so that λ from 0 to
-    1000 fits.
+    `points` is a table of `surface_points`; a single image counts `one` points. The axes are in steps, one for each
+    measured value, so that λ from 0 to 1000 fits.
     """
     figure = _new()
     axes, names, values = _plain(figure.subplots()), points.columns[:-1], points["value"]
@@ -176,14 +176,19 @@ def plot_surface(points, metric):
         steps = sorted(points[name].unique())
         axis.set_ticks(range(len(steps)), [f"{step:g}" for step in steps])
         axis.set_label_text(name, fontsize=14)
+    span, middle = values.max() - values.min(), (values.max() + values.min()) / 2
+    half = max(span, SPAN if one else 0) / 2
+    middle = min(max(middle, half), 100 - half) if one else middle
+    low, high = middle - half, middle + half
     if len(names) == 1:
         axes.plot(*places, values, ":", color=PALE, linewidth=2)
         axes.plot(*places, values, "o", color=COOL[0], markersize=11, markeredgecolor=INK, clip_on=False, zorder=3)
+        axes.errorbar(*places, values, one, fmt="none", ecolor=INK, capsize=5)
         axes.set_ylabel(metric, fontsize=14)
-        if values.max() <= 100:
-            axes.set_ylim(top=min(axes.get_ylim()[1], 101))  # no share is larger
+        if one:
+            axes.set_ylim(max(low - one, -1), min(high + one, 101))  # no share is larger
     else:
-        colours = {"vmin": min(values.min(), values.max() - (SPAN if values.max() > 2 else 0)), "vmax": values.max()}
+        colours = {"vmin": low, "vmax": high}
         if numpy.linalg.matrix_rank(places - numpy.mean(places, axis=1, keepdims=True)) == 2:  # not all on one line
             axes.tricontourf(*places, values, levels=12, cmap="viridis", alpha=0.35, **colours)
         dots = axes.scatter(*places, c=values, s=420, cmap="viridis", edgecolors=INK, linewidths=1.2, **colours)
@@ -191,7 +196,8 @@ def plot_surface(points, metric):
             axes.annotate(f"{value:.0f}", (x, y), (0, 17), textcoords="offset points", ha="center", fontsize=12)
         axes.set(xlim=(-0.5, places[0].max() + 0.5), ylim=(-0.5, places[1].max() + 0.7))
         figure.colorbar(dots, ax=axes).set_label(metric, size=14)
-    axes.set_title("dots are measured, what lies between is not", fontsize=13, color=INK)
+    said = f"; one image is ±{one:.1f} points" if one else ""
+    axes.set_title(f"dots are measured, what lies between is not{said}", fontsize=13, color=INK)
     return figure
 
 

@@ -30,7 +30,7 @@ from lirf_kit.widgets.tabs import (
     put,
     table_html,
 )
-from lirf_kit.widgets.words import grain, headline, of_curves, of_journey, of_run
+from lirf_kit.widgets.words import grain, headline, of_curves, of_journey, of_maps, of_run
 
 TABS = ("story", "curves", "table", "classes", "confusion", "t-SNE", "history", "A | B", "image", "yours", "surface")
 DRAWN = ("classes", "confusion")  # by matplotlib, when their tab is opened
@@ -59,7 +59,7 @@ class Results:
         self.compare = CompareTab(main, self.drawing)
         self.journey = JourneyTab(controls.names, lambda: main.rested("image", self.draw_open))
         self.yours = YoursTab(main, shape, lambda image: self.run and probabilities(self.run, image))
-        self.surface = SurfaceTab(main, controls.settings, self.runs, say)
+        self.surface = SurfaceTab(main, controls, self.runs, say)
         maps = page(self.story).add_class("lirf-large")  # a second view of the same story
         drawn = [page(image) for image in self.images.values()]
         others = [self.history.box, self.compare.box, self.journey.box, self.yours.box, self.surface.box]
@@ -171,9 +171,13 @@ class Results:
 
         def work():
             shares, maps = journey(run, place)
-            return png(plot_journey(run, place, shares, maps)), of_journey(run, place, shares)
+            return (png(plot_journey(run, place, shares, maps)), of_journey(run, place, shares)), of_maps(maps)
 
-        self._main.later("image", work, lambda drawn: put(self.journey.image, drawn))
+        def show(drawn):
+            put(self.journey.image, drawn[0])
+            self.journey.said.value = drawn[1]
+
+        self._main.later("image", work, show)
 
     def _ring(self, chosen=False):
         """Put the maps' ring around the chosen image, if it has a point; without a choice there is no ring."""

@@ -12,7 +12,7 @@ from lirf_kit.widgets.small_views import image_png
 
 NOTHING = (b"", "nothing to see yet")  # stands in for a figure: its PNG, and its description
 SPACE = "\N{NO-BREAK SPACE}"  # a list collapses ordinary ones
-HISTORY = {"run": 3, "deposit": 14, "T Pre": 6, "T Dep": 6, "H": 6, "R Avg": 6, "s": 5}  # columns and their widths
+HISTORY = {"run": 3, "deposit": 19, "T Pre": 6, "T Dep": 6, "H": 6, "R Avg": 6, "s": 5}  # columns and their widths
 METRICS = ("target: Pre Acc", "target: Dep Acc", "target: H Mean", "recovered: Avg Acc")  # in the history
 
 
@@ -74,7 +74,7 @@ class HistoryTab:
 
     def _text(self, number, run):
         metrics, config = run.metrics, run.config
-        cells = [number + 1, deposited(config, run.fraction)[:14]]
+        cells = [number + 1, deposited(config, run.fraction)[:19]]
         cells += [f"{metrics[name]:.2f}" if name in metrics else "–" for name in METRICS] + [f"{run.seconds:.1f}"]
         values = {name: getattr(config, name) for name in EXPLORED}
         knobs = [f"{name}={value}" for name, value in values.items() if value != getattr(self._calibrated, name)]
@@ -137,7 +137,9 @@ class CompareTab:
         self.images = {name: figure_box("lirf-half") for name in "AB"}
         figures = [part for name in "AB" for part in (self.titles[name], self.images[name])]
         left = ipywidgets.VBox([self.kind, self.table]).add_class("lirf-compare")
-        self.box = page(ipywidgets.HBox([left, ipywidgets.VBox(figures).add_class("lirf-pair")]))
+        self.box = page(ipywidgets.HBox([left, ipywidgets.VBox(figures).add_class("lirf-pair")])).add_class(
+            "lirf-lasting"
+        )
 
     def show(self):
         """Show the pinned runs' metrics, settings, and one figure of each."""

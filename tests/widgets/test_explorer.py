@@ -307,6 +307,21 @@ def test_a_surface_s_dots_are_the_measured_points(tiny):
     assert [line.lines[0].get_linestyle(), line.lines[1].get_linestyle()] == [":", "None"]
 
 
+def test_a_surface_shows_how_much_one_image_counts_and_does_not_stretch_its_noise(tiny):
+    line = pandas.DataFrame({"lambda_at": [0.0, 1.0], "value": [99.0, 99.5]})
+    axes = drawings.plot_surface(line, "m", one=0.5).axes[0]
+    assert "one image is ±0.5 points" in axes.get_title()
+    low, high = axes.get_ylim()
+    assert high - low > 9 and high <= 101
+    (bars,) = [found for found in axes.collections if hasattr(found, "get_segments")]
+    assert [part[:, 1].tolist() for part in bars.get_segments()] == [[98.5, 99.5], [99.0, 100.0]]
+    both = pandas.DataFrame({"lambda_at": [0.0, 1.0, 0.0], "keep": [0.5, 0.5, 1.0], "value": [99.0, 99.5, 99.2]})
+    dots = drawings.plot_surface(both, "m", one=0.5).axes[0].collections[-1]
+    assert dots.norm.vmax - dots.norm.vmin == 10
+    labels = torch.tensor([0] * 4 + [1] * 16)  # one of 16 preserved and one of 4 deposited images
+    assert words.one_image(labels, (0,)) == {"Pre Acc": 6.25, "Dep Acc": 25, "Avg Acc": 5, "H Mean": 25}
+
+
 # the panel
 
 
@@ -670,6 +685,7 @@ def test_the_image_s_number_waits_until_it_rests(panel, monkeypatch):
     finish(panel)
     open_tab(panel, "image")
     until(lambda: "Validation image" in panel.results.journey.image.alt)
+    assert "An attention map has 4×4 positions" in panel.results.journey.said.value
     followed = []
     monkeypatch.setattr(results, "journey", lambda run, place: followed.append(place) or lk.journey(run, place))
     for number in (1, 2, 3, 4, 5):
