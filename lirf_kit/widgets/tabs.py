@@ -104,8 +104,8 @@ class YoursTab:
         """Show what the shown run's networks answer."""
         pixels = bytes(self.pad.pixels)
         if not pixels:
-            verb = "Draw a digit" if self._shape[2] == 1 else "Drop or paste an image"
-            self.said.value = f"{verb} on the left: original, target and recovered network answer at once."
+            todo = "Draw a digit" if self._shape[2] == 1 else "Drop an image, or click and paste one,"
+            self.said.value = f"{todo} on the left: original, target and recovered network answer at once."
             return
         image = torch.frombuffer(bytearray(pixels), dtype=torch.uint8).view(self._shape).permute(2, 0, 1)  # (C, H, W)
         self.seen.png = image_png(image, 96)

@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import html
 import importlib
+import io
 import os
 import re
 import signal
@@ -13,12 +14,13 @@ from types import SimpleNamespace
 
 import numpy
 import pandas
+import PIL.Image
 import pytest
 import torch
 
 import lirf_kit as lk
 from lirf_kit.method import training
-from lirf_kit.widgets import drawings, exploring, results, words
+from lirf_kit.widgets import drawings, exploring, results, tabs, words
 from lirf_kit.widgets.jobs import Calls, Job
 from lirf_kit.widgets.views import Picture
 
@@ -712,6 +714,24 @@ def test_a_click_on_a_point_chooses_its_image(panel, embedded, monkeypatch):
     shown = exploring.tsne_part(embedded.parts).indices
     story.set_state({"picked": 49})
     assert part.indices[image.place(part)] == shown[49]
+
+
+def test_a_photograph_s_pixels_reach_the_networks_channel_by_channel():
+    seen = []
+
+    def answers(images):
+        seen.append(images)
+        return pandas.DataFrame({"original": [80.0, 20.0]}, index=["cat", "<dog>"])
+
+    tab = tabs.YoursTab(Calls(pytest.fail), (3, 2, 2), answers)  # C, H, W
+    assert "Drop an image" in tab.said.value and tab.pad.shape == [2, 2, 3] and not seen
+    tab.pad.set_state({"pixels": memoryview(bytes(range(12)))})  # as the page sends it: row by row, R G B
+    (image,) = seen
+    assert image.dtype == torch.uint8 and image.tolist() == [
+        [[[0, 3], [6, 9]], [[1, 4], [7, 10]], [[2, 5], [8, 11]]],
+    ]
+    assert "cat" in tab.said.value and "80 %" in tab.said.value and "&lt;dog&gt; 20 %" in tab.said.value
+    assert numpy.asarray(PIL.Image.open(io.BytesIO(tab.seen.png)))[0, 0].tolist() == [0, 1, 2]
 
 
 def test_a_figure_is_drawn_when_it_is_looked_at_and_only_once(panel, run, monkeypatch):
