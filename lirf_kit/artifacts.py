@@ -54,6 +54,7 @@ MADE_BY = {  # the modules behind each kind of run: if one of them changes, the 
     "custody": HELD_BY,
     "bank": BANKED_BY,
     "distillation": (*MEASURED_BY, "evidence/readings", "evidence/distillation"),
+    "opening": (*MEASURED_BY, "pictures/embedding", "widgets/exploring", "widgets/story", "widgets/opening"),
 }
 FILES = ("weights.safetensors", "metrics.json")  # what made_from.json holds checksums of
 UNUSABLE = (OSError, ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError)  # a damaged run's

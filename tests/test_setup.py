@@ -31,10 +31,10 @@ def requirements(project):
 
 
 @pytest.fixture(scope="module")
-def with_the_gpu_s(project, requirements):
-    """The gpu and cluster extras' dependencies too, which the conda environment leaves out."""
+def with_all_extras(project, requirements):
+    """The other extras' dependencies too, which the conda environment leaves out."""
     extras = project["optional-dependencies"]
-    extra = map(Requirement, extras["gpu"] + extras["cluster"])
+    extra = map(Requirement, extras["browser"] + extras["gpu"] + extras["cluster"])
     return requirements | {requirement.name: requirement.specifier for requirement in extra}
 
 
@@ -53,14 +53,14 @@ def test_the_conda_environment_comes_from_conda_forge_and_holds_the_kit():
     assert re.search(r"^  - pip:\n      - -e \.$", text, re.MULTILINE)
 
 
-def test_the_lock_pins_every_direct_dependency_and_nothing_else_within_its_range(with_the_gpu_s):
+def test_the_lock_pins_every_direct_dependency_and_nothing_else_within_its_range(with_all_extras):
     lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     lines = [line for line in lock.splitlines() if not line.startswith("#")]
     pins = dict(line.split("==") for line in lines)
-    assert sorted(pins) == sorted(with_the_gpu_s)
+    assert sorted(pins) == sorted(with_all_extras)
     for name, version in pins.items():
         assert re.fullmatch(r"[0-9.]+", version)  # plain, without +cpu or the like: it also holds on a Mac
-        assert Version(version) in with_the_gpu_s[name], name
+        assert Version(version) in with_all_extras[name], name
 
 
 def test_the_ranges_are_as_promised(project, requirements):

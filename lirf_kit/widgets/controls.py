@@ -66,7 +66,7 @@ class Controls:
     """
 
     def __init__(self, data, config, changed):
-        self.config, self.names, self._changed = config, data.class_names, changed
+        self.config, self.data, self.names, self._changed = config, data, data.class_names, changed
         self.classes, _, self.grid = class_grid(data)
         self.by = ipywidgets.ToggleButtons(
             options=["by class", "by sample"], tooltips=["deposit all images of some classes", "deposit some images"]

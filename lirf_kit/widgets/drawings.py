@@ -17,16 +17,16 @@ from lirf_kit.widgets.exploring import NETWORKS, deposited, tsne_part
 SIZE = (8.4, 4.0)  # inches
 SPAN = 10.0  # points that a surface's colours span at least, so that an image or two don't look like structure
 WIDTHS = {"confusion": 10.2, "t-SNE": 9.8}  # inches; wider figures have room for more, but smaller letters
-TERMS = {  # of a deposit's history: the panel's title, colour and line style
-    "loss": ("loss, weighted sum", INK, "-"),
-    "removal": ("removal L_kr", WARM[0], "-"),
-    "attention_distance": ("attention L_at ↑", WARM[1], "--"),
-    "class_scatter": ("class scatter L_cs", COOL[1], "-"),
-    "preservation": ("preservation L_kp", COOL[0], "-"),
-    "own_statistics": ("own statistics L_os", COOL[0], "--"),
-    "recovery": ("recovery L_re", COOL[2], "-"),
-    "transfer": ("transfer L_pt", WARM[2], "--"),
-}
+TERMS = (  # of a deposit's history: its key, the curve's title, colour and dashes
+    ("loss", "loss, weighted sum", INK, ""),
+    ("removal", "removal L_kr", WARM[0], ""),
+    ("attention_distance", "attention L_at ↑", WARM[1], "7 4"),
+    ("class_scatter", "class scatter L_cs", COOL[1], ""),
+    ("preservation", "preservation L_kp", COOL[0], ""),
+    ("own_statistics", "own statistics L_os", COOL[0], "7 4"),
+    ("recovery", "recovery L_re", COOL[2], ""),
+    ("transfer", "transfer L_pt", WARM[2], "7 4"),
+)
 
 
 def png(figure):
@@ -34,13 +34,6 @@ def png(figure):
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=DPI, facecolor="white")
     return file.getvalue()
-
-
-def blank():
-    """Return the PNG that is shown in a figure's place until it is drawn."""
-    figure = Figure(figsize=SIZE, dpi=DPI)
-    figure.text(0.5, 0.5, "nothing to see yet", ha="center", fontsize=16, color=PALE)
-    return png(figure)
 
 
 def _new(width=SIZE[0], rows=1):
@@ -94,18 +87,16 @@ def plot_story(run, figure=None):
 
 def plot_terms(run, figure=None):
     """Draw each term of a run's deposit over its epochs; a term whose λ is 0 is marked as off."""
-    figure = figure or _new()
-    for axes, (name, (title, colour, dashes)) in zip(figure.subplots(2, 4).flat, TERMS.items()):
+    figure, history = figure or _new(), run.history
+    for axes, (name, title, colour, dashes) in zip(figure.subplots(2, 4).flat, TERMS):
         _plain(axes, labelsize=11).set_title(title, fontsize=14, color=INK)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.yaxis.set_major_locator(MaxNLocator(4))
-        axes.set_xlim(0.5, max(len(run.history), 2) + 0.5)
-        if name in run.history[0]:
-            epochs, values = zip(*((entry["epoch"], entry[name]) for entry in run.history))
-            axes.plot(epochs, values, dashes, color=colour, marker="o", markersize=4, linewidth=2)
+        if name in history[0]:
+            epochs, values = zip(*((entry["epoch"], entry[name]) for entry in history))
+            axes.plot(epochs, values, "--" if dashes else "-", color=colour, marker="o", markersize=4, linewidth=2)
         else:
             axes.text(0.5, 0.5, "off (λ = 0)", transform=axes.transAxes, ha="center", fontsize=13)
-    figure.axes[5].set_xlabel("epoch", fontsize=12)
+    figure.supxlabel("epoch", fontsize=12)
     return figure
 
 
@@ -131,12 +122,7 @@ def plot_classes(run, figure=None):
 
 def plot_run_confusions(run, figure=None):
     """Draw the confusion matrices of the three networks."""
-    figure = plot_confusions(run.confusions, figure or _new(WIDTHS["confusion"]))
-    few = len(run.classes) <= 10
-    for axes in figure.axes:
-        for text in axes.texts:
-            text.set_fontsize(10 if few else 8)
-    return figure
+    return plot_confusions(run.confusions, figure or _new(WIDTHS["confusion"]))
 
 
 def plot_run_tsne(run, figure=None, place=None):
@@ -177,11 +163,11 @@ def plot_journey(run, place, probabilities, maps):
     return figure
 
 
-def plot_surface(points, metric):
+def plot_surface(points, metric, one=0.0):
     """Draw a metric over one or two knobs: measured points as dots, and a pale guess at what lies between them.
 
-    `points` is a table of `surface_points`. The axes are in steps, one for each measured value, so that λ from 0 to
-    1000 fits.
+    `points` is a table of `surface_points`; a single image counts `one` points. The axes are in steps, one for each
+    measured value, so that λ from 0 to 1000 fits.
     """
     figure = _new()
     axes, names, values = _plain(figure.subplots()), points.columns[:-1], points["value"]
@@ -190,14 +176,19 @@ def plot_surface(points, metric):
         steps = sorted(points[name].unique())
         axis.set_ticks(range(len(steps)), [f"{step:g}" for step in steps])
         axis.set_label_text(name, fontsize=14)
+    span, middle = values.max() - values.min(), (values.max() + values.min()) / 2
+    half = max(span, SPAN if one else 0) / 2
+    middle = min(max(middle, half), 100 - half) if one else middle
+    low, high = middle - half, middle + half
     if len(names) == 1:
         axes.plot(*places, values, ":", color=PALE, linewidth=2)
         axes.plot(*places, values, "o", color=COOL[0], markersize=11, markeredgecolor=INK, clip_on=False, zorder=3)
+        axes.errorbar(*places, values, one, fmt="none", ecolor=INK, capsize=5)
         axes.set_ylabel(metric, fontsize=14)
-        if values.max() <= 100:
-            axes.set_ylim(top=min(axes.get_ylim()[1], 101))  # no share is larger
+        if one:
+            axes.set_ylim(max(low - one, -1), min(high + one, 101))  # no share is larger
     else:
-        colours = {"vmin": min(values.min(), values.max() - (SPAN if values.max() > 2 else 0)), "vmax": values.max()}
+        colours = {"vmin": low, "vmax": high}
         if numpy.linalg.matrix_rank(places - numpy.mean(places, axis=1, keepdims=True)) == 2:  # not all on one line
             axes.tricontourf(*places, values, levels=12, cmap="viridis", alpha=0.35, **colours)
         dots = axes.scatter(*places, c=values, s=420, cmap="viridis", edgecolors=INK, linewidths=1.2, **colours)
@@ -205,7 +196,8 @@ def plot_surface(points, metric):
             axes.annotate(f"{value:.0f}", (x, y), (0, 17), textcoords="offset points", ha="center", fontsize=12)
         axes.set(xlim=(-0.5, places[0].max() + 0.5), ylim=(-0.5, places[1].max() + 0.7))
         figure.colorbar(dots, ax=axes).set_label(metric, size=14)
-    axes.set_title("dots are measured, what lies between is not", fontsize=13, color=INK)
+    said = f"; one image is ±{one:.1f} points" if one else ""
+    axes.set_title(f"dots are measured, what lies between is not{said}", fontsize=13, color=INK)
     return figure
 
 

@@ -19,7 +19,7 @@ from lirf_kit.widgets.controls import Controls, in_plain_words
 from lirf_kit.widgets.exploring import code_line, cut, embed_original, embed_run, explore, settings_from_file, tsne_part
 from lirf_kit.widgets.jobs import TURN, Calls, Job, without_bars
 from lirf_kit.widgets.opening import load_opening, save_opening
-from lirf_kit.widgets.pieces import Knob, Panel, ipywidgets, need_widgets, toggle
+from lirf_kit.widgets.pieces import Knob, Panel, ipywidgets, need_widgets, set_class, toggle
 from lirf_kit.widgets.results import Results
 from lirf_kit.widgets.story import Story, watch
 from lirf_kit.widgets.words import headline, of_run
@@ -95,11 +95,11 @@ class DepositExplorer(Panel):
         self.controls = Controls(data, self.config, safe(self._settings_changed))
         self.results = Results(self._main, self.controls, tuple(data.images.shape[1:]), self._say, self._bring_back)
         self.runs = self.results.runs
-        run = self._button("▶ Run", "make this deposit", self.run, button_style="primary")
+        self.run_button = self._button("▶ Run", "make this deposit", self.run, button_style="primary")
         self.stop_button = self._button("■ Stop", "stop the deposit that is running", self.stop, disabled=True)
         self.auto = toggle("auto-run", "run when you stop turning the controls")
         self.with_tsne = toggle("t-SNE", "embed each run's features", True)
-        self.progress = ipywidgets.IntProgress(max=1, layout={"flex": "1 1 80px", "width": "auto"})
+        self.progress = ipywidgets.IntProgress(layout={"flex": "1 1 80px", "width": "auto", "visibility": "hidden"})
         self.message, self.code = (ipywidgets.HTML(layout={"width": "100%"}) for _ in range(2))
         self.results.history.csv.on_click(safe(lambda: self.results.save_history(self.out)))
         self.results.history.file.on_click(safe(lambda: self.results.save_run(self.out)))
@@ -110,20 +110,18 @@ class DepositExplorer(Panel):
             description="your guess: the target's Dep Acc, in %",
         )  # fmt: skip
         reveal = self._button("show the result", "show the result beside your guess", self._reveal)
-        reveal.layout.width = "auto"
         self.guess_box = ipywidgets.HBox([self.guess, reveal], layout={"display": "none"}).add_class("lirf-guess")
-        saving, wanted = "write the open tab's figure as PNG, SVG and PDF", lambda: self.results.save_figure(self.out)
-        self.save_button = self._button("save figure", saving, wanted)
-        below = [self.save_button]
-        for letter in "AB":
-            keeping = f"keep the run that is shown as {letter}"
-            below.append(self._button(f"pin as {letter}", keeping, partial(self.results.pin, letter)))
-        for button in below:
-            button.layout.width, button.layout.flex = "auto", "none"
-        self.run_button = run
-        below = ipywidgets.HBox([*below, self.code]).add_class("lirf-below")
+        saving = "write the open tab's figure as PNG, SVG and PDF"
+        self.save_button = self._button("save figure", saving, lambda: self.results.save_figure(self.out))
+        pins = [
+            self._button(f"pin as {letter}", f"keep the shown run as {letter}", partial(self.results.pin, letter))
+            for letter in "AB"
+        ]
+        below = ipywidgets.HBox([self.save_button, *pins, self.code]).add_class("lirf-below")
+        said = "show the panel in the whole window, and leave it again (key F)"
+        present = ipywidgets.HTML(_page_button("present (F)", said, "lirf-present"))
         top = ipywidgets.HBox(
-            [run, self.stop_button, self.auto, self.with_tsne, self.guessing, self.progress, _whole_window()]
+            [self.run_button, self.stop_button, self.auto, self.with_tsne, self.guessing, self.progress, present]
         )
         right = ipywidgets.VBox([self.message, self.guess_box, self.results.tabs, below])
         columns = ipywidgets.HBox([self.controls.box, right.add_class("lirf-right")]).add_class("lirf-columns")
@@ -131,16 +129,16 @@ class DepositExplorer(Panel):
         self._show_code()
 
     def _button(self, text, tooltip, pressed, **more):
-        button = ipywidgets.Button(description=text, tooltip=tooltip, layout={"width": "90px"}, **more)
+        button = ipywidgets.Button(description=text, tooltip=tooltip, layout={"width": "auto"}, **more)
         button.on_click(self._main.safe(pressed))
         return button
 
     def _settings_changed(self):
         """Show the code of the new settings, and start the wait for an auto-run."""
         self.results.history.rows.value = None  # so that choosing the same row again counts as a change
-        if self._show_code() and self.results.open == "surface":
-            self.results.surface.draw()
         self._compare_with_shown()
+        if self._invalid is None and self.results.open == "surface":
+            self.results.surface.draw()
         self._main.cancel("run")
         if self.auto.value:
             self._main.rested("run", self.run)
@@ -150,10 +148,11 @@ class DepositExplorer(Panel):
         run, running = self.results.run, self.job is not None and self.job.finished is None
         self._differ = run is not None and not running and not self.controls.stand_for(run)
         self.run_button.button_style = "warning" if self._differ else "primary"
-        (self.results.tabs.add_class if self._differ else self.results.tabs.remove_class)("lirf-stale")
+        set_class(self.results.tabs, "lirf-stale", self._differ)
 
     def _compare_with_shown(self):
-        """Mark whether the results belong to the settings, and say so."""
+        """Show the settings as code, mark whether the results belong to them, and say so."""
+        self._show_code()
         before, _ = self._differ, self._mark()
         if self._invalid is not None:
             self._fail(self._invalid)
@@ -165,7 +164,7 @@ class DepositExplorer(Panel):
     def _veil(self, hidden):
         """Hide the results behind the question for a guess, or show them."""
         self.guess_box.layout.display = None if hidden else "none"
-        (self.results.tabs.add_class if hidden else self.results.tabs.remove_class)("lirf-veil")
+        set_class(self.results.tabs, "lirf-veil", hidden)
 
     def _reveal(self):
         """Show the result beside the guess."""
@@ -182,20 +181,13 @@ class DepositExplorer(Panel):
             self._settings_changed()
 
     def _show_code(self):
-        """Show the code that makes the settings, or why they are invalid; return whether they are valid."""
+        """Show the code that makes the settings, or why they are invalid."""
         try:
             line, self._invalid = code_line(*self.controls.settings()), None
         except LirfError as error:
             line, self._invalid = f"# {in_plain_words(str(error))}", error
-        copying = (
-            "navigator.clipboard.writeText(this.nextElementSibling.textContent); this.textContent = 'copied'; "
-            "setTimeout(() => this.textContent = 'copy as code', 1500)"
-        )
-        self.code.value = (
-            f'<div class="lirf-code"><button class="jupyter-button" title="the line that repeats these settings" '
-            f'onclick="{copying}">copy as code</button> <code>{html.escape(line)}</code></div>'
-        )
-        return self._invalid is None
+        copy = _page_button("copy as code", "the line that repeats these settings", "lirf-copy")
+        self.code.value = f'<div class="lirf-code">{copy} <code>{html.escape(line)}</code></div>'
 
     def _fail(self, error):
         """Show what went wrong, in the panel's own words for the knobs."""
@@ -216,24 +208,20 @@ class DepositExplorer(Panel):
     def run(self):
         """Make the deposit that the controls describe; a run that is still going is dropped."""
         with TURN:
-            self._run()
-
-    def _run(self):
-        self._main.cancel("run")
-        try:
-            config, fraction = self.controls.settings()
-        except LirfError as error:
-            return self._fail(error)
-        self._drop()
-        self.job = job = Job()
-        self.stop_button.disabled = False
-        self.run_button.button_style = "primary"
-        self.results.tabs.remove_class("lirf-stale")
-        self._veil(self.guessing.value)
-        self._say("running … Make a guess!" if self.guessing.value else "running …")
-        self._listen(job)
-        job.thread = threading.Thread(target=self._work, args=(job, config, fraction), daemon=True)
-        job.thread.start()
+            self._main.cancel("run")
+            try:
+                config, fraction = self.controls.settings()
+            except LirfError as error:
+                return self._fail(error)
+            self._drop()
+            self.job = job = Job()
+            self.stop_button.disabled = False
+            self._mark()
+            self._veil(self.guessing.value)
+            self._say("running … Make a guess!" if self.guessing.value else "running …")
+            self._listen(job)
+            job.thread = threading.Thread(target=self._work, args=(job, config, fraction), daemon=True)
+            job.thread.start()
 
     def stop(self):
         """Stop the run, and the auto-run that is about to start."""
@@ -246,16 +234,12 @@ class DepositExplorer(Panel):
         """Stop a run. If only its t-SNE is left, say so at once, because the current embedding can take long to end."""
         job.ask_to_stop(reason)
         if job.finished is not None and job.thread.is_alive():
-            self._main.post(self._if_newest, job, self._show_tsne_stopped)
+            self._tell(job, self._show_tsne_stopped)
 
     def _show_tsne_stopped(self):
         self.stop_button.disabled = True
-        self._reset_progress()
+        self._show_progress(1, 1)
         self._say("t-SNE is stopped; all other tabs show the run")
-
-    def _reset_progress(self):
-        self._show_progress(0, self.progress.max)
-        self.results.show_tsne_progress(1, 1)
 
     def wait(self, timeout=None):
         """Wait until the last requested run and its t-SNE have ended; in a notebook, this would block the panel."""
@@ -265,7 +249,7 @@ class DepositExplorer(Panel):
     def _drop(self):
         """Let the last run end without a message, if it is still going."""
         job, self.job = self.job, None
-        self._reset_progress()
+        self._show_progress(1, 1)
         if job is not None:
             job.ask_to_stop("dropped")
 
@@ -284,8 +268,12 @@ class DepositExplorer(Panel):
         if LISTENING.pop(id(job), None) and not LISTENING:
             self._loop.call_soon_threadsafe(_stop_listening)
 
+    def _tell(self, job, function, *arguments):
+        """Call a function when it is its turn, unless another run has been requested since."""
+        self._main.post(lambda: function(*arguments) if job is self.job else None)
+
     def _work(self, job, config, fraction):
-        """Compute and draw one run; this is all that the worker thread does."""
+        """Compute one run; this is all that the worker thread does."""
         try:
             with self._computing:
                 run = None if job.stop.is_set() else self._compute(job, config, fraction)
@@ -298,36 +286,26 @@ class DepositExplorer(Panel):
                 save_opening(run, self.results.drawing(run, "story")[0])
         except KeyboardInterrupt:
             job.stopped_after = time.perf_counter() - (job.stop_asked or time.perf_counter())
-            self._main.post(self._if_newest, job, self._show_stopped, job)
+            self._tell(job, self._show_end, job)
         except Exception as error:
-            self._main.post(self._if_newest, job, self._fail_run, error)
+            self._tell(job, self._show_end, job, error)
         finally:
             if job.stop_asked is not None and job.stopped_after is None:
                 job.stopped_after = time.perf_counter() - job.stop_asked
             self._main.post(self._ended, job)
 
-    def _fail_run(self, error):
-        """Show why a run ended; there is nothing to guess then."""
-        self.job.finished = time.perf_counter() - self.job.asked
-        self._veil(False)
-        self._mark()
-        self._fail(error)
-
-    def _if_newest(self, job, function, *arguments):
-        """Call a function unless another run has been requested since."""
-        if job is self.job:
-            function(*arguments)
-
-    def _show_stopped(self, job):
-        """Say that the run was stopped, and show the one before."""
+    def _show_end(self, job, error=None):
+        """Say why a run ended early, and show the one before; there is nothing to guess then."""
+        job.finished = job.finished or time.perf_counter() - job.asked
         before = "there is no run yet"
         if self.results.run is not None:
             before = f"below is run {self.results.shown + 1}"
             self.results.tell()
-        job.finished = job.finished or time.perf_counter() - job.asked
         self._mark()
-        self._reset_progress()
+        self._show_progress(1, 1)
         self._veil(False)
+        if error is not None:
+            return self._fail(error)
         self._say(f"{job.reason} (it took {job.stopped_after:.2f} s to stop); {before}")
 
     def _compute(self, job, config, fraction):
@@ -336,16 +314,16 @@ class DepositExplorer(Panel):
         start = time.perf_counter()  # the training of an original isn't part of a run's time
         parts = cut(data, config, fraction)
         story = Story(original, tsne_part(parts), parts.deposit_set, config, self._homes[config.seed])
-        self._main.post(self._if_newest, job, self.results.begin, story)
+        self._tell(job, self.results.begin, story)
 
         def told(frame, places, done, total):
-            if job.first_move is None:
-                job.first_move = time.perf_counter() - job.asked
-            self._main.post(self._if_newest, job, self._show_frame, frame, places, done, total)
+            job.first_move = job.first_move or time.perf_counter() - job.asked
+            self._tell(job, self._show_progress, done, total)
+            self._tell(job, self.results.move, frame, places)
 
         def on_step(done, total, history):
             if len(history) > len(self.results.curves.history):
-                self._main.post(self._if_newest, job, self.results.grow, list(history), config.deposit_epochs)
+                self._tell(job, self.results.grow, list(history), config.deposit_epochs)
 
         run = explore(original, data, config, fraction, job.stop.is_set, on_step, watch(story, told))
         if run is not None:
@@ -359,46 +337,40 @@ class DepositExplorer(Panel):
         if job is self.job and "lirf-veil" in self.results.tabs._dom_classes:
             self._say("the run is done: make your guess, then <b>show the result</b>")
 
-    def _show_frame(self, frame, places, done, total):
-        self._show_progress(done, total)
-        self.results.move(frame, places)
-
     def _prepare(self, job, config):
         """Return the data and the original; a message says so if they aren't loaded yet."""
         if config.seed in self._homes:
             return self._known[config.seed]
         said = f"loading, or training once, the original of seed {config.seed}: some seconds on the digits …"
-        self._main.post(self._if_newest, job, self._say, said)
+        self._tell(job, self._say, said)
         job.training = True
         try:
             with warnings.catch_warnings(record=True) as caught, without_bars():
                 warnings.simplefilter("always")
-                found = self._known.get(config.seed) or self._load(config)
-                self._homes[config.seed] = embed_original(found[1], cut(found[0], config), config)
+                data, original = self._known.get(config.seed) or self._load(config)
+                self._homes[config.seed] = embed_original(original, cut(data, config), config)
         finally:
             job.training = False
         job.note = "".join(f"<br>note: {html.escape(str(warning.message))}" for warning in caught)
-        return found
+        return data, original
 
-    def _show_progress(self, done, total, style=""):
-        self.progress.max, self.progress.value, self.progress.bar_style = total, done, style
+    def _show_progress(self, done, total):
+        """Show how far a run or its t-SNE is; at the end the bar is hidden."""
+        self.progress.max, self.progress.value = total, done
+        self.progress.layout.visibility = "hidden" if done == total else "visible"
 
     def _embed(self, job, run):
-        """Add the t-SNE of all three networks; its progress is shown separately."""
-        if not self.with_tsne.value or job.stop.is_set():
-            return
-
-        def on_step(done, total):
-            self._main.post(self._if_newest, job, self._show_tsne_progress, done, total)
-
-        embed_run(run, self._homes[run.config.seed], job.stop.is_set, on_step)
-        if run.embeddings:
-            self._main.post(self.results.show_tsne, run)
+        """Add the t-SNE of all three networks."""
+        if self.with_tsne.value and not job.stop.is_set():
+            on_step = partial(self._tell, job, self._show_tsne_progress)
+            embed_run(run, self._homes[run.config.seed], job.stop.is_set, on_step)
+            if run.embeddings:
+                self._main.post(self.results.show_tsne, run)
 
     def _show_tsne_progress(self, done, total):
         if not self.job.stop.is_set():
-            self._show_progress(done, total, "success" if done == total else "info")
-            self.results.show_tsne_progress(done, total)
+            self._show_progress(done, total)
+            self.progress.description = "" if done == total else "t-SNE"
 
     def _bring_back(self, place):
         """Show an earlier run, and set the controls to its settings."""
@@ -409,7 +381,6 @@ class DepositExplorer(Panel):
         self._veil(False)
         run = self.runs[place]
         self.controls.show(run.config, run.fraction)
-        self._show_code()
         self.results.show(place, "<br>the deposit that was running is dropped" if dropped else "")
         self._compare_with_shown()
 
@@ -428,8 +399,7 @@ def _stop_listening():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _whole_window():
-    """Return the button that shows the panel in the whole window; the page alone can do that."""
-    asking = "this.dispatchEvent(new Event('lirf-present', {bubbles: true}))"
-    said = "show the panel in the whole window, and leave it again (key F)"
-    return ipywidgets.HTML(f'<button class="jupyter-button" title="{said}" onclick="{asking}">present (F)</button>')
+def _page_button(text, tooltip, event):
+    """Return a button, as HTML, for what the page alone can do: `frame.js` hears its event."""
+    asking = f"this.dispatchEvent(new Event('{event}', {{bubbles: true}}))"
+    return f'<button class="jupyter-button" title="{tooltip}" onclick="{asking}">{text}</button>'

@@ -25,6 +25,13 @@ function render({ model, el }) {
     else panel.requestFullscreen().catch(() => say("This browser can't show the panel in the whole window."));
   }
 
+  function copy({ target }) {
+    const text = target.textContent;
+    navigator.clipboard.writeText(target.nextElementSibling.textContent);
+    target.textContent = "copied";
+    setTimeout(() => (target.textContent = text), 1500);
+  }
+
   function key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const typing = event.target.matches("input[type=text], input[type=number], textarea, select");
@@ -37,6 +44,7 @@ function render({ model, el }) {
     if (!panel) return requestAnimationFrame(attach);
     panel.addEventListener("keydown", key, { signal: off.signal });
     panel.addEventListener("lirf-present", present, { signal: off.signal });
+    panel.addEventListener("lirf-copy", copy, { signal: off.signal });
     panel.addEventListener("input", waiting, { signal: off.signal });
     panel.addEventListener("click", waiting, { signal: off.signal });
   }

@@ -8,7 +8,9 @@ function render({ model, el }) {
   label.append(model.get("description"));
   if (model.get("symbol")) {
     const symbol = document.createElement("i");
-    symbol.textContent = ` · ${model.get("symbol")}`;
+    const [letter, index] = model.get("symbol").split("_");
+    symbol.append(` · ${letter}`);
+    if (index) symbol.append(Object.assign(document.createElement("sub"), { textContent: index }));
     label.append(symbol);
   }
   el.classList.add("lirf-knob");

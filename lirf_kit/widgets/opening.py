@@ -8,8 +8,6 @@ from lirf_kit.method.depositing import start_deposit
 from lirf_kit.widgets.exploring import NETWORKS, cut, judged, tsne_part
 from lirf_kit.widgets.story import Story
 
-LAYOUT = 1  # of what is saved; raise it when `Story` changes
-
 
 def save_opening(run, picture):
     """Save a deposit of classes with its story, and a PNG of it, so that `load_opening` finds them."""
@@ -20,13 +18,13 @@ def save_opening(run, picture):
     for name, module in {"target": target.layers, "deposit_module": recovered.deposit_module}.items():
         weights |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
     metrics = {"history": run.history, "frames": story.frames, "seconds": run.seconds}
-    save_run("deposit", _made_from(run.networks["original"], run.parts, run.config), weights, metrics)
+    save_run("opening", _made_from(run.networks["original"], run.parts, run.config), weights, metrics)
 
 
 def load_opening(original, data, config):
     """Return the saved run of a config, with its story, and the PNG; None if there is none."""
     parts = cut(data, config)
-    found = load_run("deposit", _made_from(original, parts, config))
+    found = load_run("opening", _made_from(original, parts, config))
     if found is None:
         return None
     weights, metrics = found
@@ -45,7 +43,6 @@ def load_opening(original, data, config):
 
 def _made_from(original, parts, config):
     return {
-        "story": LAYOUT,
         "config": config.stages("seed", "optimiser", "deposit", "withdrawal", "picture"),
         "deposit_classes": list(config.deposit_classes),
         "data": fingerprint(parts.deposit_set.images, parts.validation.images, parts.validation.labels),

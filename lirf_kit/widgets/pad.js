@@ -3,15 +3,17 @@ const SIDE = 224, PEN = 30;
 function render({ model, el }) {
   const [height, width, channels] = model.get("shape"), grey = channels === 1;
   const canvas = document.createElement("canvas"), clear = document.createElement("button");
+  const note = document.createElement("span");
   canvas.width = canvas.height = SIDE;
   canvas.tabIndex = 0;
   canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", grey ? "draw a digit here, by mouse, pen or finger" : "drop or paste an image here");
+  canvas.setAttribute("aria-label", grey ? "draw a digit here, by mouse, pen or finger" : "click here, then paste an image; or drop one");
   clear.type = "button";
   clear.className = "jupyter-button";
   clear.textContent = "clear";
   el.classList.add("lirf-pad");
-  el.append(canvas, clear);
+  note.setAttribute("role", "status");
+  el.append(canvas, clear, note);
   const pen = canvas.getContext("2d", { willReadFrequently: true });
   let last = null, waiting = 0;
 
@@ -67,20 +69,29 @@ function render({ model, el }) {
     soon();
   }
 
-  async function take(items) {
-    const file = [...items].map((item) => item.getAsFile?.() ?? item).find((one) => one?.type?.startsWith("image/"));
-    if (!file) return;
-    const image = await createImageBitmap(file), side = Math.min(image.width, image.height);
+  async function take({ items }) {  // the middle square of the first image
+    const file = [...items].map((item) => item.getAsFile()).find((one) => one?.type.startsWith("image/"));
+    const image = file && (await createImageBitmap(file).catch(() => null));
+    note.textContent = image ? "" : "That is no image: drop or paste a picture.";
+    if (!image) return;
+    const side = Math.min(image.width, image.height);
     pen.drawImage(image, (image.width - side) / 2, (image.height - side) / 2, side, side, 0, 0, SIDE, SIDE);
     send();
   }
 
-  canvas.addEventListener("pointerdown", (event) => { canvas.setPointerCapture(event.pointerId); last = null; stroke(event); });
-  canvas.addEventListener("pointermove", (event) => { if (event.buttons) stroke(event); });
-  canvas.addEventListener("pointerup", () => { last = null; });
+  if (grey) {
+    canvas.addEventListener("pointerdown", (event) => { canvas.setPointerCapture(event.pointerId); last = null; stroke(event); });
+    canvas.addEventListener("pointermove", (event) => { if (event.buttons) stroke(event); });
+    canvas.addEventListener("pointerup", () => { last = null; });
+  }
+  function given(event, data) {  // JupyterLab would paste cells, and the browser would open the file
+    event.preventDefault();
+    event.stopPropagation();
+    take(data);
+  }
   el.addEventListener("dragover", (event) => event.preventDefault());
-  el.addEventListener("drop", (event) => { event.preventDefault(); take(event.dataTransfer.items); });
-  el.addEventListener("paste", (event) => take(event.clipboardData.items));
+  el.addEventListener("drop", (event) => given(event, event.dataTransfer));
+  el.addEventListener("paste", (event) => given(event, event.clipboardData));
   clear.addEventListener("click", wipe);
   wipe();
 }

@@ -17,6 +17,7 @@ function render({ model, el }) {
 
   async function draw() {  // the old picture stays until the new one is decoded
     const mine = ++newest;
+    el.classList.toggle("lirf-nothing", !model.get("png").byteLength);
     if (!model.get("png").byteLength) return void (image.src = EMPTY);
     const url = URL.createObjectURL(new Blob([model.get("png")], { type: "image/png" }));
     const decoded = new Image();

@@ -38,6 +38,11 @@ def toggle(name, tooltip, value=False):
     return button
 
 
+def set_class(widget, name, on):
+    """Give a widget a CSS class, or take it away."""
+    (widget.add_class if on else widget.remove_class)(name)
+
+
 @contextlib.contextmanager
 def unobserved(controls, observer):
     """Set some controls' values without telling the observer that is meant for the user's changes."""

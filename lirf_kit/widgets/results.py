@@ -30,7 +30,7 @@ from lirf_kit.widgets.tabs import (
     put,
     table_html,
 )
-from lirf_kit.widgets.words import grain, headline, of_curves, of_journey, of_run
+from lirf_kit.widgets.words import grain, headline, of_curves, of_journey, of_maps, of_run
 
 TABS = ("story", "curves", "table", "classes", "confusion", "t-SNE", "history", "A | B", "image", "yours", "surface")
 DRAWN = ("classes", "confusion")  # by matplotlib, when their tab is opened
@@ -48,11 +48,10 @@ class Results:
         self.runs = []  # every finished run
         self.drawn = []  # each run's figures by their tab, as pairs of a PNG and its description
         self.shown = None  # the place of the run that is shown
+        self._chosen = False  # whether the image of the tab “image” was chosen, there or by a click on a map
         self.story = StoryView()
         self.story.observe(main.safe(self._picked), names="picked")
-        dashes = {"-": "", "--": "7 4"}
-        terms = [[name, title, colour, dashes[line]] for name, (title, colour, line) in TERMS.items()]
-        self.curves = Curves(terms=terms)
+        self.curves = Curves(terms=TERMS)
         self._link = ipywidgets.jslink((self.story, "epoch"), (self.curves, "epoch"))
         self.images = {name: figure_box() for name in DRAWN}
         self.table = ipywidgets.HTML("no run yet")
@@ -60,13 +59,12 @@ class Results:
         self.compare = CompareTab(main, self.drawing)
         self.journey = JourneyTab(controls.names, lambda: main.rested("image", self.draw_open))
         self.yours = YoursTab(main, shape, lambda image: self.run and probabilities(self.run, image))
-        self.surface = SurfaceTab(main, controls.settings, self.runs, say)
-        pages = {name: page(image) for name, image in self.images.items()} | {"table": page(self.table)}
-        pages |= {"story": page(self.story), "curves": page(self.curves)}
-        pages["t-SNE"] = page(self.story).add_class("lirf-large")  # a second view of the same story
-        pages |= {"history": self.history.box, "A | B": self.compare.box}
-        pages |= {"image": self.journey.box, "yours": self.yours.box, "surface": self.surface.box}
-        self.tabs = ipywidgets.Tab([pages[name] for name in TABS], titles=TABS)
+        self.surface = SurfaceTab(main, controls, self.runs, say)
+        maps = page(self.story).add_class("lirf-large")  # a second view of the same story
+        drawn = [page(image) for image in self.images.values()]
+        others = [self.history.box, self.compare.box, self.journey.box, self.yours.box, self.surface.box]
+        pages = [page(self.story), page(self.curves), page(self.table), *drawn, maps, *others]
+        self.tabs = ipywidgets.Tab(pages, titles=TABS)
         self.tabs.observe(main.safe(self.draw_open), names="selected_index")
 
     @property
@@ -140,30 +138,20 @@ class Results:
         if self.compare.kind.value == "t-SNE" and any(run is pinned for _, pinned in self.compare.pinned.values()):
             self.compare.show()
         if run is self.run:
-            points = [run.embeddings[name].astype(numpy.float32) for name in NETWORKS if run.embeddings]
-            self.story.tsne = numpy.stack(points).tobytes() if points else b""
-
-    def show_tsne_progress(self, done, total):
-        """Show in the tab's title how many embeddings are done."""
-        self.tabs.set_title(TABS.index("t-SNE"), "t-SNE" if done == total else f"t-SNE {done}/{total}")
+            points = numpy.array([run.embeddings[name] for name in NETWORKS if run.embeddings], numpy.float32)
+            self.story.tsne = points.tobytes()
 
     def draw_open(self):
         """Draw the open tab if it is one of those that are only drawn while they are open."""
-        drawing = {name: partial(self._draw, name) for name in DRAWN}
-        drawing |= {
-            "A | B": self.compare.show,
-            "image": self._draw_journey,
-            "yours": self.yours.show,
-            "surface": self.surface.draw,
-        }
-        if self.open in drawing:
+        drawing = {"A | B": self.compare.show, "yours": self.yours.show, "surface": self.surface.draw}
+        drawing |= {"image": self._draw_journey} | dict.fromkeys(self.images, self._draw)
+        if self.open in drawing and (self.run is not None or self.open == "surface"):
             drawing[self.open]()
 
-    def _draw(self, name):
-        """Draw one of the run's figures, unless it has been drawn."""
-        if self.run is not None:
-            put_it = partial(put, self.images[name])
-            self._main.later(name, partial(self.drawing, self.run, name), put_it)
+    def _draw(self):
+        """Draw the open tab's figure of the run, unless it has been drawn."""
+        name = self.open
+        self._main.later(name, partial(self.drawing, self.run, name), partial(put, self.images[name]))
 
     def drawing(self, run, name):
         """Return one of a run's figures, as a PNG and its description; it is drawn once."""
@@ -176,20 +164,25 @@ class Results:
 
     def _draw_journey(self):
         """Draw the chosen image's journey through the networks."""
-        if self.run is None:
-            return
-        run, place, self.journey.chosen = self.run, self.journey.place(self.run.parts.validation), True
-        self._ring()
+        run, part = self.run, self.run.parts.validation
+        place = self.journey.place(part)
+        self.journey.choose(part, place)
+        self._ring(True)
 
         def work():
-            probabilities, maps = journey(run, place)
-            return png(plot_journey(run, place, probabilities, maps)), of_journey(run, place, probabilities)
+            shares, maps = journey(run, place)
+            return (png(plot_journey(run, place, shares, maps)), of_journey(run, place, shares)), of_maps(maps)
 
-        self._main.later("image", work, lambda drawn: put(self.journey.image, drawn))
+        def show(drawn):
+            put(self.journey.image, drawn[0])
+            self.journey.said.value = drawn[1]
 
-    def _ring(self):
-        """Put the maps' ring around the chosen image, if it has a point."""
-        if self.journey.chosen:
+        self._main.later("image", work, show)
+
+    def _ring(self, chosen=False):
+        """Put the maps' ring around the chosen image, if it has a point; without a choice there is no ring."""
+        self._chosen = self._chosen or chosen
+        if self._chosen:
             validation = self.run.parts.validation
             index = validation.indices[self.journey.place(validation)]
             found = (tsne_part(self.run.parts).indices == index).nonzero().flatten().tolist()
@@ -201,9 +194,10 @@ class Results:
             return
         part, index = self.run.parts.validation, tsne_part(self.run.parts).indices[self.story.picked]
         place = int((part.indices == index).nonzero())
-        if self.journey.chosen and place == self.journey.place(part):
+        if self._chosen and place == self.journey.place(part):
             return
         self.journey.choose(part, place)
+        self._chosen = True
         self.draw_open()
         name = html.escape(part.class_names[self.journey.label.value])
         chosen = f"image <b>{self.journey.number.value}</b> of class <b>{name}</b> is chosen, validation image {place}"
@@ -244,7 +238,7 @@ class Results:
         place, file = self.journey.place(self.run.parts.validation), f"run-{self.shown + 1}-{tab}"
         if tab == "image":
             return plot_journey(self.run, place, *journey(self.run, place)), f"{file}-{place}"
-        if tab == "t-SNE" and self.journey.chosen:
+        if tab == "t-SNE" and self._chosen:
             return plot_run_tsne(self.run, place=place), file
         return FIGURES[tab](self.run), file
 

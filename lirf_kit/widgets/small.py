@@ -5,6 +5,7 @@ They share parts with the explorer. `small_views` computes and draws what they s
 
 import html
 
+import numpy
 import torch
 
 from lirf_kit.config import LirfError
@@ -13,8 +14,8 @@ from lirf_kit.method.networks import evaluation_mode, predict
 from lirf_kit.widgets import small_views as views
 from lirf_kit.widgets.controls import class_buttons, class_grid, pressed
 from lirf_kit.widgets.jobs import Calls
-from lirf_kit.widgets.pieces import Panel, Picture, ipywidgets, need_widgets, unobserved
-from lirf_kit.widgets.tabs import places_of, table_html
+from lirf_kit.widgets.pieces import Panel, Picture, StoryView, ipywidgets, need_widgets
+from lirf_kit.widgets.tabs import ImageChoice, table_html
 
 TEMPERATURES = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0, 64.0)
 
@@ -35,11 +36,9 @@ class _SmallPanel(Panel):
         return f"{self.named}: run this cell in JupyterLab (make lab).", table, None
 
     def _follow(self, controls, function, names="value"):
-        """Call a function whenever one of the controls changes, and show its errors; return the observer that does."""
-        observer = Calls(self._fail).safe(function)
+        """Call a function whenever one of the controls changes, and show its errors."""
         for control in controls:
-            control.observe(observer, names=names)
-        return observer
+            control.observe(Calls(self._fail).safe(function), names=names)
 
 
 class ClassPicker(_SmallPanel):
@@ -211,12 +210,11 @@ class TemperatureSlider(_SmallPanel):
         )  # fmt: skip
         students, said = list(views.toy_students(self._logits, ())), "whose logits are compared"
         self.student = ipywidgets.Dropdown(options=students, description="the student", tooltip=said)
-        self.picture = Picture(layout={"width": "100%", "height": "340px"})
+        self.panels = ipywidgets.HTML()
         classes = ipywidgets.HBox([ipywidgets.Label("deposited"), *self.buttons]).add_class("lirf-deposited")
-        self._build("temperature", ipywidgets.HBox([self.slider, self.student]), classes, self.picture)
-        self._follow(self.buttons, self._show_classes)
-        self._follow([self.slider, self.student], self._show)
-        self._show_classes()
+        self._build("temperature", ipywidgets.HBox([self.slider, self.student]), classes, self.panels)
+        self._follow([*self.buttons, self.slider, self.student], self._show)
+        self._show()
 
     @property
     def table(self):
@@ -236,10 +234,6 @@ class TemperatureSlider(_SmallPanel):
     def _student_logits(self):
         return views.toy_students(self._logits, self._classes)[self.student.value]
 
-    def _show_classes(self):
-        self._bars = views.SoftenedBars(self._names, self._classes)  # the choice decides which columns are dropped
-        self._show()
-
     def _show(self):
         terms, temperature = self.terms, self.slider.value
         pair = [views.softened(logits, self._classes, temperature) for logits in (self._logits, self._student_logits)]
@@ -247,9 +241,27 @@ class TemperatureSlider(_SmallPanel):
             f"τ = {temperature:g}, a student that {self.student.value}: KD = {terms['all']:.3f} over all classes, "
             f"L_kp = {terms['g']:.3f} over g, L_pt = {terms['ḡ']:.3f} over ḡ."
         )
-        self.picture.alt = f"Three panels of bars, the original's softmax, and lines, the student's. {said}"
-        self.picture.png = self._bars.png(*pair, terms)
+        self.panels.value = _softened_html(*pair, terms, self._names, self._classes, said)
         self._say(said)
+
+
+def _softened_html(teacher, student, terms, names, deposit_classes, said):
+    """Return three panels, over all classes, g's and ḡ's: bars are the teacher's softmax, lines the student's."""
+    titles, panels = {"all": "all classes", "g": "g: the preserved, L_kp", "ḡ": "ḡ: the deposited, L_pt"}, ""
+    for column, title in titles.items():
+        bars = ""
+        for number, (name, high, other) in enumerate(zip(names, teacher[column], student[column])):
+            if high != high:  # NaN
+                bar = "<i>dropped</i>"
+            else:
+                digits = f"<span>{high:.3f}</span>" if len(names) <= 6 else ""
+                bar = f'<b style="height: {100 * high:.1f}%">{digits}</b><hr style="bottom: {100 * other:.1f}%">'
+            kind = "deposited" if number in deposit_classes else "preserved"
+            bars += f'<div class="{kind}"><div>{bar}</div>{html.escape(name)}</div>'
+        panels += f"<section><h4>{title}</h4>KD = {terms[column]:.3f}<div>{bars}</div></section>"
+    alt = html.escape(f"Three panels of bars, the original's softmax, and lines, the student's. {said}")
+    key = "bars: the original, striped where deposited · black lines: the student"
+    return f'<div class="lirf-softened" role="img" aria-label="{alt}">{panels}<p>{key}</p></div>'
 
 
 class PointTracker(_SmallPanel):
@@ -282,26 +294,19 @@ class PointTracker(_SmallPanel):
                 raise LirfError(f"networks and part must be those of the embeddings, but {name!r} doesn't fit")
         if not 0 <= place < len(part):
             raise LirfError(f"place must be from 0 to {len(part) - 1}, not {place}")
-        self._embeddings, self._part, self._labels = embeddings, part, part.labels.cpu()
+        self._embeddings, self._part = embeddings, part
         self._probabilities = {}
         for name in embeddings:
             with evaluation_mode(networks[name]):
                 self._probabilities[name] = predict(networks[name], part.images).softmax(1).cpu().numpy()  # (N, K)
-        self.panels = views.RingedPanels(embeddings, part)
-        self.label = ipywidgets.Dropdown(
-            options=[(part.class_names[number], number) for number in self._labels.unique().tolist()],
-            description="class", tooltip="the image's true class",
-        )  # fmt: skip
-        self.number = ipywidgets.IntSlider(0, 0, 0, description="image", tooltip="which image of the class")
+        options = [(part.class_names[number], number) for number in part.labels.unique().tolist()]
+        self.choice = ImageChoice(options, Calls(self._fail).safe(self._by_hand))
         self.image = Picture(layout={"width": "120px", "height": "120px", "flex": "none"})
         self._table = ipywidgets.HTML()
-        self.picture = Picture(layout={"width": "100%", "height": "392px"})
-        controls = ipywidgets.HBox([self.label, self.number])
-        said = ipywidgets.HBox([self.image, self._table], layout={"align_items": "center", "height": "156px"})
-        self._build("tracker", controls, said, self.picture)
-        self._turnable = [self.label, self.number]
-        self._turned = self._follow(self._turnable, self._by_hand)
-        self._follow([self.picture], self._clicked, names="clicked")
+        self.maps = _maps(embeddings, part)
+        said = ipywidgets.HBox([self.image, self._table], layout={"align_items": "center", "min_height": "156px"})
+        self._build("tracker", self.choice.controls, said, self.maps)
+        self._follow([self.maps], lambda change: self.show(change["new"]), names="picked")
         self.show(place)
 
     @property
@@ -311,13 +316,11 @@ class PointTracker(_SmallPanel):
 
     def show(self, place):
         """Put the rings around an image of the part, in every panel, and set the controls to it."""
-        label = int(self._labels[place])
-        same, self.place = places_of(self._labels, label), place
-        with unobserved(self._turnable, self._turned):
-            self.label.value, self.number.max, self.number.value = label, len(same) - 1, same.index(place)
-        name, table = self._part.class_names[label], self.table
+        self.place = place
+        self.choice.choose(self._part, place)
+        number, name, table = self.choice.number.value, self._part.class_names[self.choice.label.value], self.table
         said = ", ".join(f"{network} says {row.answer}" for network, row in table.iterrows())
-        self.image.alt = f"image {self.number.value} of class {name}"
+        self.image.alt = f"image {number} of class {name}"
         self.image.png = views.image_png(self._part.images[place], 120)
         shown = table.assign(
             answer=["✓ " + answer if answer == name else "✗ " + answer for answer in table["answer"]],
@@ -325,15 +328,20 @@ class PointTracker(_SmallPanel):
             neighbours=table["neighbours"].map("{} of 10".format),
         )
         self._table.value = table_html(shown.rename(columns={"neighbours": f"neighbours of class {name}"}))
-        self.picture.alt = f"Three t-SNE panels with a ring around image {self.number.value} of class {name}: {said}."
-        self.picture.png = self.panels.png(place)
-        self._say(html.escape(f"Ringed: image {self.number.value} of class {name}; {said}."))
+        self.maps.alt, self.maps.picked = f"A ring is around image {number} of class {name}: {said}.", place
+        self._say(html.escape(f"Ringed: image {number} of class {name}; {said}."))
 
-    def _by_hand(self, change):
-        """Show the image that the user chose: the first one of another class, or another one of the same class."""
-        number = self.number.value if change["owner"] is self.number else 0
-        self.show(places_of(self._labels, self.label.value)[number])
+    def _by_hand(self):
+        self.show(self.choice.place(self._part))
 
-    def _clicked(self):
-        across, down, _ = self.picture.clicked
-        self.show(self.panels.nearest(across, down))
+
+def _maps(embeddings, part):
+    """Return the panels: a story's maps alone, with nothing before or after."""
+    points = numpy.stack(list(embeddings.values())).astype(numpy.float32)  # (panels, N, 2)
+    scene = {
+        "classes": list(part.class_names), "given": list(part.deposit_classes or ()), "labels": part.labels.tolist(),
+        "count": len(part), "epochs": 0,
+    }  # fmt: skip
+    return StoryView(
+        names=list(embeddings), scene=scene, frames=[{"epoch": 0}], places=points[0].tobytes(), tsne=points.tobytes()
+    )

@@ -1,21 +1,16 @@
-"""What the notebooks' small widgets compute and draw, without a widget."""
+"""What the notebooks' small widgets compute, without a widget."""
 
 import io
 
 import numpy
 import pandas
 import torch
-from matplotlib import patheffects
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image
 
-from lirf_kit.config import LirfError
 from lirf_kit.data.partition import check_deposit_classes
 from lirf_kit.method.losses import distillation_loss, select_deposited, select_preserved
 from lirf_kit.method.networks import evaluation_mode, split
 from lirf_kit.method.pruning import count_parameters, prune_lower
-from lirf_kit.pictures.figures import COOL, DPI, INK, PALE, WARM, plot_tsne
 
 FORGOTTEN = -9.0  # a toy student's logit of a class that it has forgotten
 
@@ -151,82 +146,6 @@ def toy_students(logits, deposit_classes):
     return {"knows nothing": torch.zeros_like(logits), "has forgotten": forgot, "is the original": logits}
 
 
-class Backdrop:
-    """A figure that is drawn once; artists added later are drawn on top of it, in a few hundredths of a second."""
-
-    def __init__(self, figure):
-        figure.set_facecolor("white")
-        self._canvas = FigureCanvasAgg(figure)
-        for _ in range(2):  # at the first drawing, the layout doesn't know the size of the panels yet
-            self._canvas.draw()
-        figure.set_layout_engine("none")  # otherwise the panels would move with each drawing
-        self._canvas.draw()
-        self._drawn = self._canvas.copy_from_bbox(figure.bbox)
-
-    def png(self, moving):
-        """Return the figure with these artists on top, as the bytes of a PNG."""
-        self._canvas.restore_region(self._drawn)
-        for artist in moving:
-            artist.axes.draw_artist(artist)
-        file = io.BytesIO()
-        Image.fromarray(numpy.asarray(self._canvas.buffer_rgba())[..., :3]).save(file, "PNG", compress_level=1)
-        return file.getvalue()
-
-
-class SoftenedBars:
-    """The original's softmax as bars and a student's as lines: over all classes, over g's and over ḡ's."""
-
-    def __init__(self, names, deposit_classes):
-        self.figure = figure = Figure(figsize=(9.6, 3.5), dpi=DPI)
-        figure.subplots_adjust(left=0.07, right=0.99, bottom=0.2, top=0.82, wspace=0.08)
-        given = [number in deposit_classes for number in range(len(names))]
-        columns = {"all": [True] * len(names), "g": [not deposited for deposited in given], "ḡ": given}
-        panels = dict(zip(columns, figure.subplots(1, 3, sharey=True, width_ratios=[1.3, 1, 1])))
-        titles = "all classes", "$g$: the preserved, $L_{kp}$", "$\\bar{g}$: the deposited, $L_{pt}$"
-        for title, (name, axes) in zip(titles, panels.items()):
-            axes.set_title(title, fontsize=14, color=INK, pad=24)
-            axes.set(xlim=(-0.6, len(names) - 0.4), ylim=(0, 1.12), yticks=(0, 0.5, 1))
-            axes.set_xticks(range(len(names)), names)
-            axes.tick_params(labelsize=13, length=0)
-            axes.spines[["top", "right"]].set_visible(False)
-            axes.spines[:].set_color(PALE)
-            for number, there in enumerate(columns[name]):
-                if not there:
-                    axes.text(number, 0.03, "dropped", rotation=90, ha="center", fontsize=13, color="#666666")
-        panels["all"].set_ylabel("softmax", fontsize=14)
-        said = "bars: the original, striped where deposited · black lines: the student"
-        figure.text(0.5, 0.03, said, ha="center", fontsize=13, color=INK)
-        self._backdrop = Backdrop(figure)
-        self._moving = {name: self._bars(axes, columns[name], given) for name, axes in panels.items()}
-
-    @staticmethod
-    def _bars(axes, there, given):
-        """Return what changes in a panel: the loss, and for each class that is there a bar, a line, and a number."""
-        loss = axes.text(0.5, 1.02, "", transform=axes.transAxes, ha="center", fontsize=14, color=INK)
-        classes = {}
-        for number in numpy.flatnonzero(there).tolist():
-            colour, hatch = (WARM[0], "//") if given[number] else (COOL[0], "")
-            (bar,) = axes.bar(number, 0, 0.8, color=colour, hatch=hatch, edgecolor="white")
-            (line,) = axes.plot([number - 0.46, number + 0.46], [0, 0], color=INK, linewidth=3)
-            said = axes.text(number, 0, "", ha="center", va="bottom", fontsize=13, color=INK)
-            classes[number] = bar, line, said
-        return loss, classes
-
-    def png(self, teacher, student, terms):
-        """Return the figure as the bytes of a PNG, for two `softened` tables and the `distillations` between them."""
-        moving, few = [], len(teacher) <= 6
-        for name, (loss, classes) in self._moving.items():
-            loss.set_text(f"KD = {terms[name]:.3f}")
-            for number, (bar, line, said) in classes.items():
-                height, other = teacher.loc[number, name], student.loc[number, name]
-                bar.set_height(height)
-                line.set_ydata([other, other])
-                said.set_text(f"{height:.3f}" if few else "")
-                said.set_y(max(height, other) + 0.02)
-            moving += [loss, *(artist for artists in classes.values() for artist in artists)]
-        return self._backdrop.png(moving)
-
-
 def point_table(embeddings, part, probabilities, place, neighbours=10):
     """Return what each network answers for one image, and how many of its neighbours in each panel are of its class.
 
@@ -261,51 +180,3 @@ def point_table(embeddings, part, probabilities, place, neighbours=10):
             "neighbours": int((labels[nearest] == labels[place]).sum()),
         }
     return pandas.DataFrame.from_dict(rows, orient="index")
-
-
-def nearest_point(figure, embeddings, across, down):
-    """Return which point is nearest to a spot of a drawn t-SNE figure, and its distance from there in pixels.
-
-    The spot is given in shares from the figure's top left. Only the panel there counts; without one, the point is None.
-    """
-    spot = figure.transFigure.transform((across, 1 - down))
-    for axes, points in zip(figure.axes, embeddings):
-        if axes.bbox.contains(*spot):
-            distances = numpy.linalg.norm(axes.transData.transform(points) - spot, axis=1)
-            return int(distances.argmin()), distances.min()
-    return None, numpy.inf
-
-
-class RingedPanels:
-    """`plot_tsne`'s panels, drawn once, with a ring around one image in each; the rings move quickly."""
-
-    def __init__(self, embeddings, part):
-        self.points = list(embeddings.values())
-        self.figure = Figure(figsize=(3.4 * len(embeddings), 4.2), layout="constrained", dpi=DPI)
-        plot_tsne(embeddings, part, figure=self.figure)
-        self._backdrop = Backdrop(self.figure)
-        halo = [patheffects.withStroke(linewidth=5, foreground="white")]
-        self._rings = [
-            axes.scatter([], [], s=260, facecolors="none", edgecolors=INK, linewidths=3, path_effects=halo)
-            for axes in self.figure.axes
-        ]
-
-    def png(self, place):
-        """Return the panels with a ring around one image, as the bytes of a PNG."""
-        for ring, points in zip(self._rings, self.points):
-            ring.set_offsets(points[place])
-        return self._backdrop.png(self._rings)
-
-    def spot(self, panel, place):
-        """Return where an image's point is in the picture, as shares across and down from its top left."""
-        axes = self.figure.axes[panel]
-        pixel = axes.transData.transform(self.points[panel][place])
-        across, up = self.figure.transFigure.inverted().transform(pixel).tolist()
-        return across, 1 - up
-
-    def nearest(self, across, down):
-        """Return the image whose point is nearest to a spot of the picture; a spot in no panel raises a `LirfError`."""
-        place, distance = nearest_point(self.figure, self.points, across, down)
-        if place is None:
-            raise LirfError("no panel was clicked: click a point, or near one, inside a frame")
-        return place

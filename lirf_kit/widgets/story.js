@@ -1,4 +1,3 @@
-const NETWORKS = ["original", "target", "recovered"];
 const SAID = {
   original: "knows every class",
   target: "should know the rest only",
@@ -50,13 +49,13 @@ class NetMap {
     this.size.observe(this.canvas);
   }
 
-  set(scene, home, points, ring) {
+  set(scene, fit, points, ring) {  // fit: which points have to be in sight
     const styles = this.style(scene);
     Object.assign(this, { scene, points, ring, styles });
     const xs = [], ys = [];
-    for (let at = 0; at < home.length; at += 2) { xs.push(home[at]); ys.push(home[at + 1]); }
+    for (const all of fit) for (let at = 0; at < all.length; at += 2) { xs.push(all[at]); ys.push(all[at + 1]); }
     const [left, right, low, high] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
-    this.reach = 0.62 * Math.max(right - left, high - low) || 1;
+    this.reach = 0.6 * Math.max(right - left, high - low) || 1;
     this.centre = [(left + right) / 2, (low + high) / 2];
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches || !this.canvas.clientWidth;
     if (still || this.now?.length !== points.length) this.now = Float32Array.from(points);
@@ -138,7 +137,7 @@ class NetMap {
 function column(name, strip, picked) {
   const box = make("section", strip, `lirf-net lirf-${name}`);
   make("h3", box, "", name);
-  make("p", box, "", SAID[name]);
+  make("p", box, "", SAID[name] ?? "");
   const module = make("p", box);
   const six = make("div", box, "lirf-six"), bars = make("div", box, "lirf-bars"), rows = [];
   for (const [kind, text] of [["preserved", "preserved · Pre"], ["deposited", "deposited · Dep"]]) {
@@ -181,7 +180,9 @@ function fill({ six, rows }, scene, told) {
 function render({ model, el }) {
   el.classList.add("lirf-story");
   const strip = make("div", el, "lirf-strip"), foot = make("div", el, "lirf-replay"), note = make("p", el, "lirf-note");
-  const columns = NETWORKS.map((name) => column(name, strip, (place) => {
+  const names = model.get("names");
+  strip.style.gridTemplateColumns = `repeat(${names.length}, minmax(0, 1fr))`;
+  const columns = names.map((name) => column(name, strip, (place) => {
     model.set("picked", place);
     model.save_changes();
     show();
@@ -245,15 +246,15 @@ function render({ model, el }) {
     el.classList.toggle("lirf-empty", now < 0);
     if (now < 0 || !scene.count) return;
     const frame = frames[now], tsne = floats(model.get("tsne")), ended = now === frames.length - 1 && !live;
-    const real = ended && tsne.length === 3 * home.length, size = home.length;
-    const shown = real ? [0, 1, 2].map((part) => tsne.subarray(part * size, (part + 1) * size)) : [home, ...places[now]];
+    const real = ended && tsne.length === names.length * home.length, size = home.length;
+    el.classList.toggle("lirf-maps", !scene.samples);
+    const shown = real ? names.map((_, part) => tsne.subarray(part * size, (part + 1) * size)) : [home, ...places[now]];
     columns.forEach((one, part) => {
-      const told = part ? frame[NETWORKS[part]] : scene.original;
-      fill(one, scene, told);
-      one.map.set(scene, home, shown[part], model.get("picked"));
-      one.map.canvas.setAttribute("aria-label", `map of the ${NETWORKS[part]}'s features. ${model.get("alt")}`);
+      if (scene.samples) fill(one, scene, part ? frame[names[part]] : scene.original);
+      one.map.set(scene, real ? [home, shown[part]] : [home], shown[part], model.get("picked"));
+      one.map.canvas.setAttribute("aria-label", `map of the ${names[part]}'s features. ${model.get("alt")}`);
     });
-    columns[1].module.textContent = `+ deposit module, ${frame.module} % of the lower blocks’ bytes`;
+    if (scene.samples) columns[1].module.textContent = `+ deposit module, ${frame.module} % of the lower blocks’ bytes`;
     slider.max = Math.max(frames.length - 1, 1);
     slider.value = now;
     const epochs = scene.epochs ?? 0, epoch = `epoch ${+frame.epoch.toFixed(1)} of ${epochs}`;

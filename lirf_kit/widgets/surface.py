@@ -11,7 +11,7 @@ from lirf_kit.widgets.drawings import plot_surface, png
 from lirf_kit.widgets.exploring import EXPLORED, fill_grid, knob_grid, surface_points
 from lirf_kit.widgets.pieces import ipywidgets
 from lirf_kit.widgets.tabs import NOTHING, figure_box, page, put
-from lirf_kit.widgets.words import of_surface
+from lirf_kit.widgets.words import of_surface, one_image
 
 METRICS = (
     "target: H Mean", "target: Pre Acc", "target: Dep Acc", "target: L_at", "recovered: Avg Acc",
@@ -20,13 +20,10 @@ METRICS = (
 
 
 class SurfaceTab:
-    """The tab, and the measuring in the background.
+    """The tab, and the measuring in the background; `runs` is the growing list of finished runs."""
 
-    `settings` returns the controls' config and fraction; `runs` is the growing list of finished runs.
-    """
-
-    def __init__(self, main, settings, runs, say):
-        self._main, self._settings, self._runs, self._say = main, settings, runs, say
+    def __init__(self, main, controls, runs, say):
+        self._main, self._controls, self._runs, self._say = main, controls, runs, say
         self.measured = []  # the grid's points so far: pairs of a config and its metrics by "network: column"
         self.filling = None  # an Event while a grid is being filled; it is set to cancel that
         names = [name for name in EXPLORED if name in STEPS]
@@ -53,7 +50,7 @@ class SurfaceTab:
 
     def _config(self):
         """Return the controls' config; there is no surface by sample, because `results_over_seeds` deposits classes."""
-        config, fraction = self._settings()
+        config, fraction = self._controls.settings()
         if fraction is not None:
             raise LirfError("the surface shows deposits of classes only: choose by class")
         return config
@@ -66,6 +63,12 @@ class SurfaceTab:
         """Return the measured points that agree with the controls in everything but the chosen knobs."""
         return surface_points(self._found(), self._config(), self.names, self.metric.value)
 
+    def _plot(self, points, metric):
+        """Return the figure, which shows how much a single validation image counts."""
+        data = self._controls.data
+        one = one_image(data.labels[data.validation_indices], self._config().deposit_classes)
+        return plot_surface(points, metric, one.get(metric.split(": ")[1], 0.0))
+
     def draw(self):
         """Draw what has been measured so far, or say why the controls' settings have no surface."""
         try:
@@ -75,7 +78,7 @@ class SurfaceTab:
             points, self.note.value = (), html.escape(str(error))
 
         def work():
-            return (png(plot_surface(points, metric)), of_surface(points, metric)) if len(points) else NOTHING
+            return (png(self._plot(points, metric)), of_surface(points, metric)) if len(points) else NOTHING
 
         self._main.later("surface", work, lambda drawn: put(self.image, drawn))
 
@@ -85,7 +88,7 @@ class SurfaceTab:
         if not len(points):
             raise LirfError("a surface must have a measured point before it can be saved: press Run, or fill grid")
         file = "-".join(["surface", *metric.replace(":", "").split(), "over", *self.names])
-        return plot_surface(points, metric), file
+        return self._plot(points, metric), file
 
     def _fill(self):
         """Measure the grid's missing points in the background."""

@@ -6,14 +6,13 @@ from functools import partial
 import pandas
 import torch
 
-from lirf_kit.widgets.drawings import blank
 from lirf_kit.widgets.exploring import EXPLORED, compare_runs, deposited
 from lirf_kit.widgets.pieces import Pad, Picture, ipywidgets, unobserved
 from lirf_kit.widgets.small_views import image_png
 
-NOTHING = (blank(), "nothing to see yet")  # stands in for a figure: its PNG, and its description
+NOTHING = (b"", "nothing to see yet")  # stands in for a figure: its PNG, and its description
 SPACE = "\N{NO-BREAK SPACE}"  # a list collapses ordinary ones
-HISTORY = {"run": 3, "deposit": 14, "T Pre": 6, "T Dep": 6, "H": 6, "R Avg": 6, "s": 5}  # columns and their widths
+HISTORY = {"run": 3, "deposit": 19, "T Pre": 6, "T Dep": 6, "H": 6, "R Avg": 6, "s": 5}  # columns and their widths
 METRICS = ("target: Pre Acc", "target: Dep Acc", "target: H Mean", "recovered: Avg Acc")  # in the history
 
 
@@ -75,7 +74,7 @@ class HistoryTab:
 
     def _text(self, number, run):
         metrics, config = run.metrics, run.config
-        cells = [number + 1, deposited(config, run.fraction)[:14]]
+        cells = [number + 1, deposited(config, run.fraction)[:19]]
         cells += [f"{metrics[name]:.2f}" if name in metrics else "–" for name in METRICS] + [f"{run.seconds:.1f}"]
         values = {name: getattr(config, name) for name in EXPLORED}
         knobs = [f"{name}={value}" for name, value in values.items() if value != getattr(self._calibrated, name)]
@@ -105,8 +104,8 @@ class YoursTab:
         """Show what the shown run's networks answer."""
         pixels = bytes(self.pad.pixels)
         if not pixels:
-            verb = "Draw a digit" if self._shape[2] == 1 else "Drop or paste an image"
-            self.said.value = f"{verb} on the left: original, target and recovered network answer at once."
+            todo = "Draw a digit" if self._shape[2] == 1 else "Drop an image, or click and paste one,"
+            self.said.value = f"{todo} on the left: original, target and recovered network answer at once."
             return
         image = torch.frombuffer(bytearray(pixels), dtype=torch.uint8).view(self._shape).permute(2, 0, 1)  # (C, H, W)
         self.seen.png = image_png(image, 96)
@@ -138,7 +137,9 @@ class CompareTab:
         self.images = {name: figure_box("lirf-half") for name in "AB"}
         figures = [part for name in "AB" for part in (self.titles[name], self.images[name])]
         left = ipywidgets.VBox([self.kind, self.table]).add_class("lirf-compare")
-        self.box = page(ipywidgets.HBox([left, ipywidgets.VBox(figures).add_class("lirf-pair")]))
+        self.box = page(ipywidgets.HBox([left, ipywidgets.VBox(figures).add_class("lirf-pair")])).add_class(
+            "lirf-lasting"
+        )
 
     def show(self):
         """Show the pinned runs' metrics, settings, and one figure of each."""
@@ -177,23 +178,16 @@ def places_of(labels, number):
     return (labels == number).nonzero().flatten().tolist()
 
 
-class JourneyTab:
-    """One validation image, which the user chooses by class and number. `changed` is then called without arguments."""
+class ImageChoice:
+    """An image, which the user chooses by class, one of `options`, and number; then `changed` is called."""
 
-    def __init__(self, class_names, changed):
+    def __init__(self, options, changed):
         self._changed = changed
-        self.chosen = False  # whether an image has been chosen, here or by a click on a figure
-        self.label = ipywidgets.Dropdown(
-            options=[(name, number) for number, name in enumerate(class_names)], description="class",
-            tooltip="the image's true class",
-        )  # fmt: skip
-        self.number = ipywidgets.BoundedIntText(value=0, min=0, description="image", tooltip="which image of the class")
-        self.image = figure_box("lirf-image")
+        self.label = ipywidgets.Dropdown(options=options, description="class", tooltip="the image's true class")
+        self.number = ipywidgets.IntSlider(0, 0, 0, description="image", tooltip="which image of the class")
         for control in (self.label, self.number):
             control.observe(self._turned, names="value")
-            control.layout.width, control.style.description_width = "220px", "52px"
-        hint = ipywidgets.HTML("or click a point of the t-SNE figure")
-        self.box = page(ipywidgets.HBox([self.label, self.number, hint]), self.image)
+        self.controls = ipywidgets.HBox([self.label, self.number]).add_class("lirf-choice")
 
     def place(self, part):
         """Return the chosen image's place in a part; after the class's last image, the number starts over."""
@@ -202,10 +196,23 @@ class JourneyTab:
 
     def choose(self, part, place):
         """Choose the image at a place in a part, without treating that as the user's change."""
-        number, self.chosen = int(part.labels[place]), True
+        number = int(part.labels[place])
+        places = places_of(part.labels, number)
         with unobserved([self.label, self.number], self._turned):
-            self.label.value, self.number.value = number, places_of(part.labels, number).index(place)
+            self.label.value, self.number.max, self.number.value = number, len(places) - 1, places.index(place)
 
-    def _turned(self, _):
-        self.chosen = True
+    def _turned(self, change):
+        if change["owner"] is self.label:
+            with unobserved([self.number], self._turned):
+                self.number.value = 0
         self._changed()
+
+
+class JourneyTab(ImageChoice):
+    """One validation image on its way through the networks."""
+
+    def __init__(self, class_names, changed):
+        super().__init__([(name, number) for number, name in enumerate(class_names)], changed)
+        self.image, self.said = figure_box("lirf-image"), ipywidgets.HTML()
+        hint = ipywidgets.HTML("or click a point of the t-SNE figure")
+        self.box = page(ipywidgets.HBox([self.controls, hint]), self.image, self.said)

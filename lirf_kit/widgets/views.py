@@ -68,16 +68,17 @@ class Knob(View):
 
 
 class StoryView(View):
-    """A `story.Story`, in motion; inside an element of class ``lirf-large`` it shows the maps alone.
+    """A `story.Story`, in motion; inside an element of class ``lirf-large``, or without images, the maps alone.
 
     While a deposit runs, its frames are sent one by one, as messages; `frames` and `places` hold the finished story.
     """
 
     _esm = HERE / "story.js"
+    names = _shared(traitlets.List(["original", "target", "recovered"]))  # of the networks, the original first
     scene = _shared(traitlets.Dict())
     frames = _shared(traitlets.List())
     places = _shared(traitlets.Bytes())  # float32: the original's points (N, 2), then each frame's (2, N, 2)
-    tsne = _shared(traitlets.Bytes())  # float32, (3, N, 2): where t-SNE puts the points at the end, if it is done
+    tsne = _shared(traitlets.Bytes())  # float32, (networks, N, 2): where t-SNE puts the points, if it is done
     at = _shared(traitlets.Int(-1))  # the frame that is shown
     epoch = _shared(traitlets.Float(0.0))  # its epoch
     picked = _shared(traitlets.Int(-1))  # the point that has the ring

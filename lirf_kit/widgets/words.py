@@ -50,16 +50,30 @@ def of_curves(history, epochs):
     return f"Curves of the deposit's terms, epoch {len(history)} of {epochs}: loss {history[-1]['loss']:.3g}."
 
 
+def one_image(labels, deposit_classes):
+    """Return how many points a single image of a part, with these labels, is of each accuracy: H Mean's at most."""
+    given = int(torch.isin(labels.cpu(), torch.tensor(deposit_classes)).sum())
+    preserved, deposited = 100 / max(len(labels) - given, 1), 100 / max(given, 1)
+    return {
+        "Pre Acc": preserved, "Dep Acc": deposited, "Avg Acc": 100 / len(labels), "H Mean": max(preserved, deposited)
+    }  # fmt: skip
+
+
 def grain(run):
     """Say how much a single image counts in a run's table."""
+    labels = run.parts.validation.labels
     if run.fraction is not None:
-        return (
-            f"One of the {len(run.parts.validation)} validation images is {100 / len(run.parts.validation):.1f} points."
-        )
-    given = int(torch.isin(run.parts.validation.labels.cpu(), torch.tensor(run.config.deposit_classes)).sum())
-    kept = len(run.parts.validation) - given
+        return f"One of the {len(labels)} validation images is {100 / len(labels):.1f} points."
+    one = one_image(labels, run.config.deposit_classes)
+    return "One image is {:.1f} points of Pre Acc and {:.1f} of Dep Acc.".format(one["Pre Acc"], one["Dep Acc"])
+
+
+def of_maps(maps):
+    """Say what the attention maps show."""
+    height, width = maps["original"].shape
     return (
-        f"One image is {100 / kept:.1f} points of Pre Acc ({kept} images) and {100 / given:.1f} of Dep Acc ({given})."
+        f"An attention map has {height}×{width} positions, drawn over the image. It is brighter where the network's "
+        "activations are large; the squares of its values add up to 1."
     )
 
 

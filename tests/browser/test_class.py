@@ -1,12 +1,14 @@
 """The explorer as a class uses it: scrolled away, by keyboard, with a busy kernel, restarted, and opened again."""
 
+import contextlib
+import copy
 import time
-from pathlib import Path
 
 import pytest
 from test_explore import Panel
 
-ROOT = Path(__file__).parents[2]
+from lirf_kit.widgets.results import TABS
+
 BLANK = """() => [...document.querySelectorAll(".lirf img")].filter(
     (image) => image.checkVisibility() && !(image.complete && image.naturalWidth > 1)).map((image) => image.alt)"""
 
@@ -26,7 +28,7 @@ def panel(lab, browser):
 
 
 def field(panel, title):
-    return panel.page.locator(".lirf-knob", has_text=title).first.locator("input[type=text]")
+    return panel.box.locator(".lirf-knob", has_text=title).first.locator("input[type=text]")
 
 
 def type_in(panel, title, text):
@@ -64,21 +66,21 @@ def test_keys_stay_in_the_panel_and_ctrl_s_still_saves(panel):
 
 
 def test_settings_that_were_turned_dim_the_results_until_they_are_turned_back(panel):
-    type_in(panel, "λ_kp", "50")
+    type_in(panel, "λkp", "50")
     panel.wait_message("settings changed: below is still run 1")
     assert panel.ask("explorer.controls.settings()[0].lambda_kp") == 50
     assert panel.page.locator(".lirf-stale").count() == 1
-    assert panel.slider("λ_kp").get_attribute("aria-valuetext") == "50"
-    type_in(panel, "λ_kp", "20")
+    assert panel.slider("λkp").get_attribute("aria-valuetext") == "50"
+    type_in(panel, "λkp", "20")
     panel.wait_message("run 1 in")
     assert panel.page.locator(".lirf-stale").count() == 0
 
 
 def test_a_value_that_is_not_allowed_is_named_in_the_panel_s_words(panel):
     for text in ("-3", "many"):
-        type_in(panel, "λ_kp", text)
+        type_in(panel, "λkp", text)
         panel.wait_message("hold the rest must be a number at least 0, not")
-        panel.wait(lambda: field(panel, "λ_kp").get_attribute("aria-invalid") == "true", "the mark")
+        panel.wait(lambda: field(panel, "λkp").get_attribute("aria-invalid") == "true", "the mark")
     panel.press("Run")
     assert "hold the rest" in panel.message and panel.runs() == 1
     panel.press("reset")
@@ -160,20 +162,64 @@ def test_a_digit_that_is_drawn_is_answered(panel):
     panel.tab("story")
 
 
+def test_a_photograph_that_is_dropped_or_pasted_is_what_the_networks_would_see(panel):
+    with cell_below(panel, "from lirf_kit.widgets.views import Pad\npad = Pad(shape=[4, 4, 3])\npad"):
+        pad = panel.page.locator(".jp-OutputArea-output > .lirf-pad")
+        # 80 × 40 pixels, blue beside a middle square that is half red, half green
+        make = """async ([kind, content]) => {
+            const pen = new OffscreenCanvas(80, 40).getContext("2d");
+            [["blue", 0, 80], ["rgb(255, 0, 0)", 20, 20], ["rgb(0, 255, 0)", 40, 20]].forEach(([colour, x, wide]) => {
+                pen.fillStyle = colour; pen.fillRect(x, 0, wide, 40);
+            });
+            const blob = content ? new Blob([content]) : await pen.canvas.convertToBlob({type: kind});
+            const given = new DataTransfer();
+            given.items.add(new File([blob], "photo", {type: kind}));
+            return given;
+        }"""
+        half = [255, 0, 0] * 2 + [0, 255, 0] * 2
+        for event, field in (("drop", "dataTransfer"), ("paste", "clipboardData")):
+            panel.ask("1", before="pad.pixels = b''")
+            given = panel.page.evaluate_handle(make, ["image/png", ""])
+            pad.locator("canvas").dispatch_event(event, {field: given})
+            panel.wait(lambda: panel.ask("len(pad.pixels)") == 48, "the image's pixels")
+            assert panel.ask("list(bytes(pad.pixels))") == half * 4
+        for kind in ("text/plain", "image/png"):  # no image, and a damaged one
+            panel.ask("1", before="pad.pixels = b''")
+            given = panel.page.evaluate_handle(make, [kind, "no pixels"])
+            pad.locator("canvas").dispatch_event("drop", {"dataTransfer": given})
+            pad.get_by_text("That is no image").wait_for()
+        assert panel.ask("len(pad.pixels)") == 0
+
+
+@contextlib.contextmanager
+def cell_below(panel, code):
+    """Run some code in a new cell below the panel's, and take the cell away afterwards."""
+    notebook, run = "jupyterapp.shell.currentWidget.content", "await jupyterapp.commands.execute"
+    below = f"""async code => {{
+        const notebook = {notebook};
+        notebook.activeCellIndex = notebook.widgets.findIndex(cell => cell.node.querySelector(".lirf-columns"));
+        {run}("notebook:insert-cell-below");
+        notebook.activeCell.model.sharedModel.setSource(code);
+        {run}("notebook:run-cell");
+    }}"""
+    panel.page.evaluate(below, code)
+    try:
+        yield
+    finally:
+        panel.page.evaluate(f"async () => {{{run}('notebook:delete-cell')}}")
+        panel.box.evaluate("panel => panel.scrollIntoView()")
+
+
 def test_axe_finds_nothing_in_either_theme(panel):
-    script = ROOT / "node_modules" / "axe-core" / "axe.min.js"
-    if not script.exists():
-        pytest.skip("npm install axe-core, in the repository's folder")
-    panel.page.evaluate(script.read_text())
-    found = """async () => (await axe.run(".lirf", {resultTypes: ["violations"]})).violations.map(
-        (one) => [one.id, one.nodes[0].html])"""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     for theme in ("Dark", "Light"):
         panel.page.evaluate(f"jupyterapp.commands.execute('apputils:change-theme', {{theme: 'JupyterLab {theme}'}})")
         panel.page.wait_for_function(f"document.body.dataset.jpThemeName === 'JupyterLab {theme}'")
-        for name in ("story", "curves", "table", "history", "image", "yours", "surface"):
+        for name in TABS:
             panel.tab(name)
             time.sleep(0.5)
-            assert panel.page.evaluate(found) == [], (theme, name)
+            found = axe.run(panel.page, context=".lirf", options={"resultTypes": ["violations"]})
+            assert not found.violations_count, (theme, name, found.generate_report())
 
 
 @pytest.mark.parametrize("width, height", [(683, 384), (1024, 700), (1920, 1080)])  # 683: 1366 at 200 %
@@ -195,13 +241,43 @@ def test_a_busy_kernel_doesn_t_stop_the_panel(panel):
     runs = panel.runs()
     panel.page.evaluate(f"void {run}({{code: 'import time; time.sleep(20)'}})")
     begun = time.monotonic()
-    type_in(panel, "λ_kp", "30")
+    type_in(panel, "λkp", "30")
     panel.wait_message("settings changed")
     panel.press("Run")
     panel.wait_message(f"running|run {runs + 1} in")
     assert time.monotonic() - begun < 20
     panel.wait_message(f"run {runs + 1} in")
     panel.finish()
+    panel.press("reset")
+
+
+def test_two_panels_at_once_leave_each_other_alone(panel):
+    type_in(panel, "epochs", "256")
+    with cell_below(panel, "another = lk.DepositExplorer(config)\nanother"):
+        panel.wait(lambda: panel.page.locator(".lirf-columns").count() == 2, "a second panel")
+        second = copy.copy(panel)
+        second.box = panel.page.locator(".lirf").last
+        second.wait_message("run 1 in")
+        runs = panel.runs()
+        panel.press("Run")
+        panel.wait_message("running")
+        panel.wait(lambda: panel.ask("explorer.job.first_move"), "the first panel's frames")
+        second.class_button(7).click()
+        second.press("Run")
+        second.wait_message(r"run 2 in")  # while the first one goes on
+        assert panel.ask("another.runs[1].config.deposit_classes") == (0, 1, 2, 7)
+        assert panel.ask("explorer.job.finished") is None and panel.runs() == runs
+        field(second, "epochs").fill("256")
+        field(second, "epochs").press("Enter")
+        second.press("Run")
+        second.wait_message("running")
+        second.press("Stop")
+        second.wait_message("stopped .it took")
+        assert "running" in panel.message and panel.ask("explorer.job.stop.is_set()") is False
+        panel.press("Stop")
+        panel.wait_message("stopped .it took")
+        assert panel.ask("(explorer.controls.settings()[0].deposit_classes, len(another.runs))") == ((0, 1, 2), 2)
+        panel.finish()
     panel.press("reset")
 
 

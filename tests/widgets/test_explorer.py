@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import html
 import importlib
+import io
 import os
 import re
 import signal
@@ -13,12 +14,13 @@ from types import SimpleNamespace
 
 import numpy
 import pandas
+import PIL.Image
 import pytest
 import torch
 
 import lirf_kit as lk
 from lirf_kit.method import training
-from lirf_kit.widgets import drawings, exploring, results, words
+from lirf_kit.widgets import drawings, exploring, results, tabs, words
 from lirf_kit.widgets.jobs import Calls, Job
 from lirf_kit.widgets.views import Picture
 
@@ -307,6 +309,21 @@ def test_a_surface_s_dots_are_the_measured_points(tiny):
     assert [line.lines[0].get_linestyle(), line.lines[1].get_linestyle()] == [":", "None"]
 
 
+def test_a_surface_shows_how_much_one_image_counts_and_does_not_stretch_its_noise(tiny):
+    line = pandas.DataFrame({"lambda_at": [0.0, 1.0], "value": [99.0, 99.5]})
+    axes = drawings.plot_surface(line, "m", one=0.5).axes[0]
+    assert "one image is ±0.5 points" in axes.get_title()
+    low, high = axes.get_ylim()
+    assert high - low > 9 and high <= 101
+    (bars,) = [found for found in axes.collections if hasattr(found, "get_segments")]
+    assert [part[:, 1].tolist() for part in bars.get_segments()] == [[98.5, 99.5], [99.0, 100.0]]
+    both = pandas.DataFrame({"lambda_at": [0.0, 1.0, 0.0], "keep": [0.5, 0.5, 1.0], "value": [99.0, 99.5, 99.2]})
+    dots = drawings.plot_surface(both, "m", one=0.5).axes[0].collections[-1]
+    assert dots.norm.vmax - dots.norm.vmin == 10
+    labels = torch.tensor([0] * 4 + [1] * 16)  # one of 16 preserved and one of 4 deposited images
+    assert words.one_image(labels, (0,)) == {"Pre Acc": 6.25, "Dep Acc": 25, "Avg Acc": 5, "H Mean": 25}
+
+
 # the panel
 
 
@@ -423,11 +440,10 @@ def test_stop_during_t_sne_is_said_at_once_and_nothing_of_it_stays(panel, monkey
     panel.with_tsne.value = True
     panel.run()
     assert begun.wait(60)
-    title = results.TABS.index("t-SNE")
-    assert panel.results.tabs.titles[title] == "t-SNE 1/3"  # the original's is known
+    assert (panel.progress.value, panel.progress.max) == (1, 3)  # the original's is known
     panel.stop()
     assert "t-SNE is stopped" in panel.message.value and panel.stop_button.disabled
-    assert panel.results.tabs.titles[title] == "t-SNE" and panel.progress.bar_style == ""
+    assert panel.progress.layout.visibility == "hidden"
     gate.set()
     panel.wait(30)
     assert not panel.runs[0].embeddings and "t-SNE is stopped" in panel.message.value
@@ -527,7 +543,10 @@ def test_the_panel_opens_with_the_run_of_its_config_which_is_saved(tiny, tiny_or
     assert all(map(numpy.array_equal, old.story.places, new.story.places))
     assert all(numpy.array_equal(new.embeddings[name], old.embeddings[name]) for name in ("original", "target"))
     assert "image/png" in again._bundles()[1]
-    assert lk.DepositExplorer(tiny.replace(lambda_at=0.5)).job is not None  # another config has a run of its own
+    other = lk.DepositExplorer(tiny.replace(lambda_at=0.5))
+    assert other.job is not None  # another config has a run of its own
+    other.stop()
+    other.wait(60)
 
 
 def test_a_callback_s_error_is_shown(panel):
@@ -668,6 +687,7 @@ def test_the_image_s_number_waits_until_it_rests(panel, monkeypatch):
     finish(panel)
     open_tab(panel, "image")
     until(lambda: "Validation image" in panel.results.journey.image.alt)
+    assert "An attention map has 4×4 positions" in panel.results.journey.said.value
     followed = []
     monkeypatch.setattr(results, "journey", lambda run, place: followed.append(place) or lk.journey(run, place))
     for number in (1, 2, 3, 4, 5):
@@ -694,6 +714,24 @@ def test_a_click_on_a_point_chooses_its_image(panel, embedded, monkeypatch):
     shown = exploring.tsne_part(embedded.parts).indices
     story.set_state({"picked": 49})
     assert part.indices[image.place(part)] == shown[49]
+
+
+def test_a_photograph_s_pixels_reach_the_networks_channel_by_channel():
+    seen = []
+
+    def answers(images):
+        seen.append(images)
+        return pandas.DataFrame({"original": [80.0, 20.0]}, index=["cat", "<dog>"])
+
+    tab = tabs.YoursTab(Calls(pytest.fail), (3, 2, 2), answers)  # C, H, W
+    assert "Drop an image" in tab.said.value and tab.pad.shape == [2, 2, 3] and not seen
+    tab.pad.set_state({"pixels": memoryview(bytes(range(12)))})  # as the page sends it: row by row, R G B
+    (image,) = seen
+    assert image.dtype == torch.uint8 and image.tolist() == [
+        [[[0, 3], [6, 9]], [[1, 4], [7, 10]], [[2, 5], [8, 11]]],
+    ]
+    assert "cat" in tab.said.value and "80 %" in tab.said.value and "&lt;dog&gt; 20 %" in tab.said.value
+    assert numpy.asarray(PIL.Image.open(io.BytesIO(tab.seen.png)))[0, 0].tolist() == [0, 1, 2]
 
 
 def test_a_figure_is_drawn_when_it_is_looked_at_and_only_once(panel, run, monkeypatch):
@@ -742,7 +780,7 @@ def test_without_its_libraries_the_kit_works_and_the_explorer_says_how_to_instal
 
 
 def test_the_same_place_of_a_picture_clicked_twice_is_two_clicks():
-    picture, told = Picture(png=drawings.blank(), alt="a figure"), []
+    picture, told = Picture(alt="a figure"), []
     picture.observe(lambda change: told.append(change["new"]), names="clicked")
     for click in ([0.5, 0.25, 1], [0.5, 0.25, 2], [0.5, 0.25, 2]):
         picture.set_state({"clicked": click})  # as the page sends it

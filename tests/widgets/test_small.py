@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import re
 import subprocess
 import sys
 
@@ -27,11 +28,6 @@ def places(tiny_parts):
 @pytest.fixture(scope="module")
 def trio(tiny_original, tiny_deposited):
     return {"original": tiny_original, "target": tiny_deposited[0], "recovered": lk.withdraw(*tiny_deposited)}
-
-
-@pytest.fixture(scope="module")
-def panels(places, tiny_parts):
-    return small_views.RingedPanels(places, tiny_parts.validation)
 
 
 @pytest.fixture
@@ -136,53 +132,18 @@ def test_a_point_s_table_by_hand(tiny_parts):
 # what they draw
 
 
-def test_only_the_rings_differ_from_picture_to_picture(panels):
-    first, second = pixels(panels.png(3)), pixels(panels.png(40))
-    height, width, _ = first.shape
-    near = numpy.zeros((height, width), bool)
-    for panel in range(3):
-        for place in (3, 40):
-            across, down = panels.spot(panel, place)
-            rows, columns = numpy.ogrid[:height, :width]
-            around = (rows - down * height) ** 2 + (columns - across * width) ** 2 < 22**2
-            assert (first != second).any(axis=2)[around].any(), (panel, place)
-            near |= around
-    assert not (first != second).any(axis=2)[~near].any()
-
-
-def test_a_click_on_a_point_finds_its_image_in_every_panel(panels):
-    for panel in range(3):
-        for place in (0, 17, 91):
-            assert panels.nearest(*panels.spot(panel, place)) == place
-    with pytest.raises(lk.LirfError, match="no panel was clicked"):
-        panels.nearest(0.5, 0.999)
-
-
-def test_the_bars_are_as_high_as_the_softmax_and_the_lines_as_the_student_s(monkeypatch):
-    drawn, keep = [], small_views.Backdrop.png
-    monkeypatch.setattr(small_views.Backdrop, "png", lambda self, moving: drawn.append(moving) or keep(self, moving))
-    bars = small_views.SoftenedBars("abcde", (0, 1))
-    teacher, student = lk.softened(TOY, (0, 1), 2.0), lk.softened(0 * TOY, (0, 1), 2.0)
-    first = bars.png(teacher, student, {"all": 1.0, "g": 2.0, "ḡ": 3.0})
-    heights = [artist.get_height() for artist in drawn[0] if hasattr(artist, "get_height")]
-    assert heights == pytest.approx(teacher.T.stack().dropna().tolist())
-    digits = [artist for artist in drawn[0] if hasattr(artist, "get_text") and "KD" not in artist.get_text()]
-    assert [float(text.get_text()) for text in digits] == pytest.approx(heights, abs=5e-4)
-    assert all(text.get_position()[1] > height for text, height in zip(digits, heights))
-    lines = [artist.get_ydata()[0] for artist in drawn[0] if hasattr(artist, "get_ydata")]
-    assert lines == pytest.approx([1 / 5] * 5 + [1 / 3] * 3 + [1 / 2] * 2)
-    said = [artist.get_text() for artist in drawn[0] if hasattr(artist, "get_text")]
-    assert [text for text in said if "KD" in text] == ["KD = 1.000", "KD = 2.000", "KD = 3.000"]
-    second = bars.png(lk.softened(TOY, (0, 1), 64.0), student, {"all": 1.0, "g": 2.0, "ḡ": 3.0})
-    assert first != second and pixels(first).shape == pixels(second).shape
-    assert bars.png(teacher, student, {"all": 1.0, "g": 2.0, "ḡ": 3.0}) == first  # nothing is left of the one between
-
-
-def test_letters_in_the_figures_are_large_enough(panels):
-    bars = small_views.SoftenedBars("abcde", (0, 1))
-    for figure in (panels.figure, bars.figure):
-        texts = [text for text in figure.findobj(lambda artist: hasattr(artist, "get_fontsize")) if text.get_text()]
-        assert texts and min(text.get_fontsize() for text in texts) >= 12
+def test_the_bars_are_as_high_as_the_softmax_and_the_lines_as_the_student_s():
+    slider = lk.TemperatureSlider(TOY, temperature=2.0)
+    panels = slider.panels.value.split("<section>")[1:]
+    for panel, column, same in zip(panels, ("all", "g", "ḡ"), (1 / 5, 1 / 3, 1 / 2)):
+        teacher = lk.softened(TOY, (0, 1), 2.0)[column].dropna()
+        heights = [float(height) for height in re.findall(r"height: ([\d.]+)%", panel)]
+        assert heights == pytest.approx(100 * teacher.to_numpy(), abs=0.05)
+        lines = [float(line) for line in re.findall(r"bottom: ([\d.]+)%", panel)]
+        assert lines == pytest.approx([100 * same] * len(teacher), abs=0.05)  # the student knows nothing
+        assert [float(said) for said in re.findall(r"<span>([\d.]+)<", panel)] == pytest.approx(teacher, abs=5e-4)
+        assert panel.count("dropped") == 5 - len(teacher) and panel.count('"deposited"') == 2
+        assert f"KD = {slider.terms[column]:.3f}" in panel
 
 
 # the class picker
@@ -254,18 +215,13 @@ def test_a_module_too_small_is_said_and_another_cut_mends_it(tiny_original, tiny
 def test_the_temperature_and_the_student_change_the_losses():
     slider = lk.TemperatureSlider()
     assert "L_pt = 0.328 over ḡ" in slider.message.value
-    first = slider.picture.png
     slider.slider.value = 2.0
     assert "τ = 2" in slider.message.value and "L_pt = 0.444 over ḡ" in slider.message.value
-    assert slider.picture.png != first and "L_pt = 0.444" in slider.picture.alt
+    assert 'role="img"' in slider.panels.value and "L_pt = 0.444 over ḡ" in slider.panels.value
     slider.student.value = "has forgotten"
     assert "L_kp = 0.000 over g" in slider.message.value
     slider.buttons[1].value = False
     assert "L_pt = 0.000 over ḡ" in slider.message.value and slider.terms["ḡ"] == 0
-    student = small_views.toy_students(TOY.double(), (0,))["has forgotten"]
-    pair = [lk.softened(logits, (0,), 2.0) for logits in (TOY.double(), student)]
-    assert slider.picture.png == small_views.SoftenedBars("01234", (0,)).png(*pair, slider.terms)
-    assert pixels(slider.picture.png).shape == pixels(first).shape
 
 
 def test_the_temperature_of_real_logits():
@@ -281,42 +237,49 @@ def test_the_temperature_of_real_logits():
 # the point tracker
 
 
-def test_a_click_is_drawn_once(tracker, panels, monkeypatch, tiny_parts):
+def click(tracker, place):
+    tracker.maps.set_state({"picked": place})  # as the page sends it
+
+
+def test_the_maps_have_the_embeddings_points(tracker, places):
+    points = numpy.frombuffer(tracker.maps.tsne, numpy.float32).reshape(3, -1, 2)
+    assert tracker.maps.names == list(places)
+    for mine, name in zip(points, places):
+        assert mine == pytest.approx(places[name], abs=1e-6)
+
+
+def test_a_click_is_shown_once(tracker, monkeypatch, tiny_parts):
     shown, show = [], tracker.show
     monkeypatch.setattr(tracker, "show", lambda place: shown.append(place) or show(place))
-    place = (tiny_parts.validation.labels != tracker.label.value).nonzero()[5].item()  # another class, not its first
-    tracker.picture.clicked = (*panels.spot(2, place), 1)
-    assert shown == [place]
+    place = (
+        (tiny_parts.validation.labels != tracker.choice.label.value).nonzero()[5].item()
+    )  # another class, not its first
+    click(tracker, place)
+    assert shown == [place] and tracker.maps.picked == place
 
 
-def test_a_click_rings_a_point_and_says_what_the_networks_answer(tracker, panels, tiny_parts, trio):
+def test_a_click_rings_a_point_and_says_what_the_networks_answer(tracker, tiny_parts, trio):
     part, place = tiny_parts.validation, 25
-    tracker.picture.clicked = (*panels.spot(1, place), 1)
-    assert tracker.place == place and tracker.picture.png == panels.png(place)
+    click(tracker, place)
+    assert tracker.place == tracker.maps.picked == place
     label = int(part.labels[place])
-    assert tracker.label.value == label
+    assert tracker.choice.label.value == label
     same = (part.labels == label).nonzero().flatten().tolist()
-    assert same[tracker.number.value] == place and tracker.number.max == len(same) - 1
+    assert same[tracker.choice.number.value] == place and tracker.choice.number.max == len(same) - 1
     for name, network in trio.items():
         answer = lk.predict(network, part.images[place : place + 1]).argmax().item()
         assert f"{name} says {answer}" in tracker.message.value and tracker.table.loc[name, "answer"] == str(answer)
-        assert f"{name} says {answer}" in tracker.picture.alt
+        assert f"{name} says {answer}" in tracker.maps.alt
     shown, image = pixels(tracker.image.png), part.images[place, 0].numpy()
     assert (shown[::15, ::15, 0] == image).all()
 
 
 def test_class_and_number_ring_the_same_points_as_clicks(tracker, tiny_parts):
-    tracker.label.value = 6
+    tracker.choice.label.value = 6
     same = (tiny_parts.validation.labels == 6).nonzero().flatten().tolist()
-    assert tracker.place == same[0] and tracker.number.value == 0
-    tracker.number.value = 3
-    assert tracker.place == same[3] and "image 3 of class 6" in tracker.message.value
-
-
-def test_a_click_beside_the_panels_is_said_and_the_ring_stays(tracker):
-    before = tracker.picture.png
-    tracker.picture.clicked = (0.5, 0.999, 1)
-    assert "no panel was clicked" in tracker.message.value and tracker.picture.png == before
+    assert tracker.place == same[0] and tracker.choice.number.value == 0
+    tracker.choice.number.value = 3
+    assert tracker.place == tracker.maps.picked == same[3] and "image 3 of class 6" in tracker.message.value
 
 
 def test_an_unexpected_error_is_shown_with_its_traceback(tracker, monkeypatch):
@@ -324,7 +287,7 @@ def test_an_unexpected_error_is_shown_with_its_traceback(tracker, monkeypatch):
         raise RuntimeError("<boom>")
 
     monkeypatch.setattr(tracker, "show", broken)
-    tracker.label.value = 3
+    tracker.choice.label.value = 3
     assert "RuntimeError: &lt;boom&gt;" in tracker.message.value and "Traceback" in tracker.message.value
 
 
