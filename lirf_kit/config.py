@@ -123,7 +123,7 @@ class Config(BaseModel, frozen=True, strict=True, extra="forbid", allow_inf_nan=
     )  # fmt: skip
     mixtures: bool = _deposit(
         False, description="whether a deposit also looks at mixtures of its images: L_kp holds the preserved classes "
-        "there, too, and a pruned module learns the original's features of them",
+        "there, too, with the height of their logits, and a pruned module learns the original's features of them",
     )  # fmt: skip
     preservation: Literal["paper", "logits"] = _deposit(
         "paper", title="L_kp", description="what is kept of the preserved classes on deposit samples: their softmax "

@@ -20,6 +20,7 @@ from lirf_kit.method.networks import check_last_batch, evaluation_mode, predict,
 from lirf_kit.method.training import one_cycle
 from lirf_kit.method.withdrawing import merge_logits
 
+HEIGHT = 0.1  # the weight of L_kp on logits beside L_kp, on mixtures
 RIDGE = 0.3  # ε of L_cs, as a share of the mean variance of the original's pooled features
 
 
@@ -308,7 +309,9 @@ def deposit_terms(target, deposit_module, batch, reference, generator, config, g
         with autocast(config, batch.labels.device):
             logits = target(mixed[0]).float()  # (N, K)
         held = dataclasses.replace(views, target_logits=logits, original_logits=mixed[1])
-        terms["preservation"] = terms["preservation"] + PRESERVATION[config.preservation](held, tau)
+        # a softmax doesn't hold the height of its logits, and a module's logits will have to compete with them
+        height = HEIGHT * losses.logit_preservation_loss(logits, mixed[1], views.forgotten)
+        terms["preservation"] = terms["preservation"] + PRESERVATION[config.preservation](held, tau) + height
     if config.lambda_os and views.whole_classes and len(batch) > 1:  # a single image may have no statistics
         again = _forgetting_terms(_look_again(target, batch, views, config), wrong, config)
         terms["own_statistics"] = again["removal"] + config.lambda_kp * again.get("preservation", 0.0)  # L_os

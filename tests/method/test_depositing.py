@@ -594,6 +594,7 @@ def test_mixtures_count_in_preservation_and_recovery_and_nowhere_else(tiny_origi
     plain = lk.deposit_terms(target, module, batch, reference, None, tiny)
     mixed = lk.deposit_terms(target, module, batch, reference, None, tiny, mixed=(batch.images, logits, features))
     held = lk.preservation_loss(target(batch.images), logits, (0, 1, 2), tiny.temperature)
+    held += 0.1 * lk.logit_preservation_loss(target(batch.images), logits, (0, 1, 2))  # and their height
     recovered = lk.feature_recovery_loss(module(batch.images), features)
     assert mixed["preservation"].item() == pytest.approx((plain["preservation"] + held).item())
     assert mixed["recovery"].item() == pytest.approx((plain["recovery"] + recovered).item())
