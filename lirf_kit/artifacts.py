@@ -25,6 +25,7 @@ import safetensors.torch
 import torch
 
 from lirf_kit import __version__
+from lirf_kit.config import LirfError
 
 TRAINED_BY = ("devices", "data/images", "method/networks", "method/training")
 DEPOSITED_BY = (
@@ -64,7 +65,10 @@ ABANDONED = 3600.0  # seconds after which such a folder must be from a process t
 def home():
     """Return the folder that runs are saved in: ``$LIRF_KIT_HOME``, or else one in the user's cache folder."""
     named = os.environ.get("LIRF_KIT_HOME")
-    return Path(named).expanduser() if named else platformdirs.user_cache_path("lirf_kit")
+    try:
+        return Path(named).expanduser() if named else platformdirs.user_cache_path("lirf_kit")
+    except RuntimeError as error:  # ~ of an unknown user
+        raise LirfError(f"LIRF_KIT_HOME must be a folder that can be made, not {named!r}: {error}") from error
 
 
 def run_folder(kind, made_from):

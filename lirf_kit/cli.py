@@ -490,6 +490,7 @@ def _gpu(options):
             results = lk.results_over_seeds(config, options.seeds, options.deposit_sets, references=references, jobs=1)
         _write_results(results, path, config, options, "test part, all classes")
     print(f"\nwritten: {out / 'gpu-*'}")
+    return _status(results)
 
 
 def _check_grid(options, config):
