@@ -407,6 +407,8 @@ def _data_name(config, options):
 
 def _write_about(results, path, config, options, protocol):
     """Write some runs and a file that says how they were made."""
+    from lirf_kit.evidence.claims import with_checksums
+
     about = {
         "data": _data_name(config, options),
         "protocol": protocol,
@@ -414,8 +416,9 @@ def _write_about(results, path, config, options, protocol):
         "seeds": sorted(set(results["seed"].tolist())),
         "machine": _machines(results.attrs["machines"]),
     }
-    _write_text(json.dumps(about, indent=1), path.with_suffix(".json"))
-    return _write_text(results.to_csv(index=False), path)
+    runs = results.to_csv(index=False)
+    _write_text(json.dumps(with_checksums(about, runs.encode()), indent=1), path.with_suffix(".json"))
+    return _write_text(runs, path)
 
 
 def _machines(machines):
