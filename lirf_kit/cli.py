@@ -512,7 +512,7 @@ def _holds(path, measured):
     """Return whether a file holds a measurement of the same things on the same machine."""
     try:
         found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return {name: found.get(name) for name in measured} == measured
 

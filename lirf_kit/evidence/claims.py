@@ -130,7 +130,7 @@ def _read(file, columns, numbers):
         if missing or not len(results):
             raise ValueError(f"{', '.join(sorted(missing)) or 'runs'} missing")
         return results.astype(dict.fromkeys(numbers, float)), about
-    except (ValueError, SyntaxError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, SyntaxError, TypeError, AttributeError, OSError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise LirfError(f"{file} or {beside.name} is damaged, make both again: {reason}") from error
 

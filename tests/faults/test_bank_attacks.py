@@ -127,3 +127,6 @@ def test_results_from_before_there_were_checksums_are_still_read(tmp_path):
     pandas.DataFrame([row]).to_csv(tmp_path / "results-toy-1-seeds.csv", index=False)
     (tmp_path / "results-toy-1-seeds.json").write_text(json.dumps(about))
     assert len(lk.read_results(tmp_path)) == 1
+    (tmp_path / "results-toy-1-seeds.json").write_text("[" * 100_000)
+    with pytest.raises(lk.LirfError, match="is damaged, make both again"):
+        lk.read_results(tmp_path)
