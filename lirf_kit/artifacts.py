@@ -25,6 +25,7 @@ import safetensors.torch
 import torch
 
 from lirf_kit import __version__
+from lirf_kit.config import LirfError
 
 TRAINED_BY = ("devices", "data/images", "method/networks", "method/training")
 DEPOSITED_BY = (
@@ -65,12 +66,15 @@ ABANDONED = 3600.0  # seconds after which such a folder must be from a process t
 def home():
     """Return the folder that runs are saved in: ``$LIRF_KIT_HOME``, or else one in the user's cache folder."""
     named = os.environ.get("LIRF_KIT_HOME")
-    return Path(named).expanduser() if named else platformdirs.user_cache_path("lirf_kit")
+    try:
+        return Path(named).expanduser() if named else platformdirs.user_cache_path("lirf_kit")
+    except RuntimeError as error:  # ~ of an unknown user
+        raise LirfError(f"LIRF_KIT_HOME must be a folder that can be made, not {named!r}: {error}") from error
 
 
 def run_folder(kind, made_from):
     """Return the folder of the run that is made from something, whether or not it exists."""
-    return home() / f"{kind}-{_digest(_canonical(made_from, _version(kind)))[:16]}"
+    return home() / f"{kind}-{checksum(_canonical(made_from, _version(kind)))[:16]}"
 
 
 def save_run(kind, made_from, weights, metrics):
@@ -286,7 +290,7 @@ def _write(folder, version, made_from, weights, metrics):
         "weights.safetensors": safetensors.torch.save(plain),
         "metrics.json": json.dumps(metrics, indent=1).encode(),
     }
-    checksums = {name: _digest(content) for name, content in contents.items()}
+    checksums = {name: checksum(content) for name, content in contents.items()}
     note = {"version": version, "made_from": made_from, "sha256": checksums}
     contents["made_from.json"] = json.dumps(note, indent=1).encode()
     for name, content in contents.items():
@@ -300,7 +304,7 @@ def _read(folder, version, made_from):
         raise ValueError("it was made from something else")
     contents = {name: (folder / name).read_bytes() for name in FILES}
     for name, content in contents.items():
-        if _digest(content) != note["sha256"][name]:
+        if checksum(content) != note["sha256"][name]:
             raise ValueError(f"{name} is damaged")
     return safetensors.torch.load(contents["weights.safetensors"]), json.loads(contents["metrics.json"])
 
@@ -329,7 +333,7 @@ def _name_older(kind, made_from):
 def _version(kind):
     """Return the package's version and a hash of the code behind a kind of run: an edited loss makes new deposits."""
     sources = b"".join(Path(__file__).parent.joinpath(f"{name}.py").read_bytes() for name in MADE_BY[kind])
-    return f"{__version__} {_digest(sources)[:16]}"
+    return f"{__version__} {checksum(sources)[:16]}"
 
 
 def _canonical(made_from, version):
@@ -337,5 +341,6 @@ def _canonical(made_from, version):
     return json.dumps([version, made_from], sort_keys=True).encode()
 
 
-def _digest(content):
+def checksum(content):
+    """Return the SHA-256 of some bytes, as hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()

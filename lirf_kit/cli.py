@@ -407,6 +407,8 @@ def _data_name(config, options):
 
 def _write_about(results, path, config, options, protocol):
     """Write some runs and a file that says how they were made."""
+    from lirf_kit.evidence.claims import with_checksums
+
     about = {
         "data": _data_name(config, options),
         "protocol": protocol,
@@ -414,8 +416,9 @@ def _write_about(results, path, config, options, protocol):
         "seeds": sorted(set(results["seed"].tolist())),
         "machine": _machines(results.attrs["machines"]),
     }
-    _write_text(json.dumps(about, indent=1), path.with_suffix(".json"))
-    return _write_text(results.to_csv(index=False), path)
+    runs = results.to_csv(index=False)
+    _write_text(json.dumps(with_checksums(about, runs.encode()), indent=1), path.with_suffix(".json"))
+    return _write_text(runs, path)
 
 
 def _machines(machines):
@@ -490,6 +493,7 @@ def _gpu(options):
             results = lk.results_over_seeds(config, options.seeds, options.deposit_sets, references=references, jobs=1)
         _write_results(results, path, config, options, "test part, all classes")
     print(f"\nwritten: {out / 'gpu-*'}")
+    return _status(results)
 
 
 def _check_grid(options, config):
@@ -508,7 +512,7 @@ def _holds(path, measured):
     """Return whether a file holds a measurement of the same things on the same machine."""
     try:
         found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return {name: found.get(name) for name in measured} == measured
 

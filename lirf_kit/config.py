@@ -148,7 +148,9 @@ class Config(BaseModel, frozen=True, strict=True, extra="forbid", allow_inf_nan=
         "", description="folder of downloads and decoded images; else LIRF_KIT_DATA or a cache folder"
     )
     images_on: Literal["auto", "device", "host"] = _machine(
-        "auto", description="where the images are: on the device, or streamed from the host; auto: as memory allows"
+        "auto",
+        description="where the images and the original's features of the deposit set are: on the device, or "
+        "streamed from the host; auto: as memory allows",
     )
     precision: Literal["auto", "float32", "bfloat16"] = _optimiser(
         "auto", description="of the forward passes in training; auto: bfloat16 on a GPU that has it; weights and "

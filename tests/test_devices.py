@@ -238,6 +238,17 @@ def test_images_on_the_host_give_the_same_batches_and_the_same_network(tiny, sam
     assert found[0][1] == pytest.approx(found[1][1], abs=2)
 
 
+@NEEDS_A_GPU
+def test_a_deposit_of_images_on_the_host_keeps_the_original_s_features_there(tiny):
+    config = tiny.replace(device="cuda", images_on="host", mixtures=True)
+    data = lk.load_dataset(config)
+    original, deposit_set = lk.train_original(data, config), lk.split_by_class(data, (0, 1, 2)).deposit_set
+    logits, features = lk.original_reference(original, deposit_set.images, config)
+    assert features.device.type == "cpu" and logits.device.type == "cuda"
+    target, module = lk.deposit(original, deposit_set, config)
+    assert target.history[-1]["loss"] < target.history[0]["loss"] and lk.withdraw(target, module) is not None
+
+
 @pytest.mark.parametrize(
     "error",
     [

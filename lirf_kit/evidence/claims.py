@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas
 
+from lirf_kit.artifacts import checksum
 from lirf_kit.config import LirfError, preset
 from lirf_kit.evidence.distillation import PRESERVED, protocol
 from lirf_kit.evidence.experiments import DEPOSIT_SHARE, METRICS, interval, summary
@@ -123,13 +124,21 @@ def _read(file, columns, numbers):
     try:
         results = pandas.read_csv(file, converters={"deposit classes": ast.literal_eval})
         about = json.loads(beside.read_text("utf-8"))
+        if "checksum" in about and about != with_checksums(about, file.read_bytes()):
+            raise ValueError("it was changed since it was written")
         missing = columns - set(results) | _ABOUT - set(about) | _MACHINE - set(about.get("machine", ()))
         if missing or not len(results):
             raise ValueError(f"{', '.join(sorted(missing)) or 'runs'} missing")
         return results.astype(dict.fromkeys(numbers, float)), about
-    except (ValueError, SyntaxError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, SyntaxError, TypeError, AttributeError, OSError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise LirfError(f"{file} or {beside.name} is damaged, make both again: {reason}") from error
+
+
+def with_checksums(about, runs):
+    """Add checksums to what is said about some runs: of the runs, as bytes, and of itself."""
+    said = {name: value for name, value in about.items() if name != "checksum"} | {"sha256": checksum(runs)}
+    return said | {"checksum": checksum(json.dumps(said, sort_keys=True).encode())}
 
 
 def claim_cards(folder):

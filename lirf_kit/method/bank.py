@@ -15,9 +15,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from lirf_kit.artifacts import fingerprint
+from lirf_kit.artifacts import checksum, fingerprint
 from lirf_kit.config import Config, LirfError, check_choice
-from lirf_kit.method.bank_files import checksum, read_bank, write_bank
+from lirf_kit.method.bank_files import read_bank, write_bank
 from lirf_kit.method.caching import load_or_deposit
 from lirf_kit.method.containers import file_content, module_bytes, read_module, save_module, serialised
 from lirf_kit.method.networks import SplitNetwork, build_network, penultimate, prepare, split

@@ -4,22 +4,16 @@ Each file is written beside and renamed, and named after its content's checksum;
 writing stops, the folder holds the old bank or the new one. One process at a time reads or writes it.
 """
 
-import hashlib
 import json
 import re
 
 from lirf_kit import __version__
-from lirf_kit.artifacts import locked, sweep, write_file
+from lirf_kit.artifacts import checksum, locked, sweep, write_file
 from lirf_kit.config import LirfError
 
 INDEX = "bank.json"
 FORMAT = 1
 OWN = re.compile(r"(target|module-.+)-[0-9a-f]{8}\.safetensors")  # the names of the files that `write_bank` makes
-
-
-def checksum(content):
-    """Return the SHA-256 of some bytes, as hexadecimal digits."""
-    return hashlib.sha256(content).hexdigest()
 
 
 def write_bank(folder, index, contents, missing):

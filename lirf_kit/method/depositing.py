@@ -143,7 +143,7 @@ def deposit_steps(original, target, deposit_module, deposit_set, config, teacher
             taken = []
             for chosen in steps:
                 batch = deposit_set.select(chosen, deposit_set.deposit_classes)
-                seen = [part[chosen] for part in reference]  # z_T0 and T_0^(-n)(x) of this batch
+                seen = [part[chosen.to(part.device)].to(chosen.device) for part in reference]  # z_T0 and T_0^(-n)(x)
                 mixed = _mixed(start, taught, batch.images, mixing) if config.mixtures else None
                 terms = deposit_terms(target, deposit_module, batch, seen, generator, config, gone, mixed)
                 taken.append(_descend(terms, learners, optimiser, schedule, epoch, config))
@@ -162,7 +162,7 @@ def deposit_steps(original, target, deposit_module, deposit_set, config, teacher
 @torch.no_grad()
 def _mixed(original, teacher, images, generator):
     """Return mixtures of a batch's images, the original's logits and the teacher's features."""
-    mixtures = mix(images, generator)
+    mixtures = mix(images.to(generator.device), generator)
     with evaluation_mode(original), evaluation_mode(teacher):
         return mixtures, original(mixtures), teacher.lower(mixtures)
 
@@ -194,11 +194,15 @@ def _epoch_means(epoch, taken, sizes, config):
 
 
 def original_reference(original, images, config):
-    """Return what the original makes of some images: its logits (N, K), and its lower blocks' features (N, C, H, W)."""
+    """Return what the original makes of some images: its logits (N, K), and its lower blocks' features (N, C, H, W).
+
+    The features take the most memory of all that a deposit stores, so they are where the images are: with `images_on`
+    at "host", they don't fill a GPU.
+    """
     cut = split(original, config.split_after)
     with evaluation_mode(original):
-        features = predict(cut.lower, images)  # T_0^(-n)(x)
-        return predict(cut.upper, features), features  # z_T0 is T^(n-) of these
+        features = predict(lambda part: cut.lower(part).to(images.device), images)  # T_0^(-n)(x)
+        return predict(lambda part: cut.upper(part.to(original.device)), features), features  # z_T0 is T^(n-) of these
 
 
 @dataclasses.dataclass

@@ -40,6 +40,7 @@ WRONG = {
     "an unknown arg max": (["table", "--among", "nope"], "among must be"),
     "too many seeds": (["table", "--seeds", "99999999999"], "seeds must be at most"),
     "too many sets": (["table", "--seeds", "1", "--deposit-sets", "9999999"], "deposit_sets must be from 1 to 120"),
+    "too many runs": (["table", "--seeds", "19999", "--deposit-sets", "2"], "must make at most 20000 runs, not 39998"),
     "a huge number": (["figures", "--set", f"epochs={10**400}"], "epochs must be at most"),
     "a huge batch": (["figures", "--set", f"batch_size={10**30}"], "batch_size must be at most"),
     "a huge network": (["figures", "--set", "split_after=1", "--set", "widths=(99999,)"], "widths must be at most"),
@@ -55,6 +56,15 @@ def test_wrong_options_are_a_sentence_before_anything_is_trained(
         assert main([*arguments, "--out", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert sentence in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-this-name/runs"])
+def test_a_home_that_cannot_be_is_a_sentence(faults, tmp_path, monkeypatch, capsys, name):
+    monkeypatch.setenv("LIRF_KIT_HOME", name)
+    with faults.fault(name):
+        assert main(["table", *TINY, "--references", "--out", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "LIRF_KIT_HOME must be a folder that can be made, not '~nobody" in said and said.count("\n") == 1
 
 
 def test_a_grid_of_which_a_run_failed_says_so_by_its_exit_status(faults, tmp_path, monkeypatch, capsys):

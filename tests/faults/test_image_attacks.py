@@ -172,7 +172,7 @@ def test_decoded_images_are_what_was_decoded_or_are_decoded_again(faults, own, t
     good = lk.load_dataset(own).images
     (folder,) = (tmp_path / "data").glob("decoded-*")
     kept = {path: path.read_bytes() for path in folder.iterdir()}
-    for number in range(faults.many(40, 150)):
+    for number in range(faults.many(40, 500)):
         path, content = faults.draw.choice(sorted(kept.items()))
         content = bytearray(content)
         manner = faults.draw.choice(["flip", "zeros", "end"])

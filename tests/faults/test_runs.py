@@ -40,7 +40,7 @@ def test_a_flipped_bit_of_a_module_s_file_is_a_sentence_or_a_module_that_is_refu
     file = tmp_path / "module.safetensors"
     lk.save_module(module, file)
     whole = file.read_bytes()
-    for number in range(faults.many(30, 150)):
+    for number in range(faults.many(30, 500)):
         file.write_bytes(flipped(whole, faults.draw))
         with faults.fault(f"module {number}"):
             lk.withdraw(target, lk.load_module(file, target, tiny))

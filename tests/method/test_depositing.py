@@ -4,6 +4,7 @@ import inspect
 import io
 import math
 import warnings
+from pathlib import Path
 
 import numpy
 import pytest
@@ -296,6 +297,23 @@ def test_a_last_batch_of_a_single_class_is_no_trouble(tiny_original, tiny_parts,
     odd = pair.select(slice(0, 65), (0, 1))  # the second batch has one image
     target, _ = lk.deposit(tiny_original, odd, tiny.replace(lambda_cs=1.0, deposit_epochs=1))
     assert 0 < target.history[0]["class_scatter"] < 1
+
+
+@pytest.mark.parametrize(
+    "name, images, megabytes",  # of a deposit set: 106 a class, 4,500, 450 and 27 are in the training part
+    [
+        ("digits", 318, 0.3), ("cifar10-class", 13500, 111), ("cifar10-small", 13500, 166), ("cifar10", 13500, 885),
+        ("cifar100", 13500, 885), ("cub200", 1620, 425),
+    ],
+)  # fmt: skip
+def test_the_features_that_a_deposit_stores_take_less_than_a_gigabyte_in_every_preset(name, images, megabytes):
+    config = lk.preset(name).replace(device="cpu")
+    side = {"digits": 8, "cub200": 64}.get(name, 32)
+    picture = torch.zeros(1, 3, side, side, dtype=torch.uint8)
+    _, features = lk.original_reference(lk.build_network(config, 3, 10), picture, config)
+    assert images * features.nbytes / 1e6 == pytest.approx(megabytes, rel=0.1) and megabytes < 1000
+    reliability = (Path(__file__).parents[2] / "RELIABILITY.md").read_text()
+    assert name != "cifar10" or f"{megabytes} MB" in reliability
 
 
 def test_a_deposit_that_leaves_one_class_warns_once_and_says_what_helps(tiny_original, tiny_data, tiny, recwarn):
