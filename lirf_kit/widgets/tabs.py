@@ -1,11 +1,11 @@
 """What the explorer's tabs hold: figures, the history, two runs side by side, and one image."""
 
 import html
-from functools import partial
 
 import pandas
 import torch
 
+from lirf_kit.widgets.drawings import plot_pair, png
 from lirf_kit.widgets.exploring import EXPLORED, compare_runs, deposited
 from lirf_kit.widgets.pieces import Pad, Picture, ipywidgets, unobserved
 from lirf_kit.widgets.small_views import image_png
@@ -121,34 +121,24 @@ class YoursTab:
 
 
 class CompareTab:
-    """Two pinned runs side by side: their numbers and the differences, the knobs that differ, and a figure of each.
+    """Two pinned runs side by side: their numbers and the differences, the knobs that differ, and a figure of each."""
 
-    `draw` returns a run's figure of a kind, as a PNG and its description.
-    """
-
-    def __init__(self, main, draw):
-        self._main, self._draw, self.pinned = main, draw, {}  # a run's number, and the run, by A and B
+    def __init__(self, main):
+        self.pinned = {}  # a run's number, and the run, by A and B
         self.table = ipywidgets.HTML("Pin one run as A and another as B, with the buttons below.")
         self.kind = ipywidgets.Dropdown(
             options=("classes", "curves", "confusion", "t-SNE"), description="figure", tooltip="which figure of A and B"
         )
         self.kind.observe(main.safe(self.show), names="value")
-        self.titles = {name: ipywidgets.HTML() for name in "AB"}
-        self.images = {name: figure_box("lirf-half") for name in "AB"}
-        figures = [part for name in "AB" for part in (self.titles[name], self.images[name])]
+        self.image = figure_box("lirf-pair")
         left = ipywidgets.VBox([self.kind, self.table]).add_class("lirf-compare")
-        self.box = page(ipywidgets.HBox([left, ipywidgets.VBox(figures).add_class("lirf-pair")])).add_class(
-            "lirf-lasting"
-        )
+        self.box = page(ipywidgets.HBox([left, self.image]))
 
     def show(self):
         """Show the pinned runs' metrics, settings, and one figure of each."""
-        for letter, (number, run) in self.pinned.items():
-            title = f"<b>{letter}: run {number}</b>, deposit {html.escape(deposited(run.config, run.fraction))}"
-            self.titles[letter].value = title
-            self._main.later(letter, partial(self._draw, run, self.kind.value), partial(put, self.images[letter]))
-            self.table.value = f"{letter} is run {number}. Pin another as well."
         if len(self.pinned) < 2:
+            for letter, (number, _) in self.pinned.items():
+                self.table.value = f"{letter} is run {number}. Pin another as well."
             return
         (first, one), (second, other) = self.pinned["A"], self.pinned["B"]
         table = compare_runs(one, other)
@@ -161,6 +151,9 @@ class CompareTab:
         rows += f"<tr><th colspan=4>{'settings that differ' if differing else 'all settings are the same'}</th></tr>"
         rows += "".join(_row(f"≠ {name}", _cell(table.A[name]), _cell(table.B[name]), "") for name in differing)
         self.table.value = f'<div class="lirf-table"><table>{rows}</table></div>'
+        missing = self.kind.value == "t-SNE" and not (one.embeddings and other.embeddings)
+        said = f"{self.kind.value} of run {first}, above run {second}"
+        put(self.image, NOTHING if missing else (png(plot_pair(self.kind.value, self.pinned)), said))
 
 
 def _row(name, *cells):
