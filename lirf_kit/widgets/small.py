@@ -251,16 +251,16 @@ def _softened_html(teacher, student, terms, names, deposit_classes, said):
     for column, title in titles.items():
         bars = ""
         for number, (name, high, other) in enumerate(zip(names, teacher[column], student[column])):
-            if high != high:  # NaN
-                bar = "<i>dropped</i>"
-            else:
-                digits = f"<span>{high:.3f}</span>" if len(names) <= 6 else ""
-                bar = f'<b style="height: {100 * high:.1f}%">{digits}</b><hr style="bottom: {100 * other:.1f}%">'
+            bar = "<i>dropped</i>"
+            if high == high:  # not NaN
+                digits = f"{high:.3f}" if len(names) <= 6 else ""
+                bar = f'<b style="height: {100 * high:.1f}%"></b><hr style="bottom: {100 * other:.1f}%">'
+                bar += f'<span style="bottom: calc({100 * max(high, other):.0f}% + 3px)">{digits}</span>'
             kind = "deposited" if number in deposit_classes else "preserved"
             bars += f'<div class="{kind}"><div>{bar}</div>{html.escape(name)}</div>'
         panels += f"<section><h4>{title}</h4>KD = {terms[column]:.3f}<div>{bars}</div></section>"
     alt = html.escape(f"Three panels of bars, the original's softmax, and lines, the student's. {said}")
-    key = "bars: the original, striped where deposited · black lines: the student"
+    key = "bars: the original, striped where deposited · lines: the student"
     return f'<div class="lirf-softened" role="img" aria-label="{alt}">{panels}<p>{key}</p></div>'
 
 

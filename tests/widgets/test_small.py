@@ -139,9 +139,9 @@ def test_the_bars_are_as_high_as_the_softmax_and_the_lines_as_the_student_s():
         teacher = lk.softened(TOY, (0, 1), 2.0)[column].dropna()
         heights = [float(height) for height in re.findall(r"height: ([\d.]+)%", panel)]
         assert heights == pytest.approx(100 * teacher.to_numpy(), abs=0.05)
-        lines = [float(line) for line in re.findall(r"bottom: ([\d.]+)%", panel)]
+        lines = [float(line) for line in re.findall(r"<hr style=.bottom: ([\d.]+)%", panel)]
         assert lines == pytest.approx([100 * same] * len(teacher), abs=0.05)  # the student knows nothing
-        assert [float(said) for said in re.findall(r"<span>([\d.]+)<", panel)] == pytest.approx(teacher, abs=5e-4)
+        assert [float(said) for said in re.findall(r">([\d.]+)</span>", panel)] == pytest.approx(teacher, abs=5e-4)
         assert panel.count("dropped") == 5 - len(teacher) and panel.count('"deposited"') == 2
         assert f"KD = {slider.terms[column]:.3f}" in panel
 
