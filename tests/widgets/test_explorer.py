@@ -22,7 +22,6 @@ import lirf_kit as lk
 from lirf_kit.method import training
 from lirf_kit.widgets import drawings, exploring, results, tabs, words
 from lirf_kit.widgets.jobs import Calls, Job
-from lirf_kit.widgets.views import Picture
 
 
 @pytest.fixture(scope="module")
@@ -767,11 +766,3 @@ def test_without_its_libraries_the_kit_works_and_the_explorer_says_how_to_instal
     alone = importlib.import_module("lirf_kit.widgets.explorer")
     with pytest.raises(lk.LirfError, match=f"needs {name}, .*python -m pip install ipywidgets anywidget"):
         alone.DepositExplorer()
-
-
-def test_the_same_place_of_a_picture_clicked_twice_is_two_clicks():
-    picture, told = Picture(alt="a figure"), []
-    picture.observe(lambda change: told.append(change["new"]), names="clicked")
-    for click in ([0.5, 0.25, 1], [0.5, 0.25, 2], [0.5, 0.25, 2]):
-        picture.set_state({"clicked": click})  # as the page sends it
-    assert told == [(0.5, 0.25, 1), (0.5, 0.25, 2)]

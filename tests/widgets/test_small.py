@@ -164,9 +164,9 @@ def test_a_click_changes_what_is_deposited(tiny_data):
 
 def test_a_click_on_a_picture_turns_its_class(tiny_data):
     picker = lk.ClassPicker(tiny_data)
-    picker.pictures[5].clicked = (0.5, 0.5, 1)
+    picker.pictures[5].clicked = 1
     assert picker.deposit_classes == (0, 1, 2, 5)
-    picker.pictures[5].clicked = (0.5, 0.5, 2)
+    picker.pictures[5].clicked = 2
     assert picker.deposit_classes == (0, 1, 2)
     assert picker.pictures[5].alt == "a training image of class 5"
 
