@@ -14,7 +14,7 @@ from lirf_kit.method.networks import evaluation_mode, predict
 from lirf_kit.widgets import small_views as views
 from lirf_kit.widgets.controls import class_buttons, class_grid, pressed
 from lirf_kit.widgets.jobs import Calls
-from lirf_kit.widgets.pieces import Panel, Picture, StoryView, ipywidgets, need_widgets
+from lirf_kit.widgets.pieces import Knob, Panel, Picture, StoryView, ipywidgets, need_widgets
 from lirf_kit.widgets.tabs import ImageChoice, table_html
 
 TEMPERATURES = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0, 64.0)
@@ -130,9 +130,9 @@ class CutSlider(_SmallPanel):
     def __init__(self, original, images, config):
         need_widgets("the slider of the cut")
         self._original, self._image, self._keep = original, images[:1], config.keep
-        self.slider = ipywidgets.IntSlider(
-            config.split_after, 1, original.num_stages, description="n, split after",
-            tooltip="n: the last stage of the lower blocks (split_after)",
+        self.slider = Knob(
+            value=config.split_after, steps=[(str(n), n) for n in range(1, original.num_stages + 1)],
+            description="split after", symbol="n", tooltip="n: the last stage of the lower blocks (split_after)",
         )  # fmt: skip
         self.blocks = ipywidgets.HTML(layout={"width": "100%"})
         self._build("cut", self.slider, self.blocks)
@@ -204,9 +204,9 @@ class TemperatureSlider(_SmallPanel):
         self._names = [str(name) for name in names or range(len(self._logits))]
         self.buttons = class_buttons(self._names, check_deposit_classes(deposit_classes, len(self._names)))
         steps = sorted({*TEMPERATURES, float(temperature)})
-        self.slider = ipywidgets.SelectionSlider(
-            options=[(f"{step:g}", step) for step in steps], value=float(temperature), description="τ temperature",
-            tooltip="τ: what the logits are divided by before the softmax (temperature)",
+        self.slider = Knob(
+            value=float(temperature), steps=[(f"{step:g}", step) for step in steps], description="temperature",
+            symbol="τ", tooltip="τ: what the logits are divided by before the softmax (temperature)",
         )  # fmt: skip
         students, said = list(views.toy_students(self._logits, ())), "whose logits are compared"
         self.student = ipywidgets.Dropdown(options=students, description="the student", tooltip=said)
@@ -235,7 +235,10 @@ class TemperatureSlider(_SmallPanel):
         return views.toy_students(self._logits, self._classes)[self.student.value]
 
     def _show(self):
-        terms, temperature = self.terms, self.slider.value
+        temperature = self.slider.value
+        if not isinstance(temperature, (int, float)) or not temperature > 0:
+            raise LirfError(f"temperature must be a number above 0, not {temperature!r}")
+        terms = self.terms
         pair = [views.softened(logits, self._classes, temperature) for logits in (self._logits, self._student_logits)]
         said = (
             f"τ = {temperature:g}, a student that {self.student.value}: KD = {terms['all']:.3f} over all classes, "

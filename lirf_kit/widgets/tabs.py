@@ -5,7 +5,7 @@ import torch
 
 from lirf_kit.widgets.drawings import plot_pair, png
 from lirf_kit.widgets.exploring import EXPLORED, compare_runs, history_table
-from lirf_kit.widgets.pieces import Pad, Picture, ipywidgets, unobserved
+from lirf_kit.widgets.pieces import Knob, Pad, Picture, ipywidgets, unobserved
 from lirf_kit.widgets.small_views import image_png
 
 NOTHING = (b"", "nothing to see yet")  # stands in for a figure: its PNG, and its description
@@ -160,22 +160,23 @@ class ImageChoice:
     def __init__(self, options, changed):
         self._changed = changed
         self.label = ipywidgets.Dropdown(options=options, description="class", tooltip="the image's true class")
-        self.number = ipywidgets.IntSlider(0, 0, 0, description="image", tooltip="which image of the class")
+        self.number = Knob(value=0, description="image", tooltip="which image of the class")
         for control in (self.label, self.number):
             control.observe(self._turned, names="value")
         self.controls = ipywidgets.HBox([self.label, self.number]).add_class("lirf-choice")
 
     def place(self, part):
         """Return the chosen image's place in a part; after the class's last image, the number starts over."""
-        places = places_of(part.labels, self.label.value)
-        return places[self.number.value % len(places)]
+        places, number = places_of(part.labels, self.label.value), self.number.value
+        return places[number % len(places) if isinstance(number, int) else 0]
 
     def choose(self, part, place):
         """Choose the image at a place in a part, without treating that as the user's change."""
         number = int(part.labels[place])
         places = places_of(part.labels, number)
         with unobserved([self.label, self.number], self._turned):
-            self.label.value, self.number.max, self.number.value = number, len(places) - 1, places.index(place)
+            self.number.steps = [(str(at), at) for at in range(len(places))]
+            self.label.value, self.number.value = number, places.index(place)
 
     def _turned(self, change):
         if change["owner"] is self.label:
