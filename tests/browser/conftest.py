@@ -33,13 +33,6 @@ def artifacts():
     return folder
 
 
-def barriers(page, place):
-    """Return what axe-core finds in a place that keeps people with other senses or hands out, as a text."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    found = axe.run(page, context=place, options={"resultTypes": ["violations"]})
-    return found.generate_report() if found.violations_count else ""
-
-
 class Lab:
     """A running JupyterLab: its address, and its files."""
 

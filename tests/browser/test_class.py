@@ -6,8 +6,7 @@ import os
 import time
 
 import pytest
-from conftest import barriers
-from test_explore import Panel
+from test_explore import Panel, barriers
 
 from lirf_kit.widgets.results import TABS
 

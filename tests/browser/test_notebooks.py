@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import barriers
 from jupyter_client import BlockingKernelClient
+from test_explore import barriers
 
 OTHERS = sorted(
     file.name for file in (Path(__file__).parents[2] / "notebooks").glob("*.ipynb") if "explore" not in file.name
