@@ -6,6 +6,7 @@ They share parts with the explorer. `small_views` computes and draws what they s
 import html
 
 import numpy
+import pandas
 import torch
 
 from lirf_kit.config import LirfError
@@ -95,16 +96,12 @@ class ClassPicker(_SmallPanel):
 
 def _parts_html(counts):
     """Return the parts' counts as a table with bars; without counts it has the same shape, with dashes."""
-    rows = "<tr><th></th><th>deposited</th><th>preserved</th><th>share deposited</th><th></th></tr>"
-    for name in ("train", "validation", "test"):
-        cells = ["–", "–", "–", "<div style='height: 22px'></div>"]
-        if counts is not None:
-            deposited, preserved = counts.loc[name]
-            share = 100 * deposited / max(deposited + preserved, 1)
-            bar = f'<div class="lirf-bar"><div style="width: {share:.1f}%"></div></div>'
-            cells = [f"{deposited:,}", f"{preserved:,}", f"{share:.1f} %", bar]
-        rows += f"<tr><th>{name}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
-    return f'<div class="lirf-parts"><table>{rows}</table></div>'
+    shown = pandas.DataFrame("–", ["train", "validation", "test"], ["deposited", "preserved", "share", ""])
+    if counts is not None:
+        shares = 100 * counts["deposited"] / counts.sum(axis=1).clip(lower=1)
+        bars = shares.map('<div class="lirf-bar"><div style="width: {:.1f}%"></div></div>'.format)
+        shown = counts.map("{:,}".format).assign(share=shares.map("{:.1f} %".format)).assign(**{"": bars})
+    return f'<div class="lirf-parts">{shown.to_html(escape=False, border=0)}</div>'
 
 
 class CutSlider(_SmallPanel):
