@@ -101,7 +101,7 @@ def _parts_html(counts):
         shares = 100 * counts["deposited"] / counts.sum(axis=1).clip(lower=1)
         bars = shares.map('<div class="lirf-bar"><div style="width: {:.1f}%"></div></div>'.format)
         shown = counts.map("{:,}".format).assign(share=shares.map("{:.1f} %".format)).assign(**{"": bars})
-    return f'<div class="lirf-parts">{shown.to_html(escape=False, border=0)}</div>'
+    return f'<div class="lirf-parts">{table_html(shown, escape=False)}</div>'
 
 
 class CutSlider(_SmallPanel):

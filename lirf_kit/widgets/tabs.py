@@ -35,11 +35,11 @@ def page(*children):
     return ipywidgets.VBox(children).add_class("lirf-page")
 
 
-def table_html(table):
-    """Return a results table as HTML, with dashes where a number does not apply."""
+def table_html(table, **more):
+    """Return a table as HTML, with dashes where a number does not apply; a header without a text is an empty cell."""
     table = table.rename_axis(index=None, columns=table.index.name)
-    cells = table.to_html(na_rep="–", float_format="{:.2f}".format, border=0)
-    return f'<div class="lirf-table">{cells}</div>'
+    cells = table.to_html(na_rep="–", float_format="{:.2f}".format, border=0, **more)
+    return f'<div class="lirf-table">{cells.replace("<th></th>", "<td></td>")}</div>'
 
 
 class HistoryTab:
