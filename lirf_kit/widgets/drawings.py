@@ -214,7 +214,7 @@ def plot_pair(name, pair):
     """Draw one of `FIGURES` for two runs, one above the other; `pair` has each run's number and the run, by A and B."""
     figure = _new(WIDTHS.get(name, SIZE[0]), rows=2)
     strips = figure.subfigures(4, 1, height_ratios=[1, 12, 1, 12])
-    for title, half, (letter, (number, run)) in zip(strips[::2], strips[1::2], pair.items()):
+    for title, half, (letter, (number, run)) in zip(strips[::2], strips[1::2], sorted(pair.items())):
         FIGURES[name](run, half)
         said = f"{letter}: run {number}, deposit {deposited(run.config, run.fraction)}"
         title.text(0.01, 0.5, said, fontsize=15, color=INK, weight="bold", va="center")

@@ -75,8 +75,8 @@ class DepositExplorer(Panel):
         if run is None:
             return said, None, None
         if static and run.story is not None:
-            return said, run.table, self.results.drawing(run, "story")[0]
-        return said, run.table, self.results.drawn[self.results.shown].get("story", [None])[0]
+            return said, run.table, self.results.drawing(self.results.shown, "story")[0]
+        return said, run.table, self.results.drawn.get((self.results.shown, "story"), [None])[0]
 
     def _open(self, data, original):
         """Show a run of the config that was saved, or start one, which will be saved."""
@@ -88,7 +88,7 @@ class DepositExplorer(Panel):
         run, picture = found
         self._homes[self.config.seed] = run.story.home
         self.results.add(run, show=True)
-        self.results.drawn[0]["story"] = picture, of_run("story", run)
+        self.results.drawn[0, "story"] = picture, of_run("story", run)
 
     def _build(self, data):
         safe = self._main.safe
@@ -283,7 +283,7 @@ class DepositExplorer(Panel):
                 self._main.post(self._add, job, run)
             self._embed(job, run)
             if job.opening:
-                save_opening(run, self.results.drawing(run, "story")[0])
+                save_opening(run, self.results.drawing(0, "story")[0])
         except KeyboardInterrupt:
             job.stopped_after = time.perf_counter() - (job.stop_asked or time.perf_counter())
             self._tell(job, self._show_end, job)

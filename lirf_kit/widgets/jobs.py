@@ -6,7 +6,6 @@ import inspect
 import os
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 REST = 0.4  # seconds that a control must be left alone before its change takes effect
@@ -45,14 +44,14 @@ class Job:
 class Calls:
     """How a panel's functions are called: one at a time, in whichever thread.
 
-    A kernel with subshells delivers what the user does in two threads, and runs, drawings and timers have threads of
-    their own. All of them take `TURN` first, so a panel goes on working while the main thread executes a long cell.
+    A kernel with subshells delivers what the user does in two threads, and runs and timers have threads of their
+    own. All of them take `TURN` first, so a panel goes on working while the main thread executes a long cell.
     If a function raises, `fail` is called with the error and shows it.
     """
 
     def __init__(self, fail):
         self.fail = fail
-        self._drawer, self._newest, self._resting = ThreadPoolExecutor(1), {}, {}
+        self._resting = {}
 
     def post(self, function, *arguments):
         """Call a function when it is its turn, and show its error if it raises one."""
@@ -66,23 +65,6 @@ class Calls:
         """Return a callback for a widget that posts a function; it may take what the widget passes, or nothing."""
         wanted = len(inspect.signature(function).parameters)
         return lambda *told: self.post(function, *told[:wanted])
-
-    def later(self, name, work, then):
-        """Call `work` in the background and post its result to `then`, unless newer work has the same name.
-
-        Returns a Future, which is done when the result is posted.
-        """
-        mine = self._newest[name] = object()
-
-        def task():
-            try:
-                if self._newest[name] is mine:
-                    result = work()
-                    self.post(lambda: then(result) if self._newest[name] is mine else None)
-            except Exception as error:
-                self.post(self.fail, error)
-
-        return self._drawer.submit(task)
 
     def rested(self, name, function):
         """Call a function after `REST` seconds without another call under the same name."""

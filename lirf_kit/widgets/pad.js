@@ -18,6 +18,7 @@ function render({ model, el }) {
   let last = null, waiting = 0;
 
   function wipe() {
+    note.textContent = "";
     pen.fillStyle = "black";
     pen.fillRect(0, 0, SIDE, SIDE);
     if (!model.get("pixels").byteLength) return;

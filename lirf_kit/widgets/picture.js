@@ -1,15 +1,6 @@
 // One transparent pixel.
 const EMPTY = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7";
 
-// The place of a click as shares of the picture from its top left; null beside the picture (object-fit: contain).
-function place(event, image) {
-  const box = image.getBoundingClientRect();
-  const scale = Math.min(box.width / image.naturalWidth, box.height / image.naturalHeight);
-  const across = (event.clientX - box.left - box.width / 2) / (image.naturalWidth * scale) + 0.5;
-  const down = (event.clientY - box.top - box.height / 2) / (image.naturalHeight * scale) + 0.5;
-  return Math.min(across, down) >= 0 && Math.max(across, down) <= 1 ? [across, down] : null;
-}
-
 function render({ model, el }) {
   const image = document.createElement("img");
   image.src = EMPTY;  // without a source, an image in a cell that is scrolled away would stay blank
@@ -33,10 +24,8 @@ function render({ model, el }) {
     image.alt = model.get("alt");
   }
 
-  image.addEventListener("click", (event) => {
-    const where = image.naturalWidth ? place(event, image) : null;
-    if (!where) return;
-    model.set("clicked", [...where, (model.get("clicked")[2] ?? 0) + 1]);
+  image.addEventListener("click", () => {
+    model.set("clicked", model.get("clicked") + 1);
     model.save_changes();
   });
   model.on("change:png", draw);

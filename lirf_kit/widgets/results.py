@@ -1,7 +1,6 @@
 """The explorer's right side: tabs that show the runs, and the files that are written from them."""
 
 import html
-from functools import partial
 
 import numpy
 
@@ -46,7 +45,7 @@ class Results:
     def __init__(self, main, controls, shape, say, bring_back):
         self._main, self._controls, self._say = main, controls, say
         self.runs = []  # every finished run
-        self.drawn = []  # each run's figures by their tab, as pairs of a PNG and its description
+        self.drawn = {}  # the figures, as pairs of a PNG and its description, by the run's place and their tab
         self.shown = None  # the place of the run that is shown
         self._chosen = False  # whether the image of the tab “image” was chosen, there or by a click on a map
         self.story = StoryView()
@@ -56,7 +55,7 @@ class Results:
         self.images = {name: figure_box() for name in DRAWN}
         self.table = ipywidgets.HTML("no run yet")
         self.history = HistoryTab(main.safe(bring_back), controls.config)
-        self.compare = CompareTab(main, self.drawing)
+        self.compare = CompareTab(main)
         self.journey = JourneyTab(controls.names, lambda: main.rested("image", self.draw_open))
         self.yours = YoursTab(main, shape, lambda image: self.run and probabilities(self.run, image))
         self.surface = SurfaceTab(main, controls, self.runs, say)
@@ -80,7 +79,6 @@ class Results:
     def add(self, run, show, note=""):
         """Add a finished run to the history; if `show`, also show it, with a note after its headline."""
         self.runs.append(run)
-        self.drawn.append({})
         if show:
             self.show(len(self.runs) - 1, note)
         else:
@@ -93,8 +91,7 @@ class Results:
         self.table.value = table_html(self.run.table) + f"<p>{grain(self.run)}</p>"
         self.history.fill(self.runs, place if self._controls.stand_for(self.run) else None)
         for name, image in self.images.items():
-            if name != self.open:
-                put(image, self.drawn[place].get(name, NOTHING))
+            put(image, self.drawn.get((place, name), NOTHING))
         self.tell()
         self._say(headline(place + 1, self.run) + note)
         self.draw_open()
@@ -149,18 +146,14 @@ class Results:
             drawing[self.open]()
 
     def _draw(self):
-        """Draw the open tab's figure of the run, unless it has been drawn."""
-        name = self.open
-        self._main.later(name, partial(self.drawing, self.run, name), partial(put, self.images[name]))
+        put(self.images[self.open], self.drawing(self.shown, self.open))
 
-    def drawing(self, run, name):
+    def drawing(self, place, name):
         """Return one of a run's figures, as a PNG and its description; it is drawn once."""
-        if name == "t-SNE" and not run.embeddings:
-            return NOTHING
-        (drawn,) = [drawn for one, drawn in zip(self.runs, self.drawn) if one is run]
-        if name not in drawn:
-            drawn[name] = png(FIGURES[name](run)), of_run(name, run)
-        return drawn[name]
+        if (place, name) not in self.drawn:
+            run = self.runs[place]
+            self.drawn[place, name] = png(FIGURES[name](run)), of_run(name, run)
+        return self.drawn[place, name]
 
     def _draw_journey(self):
         """Draw the chosen image's journey through the networks."""
@@ -168,16 +161,9 @@ class Results:
         place = self.journey.place(part)
         self.journey.choose(part, place)
         self._ring(True)
-
-        def work():
-            shares, maps = journey(run, place)
-            return (png(plot_journey(run, place, shares, maps)), of_journey(run, place, shares)), of_maps(maps)
-
-        def show(drawn):
-            put(self.journey.image, drawn[0])
-            self.journey.said.value = drawn[1]
-
-        self._main.later("image", work, show)
+        shares, maps = journey(run, place)
+        put(self.journey.image, (png(plot_journey(run, place, shares, maps)), of_journey(run, place, shares)))
+        self.journey.said.value = of_maps(maps)
 
     def _ring(self, chosen=False):
         """Put the maps' ring around the chosen image, if it has a point; without a choice there is no ring."""
@@ -228,7 +214,7 @@ class Results:
         if tab == "A | B":
             if len(self.compare.pinned) < 2:
                 raise LirfError("two runs must be pinned before they can be saved side by side: pin as A, pin as B")
-            kind, pair = self.compare.kind.value, {letter: self.compare.pinned[letter] for letter in "AB"}
+            kind, pair = self.compare.kind.value, self.compare.pinned
             return plot_pair(kind, pair), f"runs-{pair['A'][0]}-{pair['B'][0]}-{kind}"
         if tab not in (*FIGURES, "image"):
             allowed = ", ".join((*FIGURES, "A | B", "image", "surface"))

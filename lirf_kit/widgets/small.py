@@ -6,6 +6,7 @@ They share parts with the explorer. `small_views` computes and draws what they s
 import html
 
 import numpy
+import pandas
 import torch
 
 from lirf_kit.config import LirfError
@@ -14,7 +15,7 @@ from lirf_kit.method.networks import evaluation_mode, predict
 from lirf_kit.widgets import small_views as views
 from lirf_kit.widgets.controls import class_buttons, class_grid, pressed
 from lirf_kit.widgets.jobs import Calls
-from lirf_kit.widgets.pieces import Panel, Picture, StoryView, ipywidgets, need_widgets
+from lirf_kit.widgets.pieces import Knob, Panel, Picture, StoryView, ipywidgets, need_widgets
 from lirf_kit.widgets.tabs import ImageChoice, table_html
 
 TEMPERATURES = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0, 64.0)
@@ -95,16 +96,12 @@ class ClassPicker(_SmallPanel):
 
 def _parts_html(counts):
     """Return the parts' counts as a table with bars; without counts it has the same shape, with dashes."""
-    rows = "<tr><th></th><th>deposited</th><th>preserved</th><th>share deposited</th><th></th></tr>"
-    for name in ("train", "validation", "test"):
-        cells = ["–", "–", "–", "<div style='height: 22px'></div>"]
-        if counts is not None:
-            deposited, preserved = counts.loc[name]
-            share = 100 * deposited / max(deposited + preserved, 1)
-            bar = f'<div class="lirf-bar"><div style="width: {share:.1f}%"></div></div>'
-            cells = [f"{deposited:,}", f"{preserved:,}", f"{share:.1f} %", bar]
-        rows += f"<tr><th>{name}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
-    return f'<div class="lirf-parts"><table>{rows}</table></div>'
+    shown = pandas.DataFrame("–", ["train", "validation", "test"], ["deposited", "preserved", "share", ""])
+    if counts is not None:
+        shares = 100 * counts["deposited"] / counts.sum(axis=1).clip(lower=1)
+        bars = shares.map('<div class="lirf-bar"><div style="width: {:.1f}%"></div></div>'.format)
+        shown = counts.map("{:,}".format).assign(share=shares.map("{:.1f} %".format)).assign(**{"": bars})
+    return f'<div class="lirf-parts">{table_html(shown, escape=False)}</div>'
 
 
 class CutSlider(_SmallPanel):
@@ -130,9 +127,9 @@ class CutSlider(_SmallPanel):
     def __init__(self, original, images, config):
         need_widgets("the slider of the cut")
         self._original, self._image, self._keep = original, images[:1], config.keep
-        self.slider = ipywidgets.IntSlider(
-            config.split_after, 1, original.num_stages, description="n, split after",
-            tooltip="n: the last stage of the lower blocks (split_after)",
+        self.slider = Knob(
+            value=config.split_after, steps=[(str(n), n) for n in range(1, original.num_stages + 1)],
+            description="split after", symbol="n", tooltip="n: the last stage of the lower blocks (split_after)",
         )  # fmt: skip
         self.blocks = ipywidgets.HTML(layout={"width": "100%"})
         self._build("cut", self.slider, self.blocks)
@@ -204,9 +201,9 @@ class TemperatureSlider(_SmallPanel):
         self._names = [str(name) for name in names or range(len(self._logits))]
         self.buttons = class_buttons(self._names, check_deposit_classes(deposit_classes, len(self._names)))
         steps = sorted({*TEMPERATURES, float(temperature)})
-        self.slider = ipywidgets.SelectionSlider(
-            options=[(f"{step:g}", step) for step in steps], value=float(temperature), description="τ temperature",
-            tooltip="τ: what the logits are divided by before the softmax (temperature)",
+        self.slider = Knob(
+            value=float(temperature), steps=[(f"{step:g}", step) for step in steps], description="temperature",
+            symbol="τ", tooltip="τ: what the logits are divided by before the softmax (temperature)",
         )  # fmt: skip
         students, said = list(views.toy_students(self._logits, ())), "whose logits are compared"
         self.student = ipywidgets.Dropdown(options=students, description="the student", tooltip=said)
@@ -235,7 +232,10 @@ class TemperatureSlider(_SmallPanel):
         return views.toy_students(self._logits, self._classes)[self.student.value]
 
     def _show(self):
-        terms, temperature = self.terms, self.slider.value
+        temperature = self.slider.value
+        if not isinstance(temperature, (int, float)) or not temperature > 0:
+            raise LirfError(f"temperature must be a number above 0, not {temperature!r}")
+        terms = self.terms
         pair = [views.softened(logits, self._classes, temperature) for logits in (self._logits, self._student_logits)]
         said = (
             f"τ = {temperature:g}, a student that {self.student.value}: KD = {terms['all']:.3f} over all classes, "
@@ -251,16 +251,16 @@ def _softened_html(teacher, student, terms, names, deposit_classes, said):
     for column, title in titles.items():
         bars = ""
         for number, (name, high, other) in enumerate(zip(names, teacher[column], student[column])):
-            if high != high:  # NaN
-                bar = "<i>dropped</i>"
-            else:
-                digits = f"<span>{high:.3f}</span>" if len(names) <= 6 else ""
-                bar = f'<b style="height: {100 * high:.1f}%">{digits}</b><hr style="bottom: {100 * other:.1f}%">'
+            bar = "<i>dropped</i>"
+            if high == high:  # not NaN
+                digits = f"{high:.3f}" if len(names) <= 6 else ""
+                bar = f'<b style="height: {100 * high:.1f}%"></b><hr style="bottom: {100 * other:.1f}%">'
+                bar += f'<span style="bottom: calc({100 * max(high, other):.0f}% + 3px)">{digits}</span>'
             kind = "deposited" if number in deposit_classes else "preserved"
             bars += f'<div class="{kind}"><div>{bar}</div>{html.escape(name)}</div>'
         panels += f"<section><h4>{title}</h4>KD = {terms[column]:.3f}<div>{bars}</div></section>"
     alt = html.escape(f"Three panels of bars, the original's softmax, and lines, the student's. {said}")
-    key = "bars: the original, striped where deposited · black lines: the student"
+    key = "bars: the original, striped where deposited · lines: the student"
     return f'<div class="lirf-softened" role="img" aria-label="{alt}">{panels}<p>{key}</p></div>'
 
 

@@ -115,7 +115,7 @@ class Story:
             for place in places:  # the first image of every class, then the second of every class, ...
                 label = int(self.labels[place])
                 nth[place] = seen[label] = seen.get(label, -1) + 1
-            chosen += sorted(sorted(places, key=lambda place: (nth[place], int(self.labels[place])))[:wanted])
+            chosen += sorted(places, key=lambda place: (nth[place], int(self.labels[place])))[:wanted]
         return chosen
 
     def _sample(self, place):

@@ -63,32 +63,26 @@ class SurfaceTab:
         """Return the measured points that agree with the controls in everything but the chosen knobs."""
         return surface_points(self._found(), self._config(), self.names, self.metric.value)
 
-    def _plot(self, points, metric):
-        """Return the figure, which shows how much a single validation image counts."""
-        data = self._controls.data
-        one = one_image(data.labels[data.validation_indices], self._config().deposit_classes)
-        return plot_surface(points, metric, one.get(metric.split(": ")[1], 0.0))
-
     def draw(self):
         """Draw what has been measured so far, or say why the controls' settings have no surface."""
+        drawn = NOTHING
         try:
-            points, metric = self._points(), self.metric.value
+            points = self._points()
             self.note.value = f"{len(points)} measured; everything else as the controls are set now"
+            if len(points):
+                drawn = png(self.figure()[0]), of_surface(points, self.metric.value)
         except LirfError as error:
-            points, self.note.value = (), html.escape(str(error))
-
-        def work():
-            return (png(self._plot(points, metric)), of_surface(points, metric)) if len(points) else NOTHING
-
-        self._main.later("surface", work, lambda drawn: put(self.image, drawn))
+            self.note.value = html.escape(str(error))
+        put(self.image, drawn)
 
     def figure(self):
-        """Return the figure, and a name for its file."""
-        points, metric = self._points(), self.metric.value
+        """Return the figure, which shows how much a single validation image counts, and a name for its file."""
+        points, metric, data = self._points(), self.metric.value, self._controls.data
         if not len(points):
             raise LirfError("a surface must have a measured point before it can be saved: press Run, or fill grid")
+        one = one_image(data.labels[data.validation_indices], self._config().deposit_classes)
         file = "-".join(["surface", *metric.replace(":", "").split(), "over", *self.names])
-        return self._plot(points, metric), file
+        return plot_surface(points, metric, one.get(metric.split(": ")[1], 0.0)), file
 
     def _fill(self):
         """Measure the grid's missing points in the background."""

@@ -1,19 +1,19 @@
 """What the explorer's tabs hold: figures, the history, two runs side by side, and one image."""
 
-import html
-from functools import partial
-
 import pandas
 import torch
 
-from lirf_kit.widgets.exploring import EXPLORED, compare_runs, deposited
-from lirf_kit.widgets.pieces import Pad, Picture, ipywidgets, unobserved
+from lirf_kit.widgets.drawings import plot_pair, png
+from lirf_kit.widgets.exploring import EXPLORED, compare_runs, history_table
+from lirf_kit.widgets.pieces import Knob, Pad, Picture, ipywidgets, unobserved
 from lirf_kit.widgets.small_views import image_png
 
 NOTHING = (b"", "nothing to see yet")  # stands in for a figure: its PNG, and its description
 SPACE = "\N{NO-BREAK SPACE}"  # a list collapses ordinary ones
-HISTORY = {"run": 3, "deposit": 19, "T Pre": 6, "T Dep": 6, "H": 6, "R Avg": 6, "s": 5}  # columns and their widths
-METRICS = ("target: Pre Acc", "target: Dep Acc", "target: H Mean", "recovered: Avg Acc")  # in the history
+HISTORY = {  # the history's columns, of those of `history_table`, and what they are called
+    "run": "run", "deposit": "deposit", "target: Pre Acc": "T Pre", "target: Dep Acc": "T Dep", "target: H Mean": "H",
+    "recovered: Avg Acc": "R Avg", "seconds": "s",
+}  # fmt: skip
 
 
 def figure_box(*kinds):
@@ -35,16 +35,11 @@ def page(*children):
     return ipywidgets.VBox(children).add_class("lirf-page")
 
 
-def table_html(table):
-    """Return a results table as HTML, with dashes where a number does not apply."""
+def table_html(table, **more):
+    """Return a table as HTML, with dashes where a number does not apply; a header without a text is an empty cell."""
     table = table.rename_axis(index=None, columns=table.index.name)
-    cells = table.to_html(na_rep="–", float_format="{:.2f}".format, border=0)
-    return f'<div class="lirf-table">{cells}</div>'
-
-
-def _columns(cells):
-    """Return a row of the history up to the knobs, with each cell aligned to the right of its column."""
-    return " ".join(f"{cell:>{width}}" for cell, width in zip(cells, HISTORY.values()))
+    cells = table.to_html(na_rep="–", float_format="{:.2f}".format, border=0, **more)
+    return f'<div class="lirf-table">{cells.replace("<th></th>", "<td></td>")}</div>'
 
 
 class HistoryTab:
@@ -55,7 +50,7 @@ class HistoryTab:
 
     def __init__(self, chosen, calibrated):
         self._chosen, self._calibrated = chosen, calibrated
-        self.heading = ipywidgets.HTML(f"<pre>{_columns(HISTORY).replace(' ', SPACE)}  knobs turned</pre>")
+        self.heading = ipywidgets.HTML("no run yet")
         self.rows = ipywidgets.Select(options=[], rows=12, description="run", tooltip="choose a run to bring it back")
         self.rows.style.description_width = "0px"
         self.rows.layout.width = "100%"
@@ -68,17 +63,18 @@ class HistoryTab:
 
     def fill(self, runs, place):
         """List the runs, and select one without bringing it back."""
+        shown = history_table(runs).reset_index().reindex(columns=HISTORY).rename(columns=HISTORY)
+        text = shown.to_string(index=False, na_rep="–", float_format="{:.2f}".format)
+        heading, *lines = text.replace(" ", SPACE).split("\n")
+        self.heading.value = f"<pre>{heading}{2 * SPACE}knobs turned</pre>"
         with unobserved([self.rows], self._pick):
-            self.rows.options = [(self._text(number, run), number) for number, run in enumerate(runs)]
+            turned = [self._turned(run.config) for run in runs]
+            self.rows.options = [(line + 2 * SPACE + knobs, at) for at, (line, knobs) in enumerate(zip(lines, turned))]
             self.rows.value = place
 
-    def _text(self, number, run):
-        metrics, config = run.metrics, run.config
-        cells = [number + 1, deposited(config, run.fraction)[:19]]
-        cells += [f"{metrics[name]:.2f}" if name in metrics else "–" for name in METRICS] + [f"{run.seconds:.1f}"]
+    def _turned(self, config):
         values = {name: getattr(config, name) for name in EXPLORED}
-        knobs = [f"{name}={value}" for name, value in values.items() if value != getattr(self._calibrated, name)]
-        return f"{_columns(cells)}  {', '.join(knobs)}".replace(" ", SPACE)
+        return ", ".join(f"{name}={at}" for name, at in values.items() if at != getattr(self._calibrated, name))
 
     def _pick(self, change):
         if change["new"] is not None:
@@ -112,65 +108,45 @@ class YoursTab:
         table = self._answers(image[None])
         if table is None:
             return
-        rows = ""
+        rows = {}
         for name, shares in table.items():
             best = shares.nlargest(3)
-            others = ", ".join(f"{html.escape(other)} {share:.0f} %" for other, share in best[1:].items())
-            rows += _row(name, f"<b>{html.escape(best.index[0])}</b>", f"{best.iloc[0]:.0f} %", f"then {others}")
-        self.said.value = f'<div class="lirf-table"><table>{rows}</table></div>'
+            others = ", ".join(f"{other} {share:.0f} %" for other, share in best[1:].items())
+            rows[name] = {"answer": best.index[0], "sure": f"{best.iloc[0]:.0f} %", "then": others}
+        self.said.value = table_html(pandas.DataFrame.from_dict(rows, orient="index"))
 
 
 class CompareTab:
-    """Two pinned runs side by side: their numbers and the differences, the knobs that differ, and a figure of each.
+    """Two pinned runs side by side: their numbers and the differences, the knobs that differ, and a figure of each."""
 
-    `draw` returns a run's figure of a kind, as a PNG and its description.
-    """
-
-    def __init__(self, main, draw):
-        self._main, self._draw, self.pinned = main, draw, {}  # a run's number, and the run, by A and B
+    def __init__(self, main):
+        self.pinned = {}  # a run's number, and the run, by A and B
         self.table = ipywidgets.HTML("Pin one run as A and another as B, with the buttons below.")
         self.kind = ipywidgets.Dropdown(
             options=("classes", "curves", "confusion", "t-SNE"), description="figure", tooltip="which figure of A and B"
         )
         self.kind.observe(main.safe(self.show), names="value")
-        self.titles = {name: ipywidgets.HTML() for name in "AB"}
-        self.images = {name: figure_box("lirf-half") for name in "AB"}
-        figures = [part for name in "AB" for part in (self.titles[name], self.images[name])]
+        self.image = figure_box("lirf-pair")
         left = ipywidgets.VBox([self.kind, self.table]).add_class("lirf-compare")
-        self.box = page(ipywidgets.HBox([left, ipywidgets.VBox(figures).add_class("lirf-pair")])).add_class(
-            "lirf-lasting"
-        )
+        self.box = page(ipywidgets.HBox([left, self.image]))
 
     def show(self):
         """Show the pinned runs' metrics, settings, and one figure of each."""
-        for letter, (number, run) in self.pinned.items():
-            title = f"<b>{letter}: run {number}</b>, deposit {html.escape(deposited(run.config, run.fraction))}"
-            self.titles[letter].value = title
-            self._main.later(letter, partial(self._draw, run, self.kind.value), partial(put, self.images[letter]))
-            self.table.value = f"{letter} is run {number}. Pin another as well."
         if len(self.pinned) < 2:
+            for letter, (number, _) in self.pinned.items():
+                self.table.value = f"{letter} is run {number}. Pin another as well."
             return
         (first, one), (second, other) = self.pinned["A"], self.pinned["B"]
-        table = compare_runs(one, other)
+        table = compare_runs(one, other).rename(columns={"A": f"A: run {first}", "B": f"B: run {second}"})
         numbers = [name for name in table.index if ": " in name or name == "seconds"]
-        rows = f"<tr><th></th><th>A: run {first}</th><th>B: run {second}</th><th>B − A</th></tr>"
-        for name, row in table.loc[numbers].iterrows():
-            both = not pandas.isna(row.A) and not pandas.isna(row.B)
-            rows += _row(name, _cell(row.A), _cell(row.B), f"{row.B - row.A:+.2f}" if both else "–")
-        differing = [name for name in table.index if name not in numbers and table.loc[name, "differs"]]
-        rows += f"<tr><th colspan=4>{'settings that differ' if differing else 'all settings are the same'}</th></tr>"
-        rows += "".join(_row(f"≠ {name}", _cell(table.A[name]), _cell(table.B[name]), "") for name in differing)
-        self.table.value = f'<div class="lirf-table"><table>{rows}</table></div>'
-
-
-def _row(name, *cells):
-    return f"<tr><th>{html.escape(name)}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
-
-
-def _cell(value):
-    if pandas.isna(value):
-        return "–"
-    return html.escape(f"{value:g}" if isinstance(value, float) else str(value))
+        metrics = table.loc[numbers].iloc[:, :2].astype(float)
+        metrics["B − A"] = metrics.diff(axis=1).iloc[:, 1].map("{:+.2f}".format, na_action="ignore")
+        settings = table[table.pop("differs")].drop(numbers, errors="ignore").rename("≠ {}".format)
+        said = "settings that differ" + table_html(settings) if len(settings) else "all settings are the same"
+        self.table.value = table_html(metrics) + said
+        missing = self.kind.value == "t-SNE" and not (one.embeddings and other.embeddings)
+        said = f"{self.kind.value} of run {first}, above run {second}"
+        put(self.image, NOTHING if missing else (png(plot_pair(self.kind.value, self.pinned)), said))
 
 
 def places_of(labels, number):
@@ -184,22 +160,23 @@ class ImageChoice:
     def __init__(self, options, changed):
         self._changed = changed
         self.label = ipywidgets.Dropdown(options=options, description="class", tooltip="the image's true class")
-        self.number = ipywidgets.IntSlider(0, 0, 0, description="image", tooltip="which image of the class")
+        self.number = Knob(value=0, description="image", tooltip="which image of the class")
         for control in (self.label, self.number):
             control.observe(self._turned, names="value")
         self.controls = ipywidgets.HBox([self.label, self.number]).add_class("lirf-choice")
 
     def place(self, part):
         """Return the chosen image's place in a part; after the class's last image, the number starts over."""
-        places = places_of(part.labels, self.label.value)
-        return places[self.number.value % len(places)]
+        places, number = places_of(part.labels, self.label.value), self.number.value
+        return places[number % len(places) if isinstance(number, int) else 0]
 
     def choose(self, part, place):
         """Choose the image at a place in a part, without treating that as the user's change."""
         number = int(part.labels[place])
         places = places_of(part.labels, number)
         with unobserved([self.label, self.number], self._turned):
-            self.label.value, self.number.max, self.number.value = number, len(places) - 1, places.index(place)
+            self.number.steps = [(str(at), at) for at in range(len(places))]
+            self.label.value, self.number.value = number, places.index(place)
 
     def _turned(self, change):
         if change["owner"] is self.label:

@@ -39,16 +39,12 @@ class Frame(View):
 
 
 class Picture(View):
-    """A PNG that fills its place and keeps its proportions.
-
-    `clicked` is the last click: x and y as shares (0 to 1) of the picture from its top left, and the number of clicks
-    so far, so that two clicks on the same place differ. It is empty before the first click.
-    """
+    """A PNG that fills its place and keeps its proportions; `clicked` counts the clicks on it."""
 
     _esm = HERE / "picture.js"
     png = _shared(traitlets.Bytes())  # a new picture replaces the old one as soon as it is decoded
     alt = _shared(traitlets.Unicode())  # what the picture shows, for people who can't see it
-    clicked = _shared(traitlets.Tuple())
+    clicked = _shared(traitlets.Int(0))
 
 
 class Knob(View):

@@ -120,6 +120,13 @@ class Panel:
         return self.ask("len(explorer.runs)")
 
 
+def barriers(page, place):
+    """Return what axe-core finds in a place that keeps people with other senses or hands out, as a text."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    found = axe.run(page, context=place, options={"resultTypes": ["violations"]})
+    return found.generate_report() if found.violations_count else ""
+
+
 @pytest.fixture(scope="module")
 def panel(lab, browser, artifacts):
     lab.lay_out_notebooks()  # one that was saved with a panel of a kernel that has ended is an error in the console

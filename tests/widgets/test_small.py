@@ -1,5 +1,6 @@
 """The small widgets without a browser: what they compute, what they draw, and how they take a turned knob."""
 
+import html
 import importlib
 import io
 import re
@@ -139,9 +140,9 @@ def test_the_bars_are_as_high_as_the_softmax_and_the_lines_as_the_student_s():
         teacher = lk.softened(TOY, (0, 1), 2.0)[column].dropna()
         heights = [float(height) for height in re.findall(r"height: ([\d.]+)%", panel)]
         assert heights == pytest.approx(100 * teacher.to_numpy(), abs=0.05)
-        lines = [float(line) for line in re.findall(r"bottom: ([\d.]+)%", panel)]
+        lines = [float(line) for line in re.findall(r"<hr style=.bottom: ([\d.]+)%", panel)]
         assert lines == pytest.approx([100 * same] * len(teacher), abs=0.05)  # the student knows nothing
-        assert [float(said) for said in re.findall(r"<span>([\d.]+)<", panel)] == pytest.approx(teacher, abs=5e-4)
+        assert [float(said) for said in re.findall(r">([\d.]+)</span>", panel)] == pytest.approx(teacher, abs=5e-4)
         assert panel.count("dropped") == 5 - len(teacher) and panel.count('"deposited"') == 2
         assert f"KD = {slider.terms[column]:.3f}" in panel
 
@@ -164,9 +165,9 @@ def test_a_click_changes_what_is_deposited(tiny_data):
 
 def test_a_click_on_a_picture_turns_its_class(tiny_data):
     picker = lk.ClassPicker(tiny_data)
-    picker.pictures[5].clicked = (0.5, 0.5, 1)
+    picker.pictures[5].clicked = 1
     assert picker.deposit_classes == (0, 1, 2, 5)
-    picker.pictures[5].clicked = (0.5, 0.5, 2)
+    picker.pictures[5].clicked = 2
     assert picker.deposit_classes == (0, 1, 2)
     assert picker.pictures[5].alt == "a training image of class 5"
 
@@ -191,7 +192,7 @@ def test_no_class_and_all_classes_are_said_and_a_click_mends_it(tiny_data):
 
 def test_the_cut_moves_with_its_slider(tiny_original, tiny_data, tiny):
     slider = lk.CutSlider(tiny_original, tiny_data.images, tiny)
-    assert slider.slider.value == tiny.split_after == slider.slider.max
+    assert slider.slider.value == tiny.split_after == slider.slider.steps[-1][1]
     for after in (1, 2):
         slider.slider.value = after
         table = lk.cut_table(tiny_original, tiny_data.images[:1], after, tiny.keep)
@@ -210,6 +211,9 @@ def test_a_module_too_small_is_said_and_another_cut_mends_it(tiny_original, tiny
     assert "keep must leave each block a channel" in slider.message.value
     slider.slider.value = 2
     assert 'role="status"' in slider.message.value
+    for wrong in (3, 0, "many", 1.5):
+        slider.slider.value = wrong
+        assert f"split_after must be 1 or 2, not {wrong!r}" in html.unescape(slider.message.value)
 
 
 def test_the_temperature_and_the_student_change_the_losses():
@@ -232,6 +236,9 @@ def test_the_temperature_of_real_logits():
     assert "at least one class" in slider.message.value
     slider.buttons[0].value = True
     assert "τ = 5" in slider.message.value
+    for wrong in ("many", 0, -1.0):
+        slider.slider.value = wrong
+        assert f"temperature must be a number above 0, not {wrong!r}" in html.unescape(slider.message.value)
 
 
 # the point tracker
@@ -265,7 +272,7 @@ def test_a_click_rings_a_point_and_says_what_the_networks_answer(tracker, tiny_p
     label = int(part.labels[place])
     assert tracker.choice.label.value == label
     same = (part.labels == label).nonzero().flatten().tolist()
-    assert same[tracker.choice.number.value] == place and tracker.choice.number.max == len(same) - 1
+    assert same[tracker.choice.number.value] == place and len(tracker.choice.number.steps) == len(same)
     for name, network in trio.items():
         answer = lk.predict(network, part.images[place : place + 1]).argmax().item()
         assert f"{name} says {answer}" in tracker.message.value and tracker.table.loc[name, "answer"] == str(answer)
