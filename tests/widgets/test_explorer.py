@@ -678,7 +678,7 @@ def test_the_image_s_number_waits_until_it_rests(panel, monkeypatch):
     finish(panel)
     open_tab(panel, "image")
     until(lambda: "Validation image" in panel.results.journey.image.alt)
-    assert "An attention map has 4×4 positions" in panel.results.journey.said.value
+    assert "A map has 4×4 positions" in panel.results.journey.said.value
     followed = []
     monkeypatch.setattr(results, "journey", lambda run, place: followed.append(place) or lk.journey(run, place))
     for number in (1, 2, 3, 4, 5):
@@ -721,7 +721,7 @@ def test_a_photograph_s_pixels_reach_the_networks_channel_by_channel():
     assert image.dtype == torch.uint8 and image.tolist() == [
         [[[0, 3], [6, 9]], [[1, 4], [7, 10]], [[2, 5], [8, 11]]],
     ]
-    assert "cat" in tab.said.value and "80 %" in tab.said.value and "&lt;dog&gt; 20 %" in tab.said.value
+    assert "cat" in tab.said.value and "80 %" in tab.said.value and "&lt;dog&gt;: 20 %" in tab.said.value
     assert numpy.asarray(PIL.Image.open(io.BytesIO(tab.seen.png)))[0, 0].tolist() == [0, 1, 2]
 
 
