@@ -584,11 +584,14 @@ def test_a_row_of_the_history_brings_its_settings_and_figures_back(panel):
     open_tab(panel, "classes")
     until(lambda: "classes 0 1 2." in panel.results.images["classes"].alt)
     first = panel.results.images["classes"].png
+    seen = []
+    panel.results.images["classes"].observe(lambda change: seen.append(change["new"]), names="png")
     panel.controls.recipe.value = "paper"
     panel.controls.classes[5].value = True
     finish(panel)
     until(lambda: "classes 0 1 2 5." in panel.results.images["classes"].alt)
     assert panel.controls.recipe.value == "paper" and panel.results.images["classes"].png != first
+    assert len(seen) == 1 and seen[0]  # the figure wasn't empty in between
     panel.results.history.rows.value = 0
     assert panel.controls.recipe.value == "calibrated" and panel.controls.settings() == (panel.config, None)
     until(lambda: panel.results.images["classes"].png == first)
