@@ -91,7 +91,8 @@ class Results:
         self.table.value = table_html(self.run.table) + f"<p>{grain(self.run)}</p>"
         self.history.fill(self.runs, place if self._controls.stand_for(self.run) else None)
         for name, image in self.images.items():
-            put(image, self.drawn.get((place, name), NOTHING))
+            if name != self.open:  # the open one keeps its old figure until the new one is drawn
+                put(image, self.drawn.get((place, name), NOTHING))
         self.tell()
         self._say(headline(place + 1, self.run) + note)
         self.draw_open()

@@ -111,7 +111,7 @@ class YoursTab:
         rows = {}
         for name, shares in table.items():
             best = shares.nlargest(3)
-            others = ", ".join(f"{other} {share:.0f} %" for other, share in best[1:].items())
+            others = ", ".join(f"{other}: {share:.0f} %" for other, share in best[1:].items())
             rows[name] = {"answer": best.index[0], "sure": f"{best.iloc[0]:.0f} %", "then": others}
         self.said.value = table_html(pandas.DataFrame.from_dict(rows, orient="index"))
 

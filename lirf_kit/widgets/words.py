@@ -71,10 +71,7 @@ def grain(run):
 def of_maps(maps):
     """Say what the attention maps show."""
     height, width = maps["original"].shape
-    return (
-        f"An attention map has {height}×{width} positions, drawn over the image. It is brighter where the network's "
-        "activations are large; the squares of its values add up to 1."
-    )
+    return f"A map has {height}×{width} positions, drawn over the image: brighter where the activations are larger."
 
 
 def of_journey(run, place, probabilities):

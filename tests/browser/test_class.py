@@ -2,16 +2,20 @@
 
 import contextlib
 import copy
+import io
 import os
 import time
 
+import PIL.Image
 import pytest
 from test_explore import Panel, barriers
 
 from lirf_kit.widgets.results import TABS
 
-BLANK = """() => [...document.querySelectorAll(".lirf img")].filter(
-    (image) => image.checkVisibility() && !(image.complete && image.naturalWidth > 1)).map((image) => image.alt)"""
+IMAGES = """() => [...document.querySelectorAll(".lirf img")].filter(image => image.checkVisibility()).map(image => {
+    const box = image.getBoundingClientRect();
+    return [image.alt, image.complete && image.naturalWidth > 1, [box.left, box.top, box.right, box.bottom]];
+})"""
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +44,13 @@ def type_in(panel, title, text):
 def test_after_run_all_and_scrolling_back_no_picture_is_blank(panel):
     panel.page.locator(".jp-Cell").last.scroll_into_view_if_needed()
     panel.page.locator(".lirf").evaluate("panel => panel.scrollIntoView()")
-    panel.wait(lambda: panel.page.evaluate(BLANK) == [], "pictures that are drawn")
-    assert panel.page.locator(".lirf img").count() > 20
+    panel.wait(lambda: all(drawn for _, drawn, _ in panel.page.evaluate(IMAGES)), "pictures that are drawn")
+    time.sleep(1)
+    screen, found = PIL.Image.open(io.BytesIO(panel.page.screenshot())).convert("L"), panel.page.evaluate(IMAGES)
+    assert len(found) == 10 + 18  # the classes' and the story's
+    for alt, _, box in found:
+        darkest, brightest = screen.crop(tuple(map(round, box))).getextrema()
+        assert brightest - darkest > 50, alt
 
 
 def test_the_panel_opens_with_a_result_and_the_sentence_that_stands_for_it_is_hidden(panel):
@@ -155,7 +164,7 @@ def test_a_digit_that_is_drawn_is_answered(panel):
     panel.page.mouse.move(pad["x"] + 95, pad["y"] + 170, steps=10)
     panel.page.mouse.up()
     panel.page.locator(".lirf-yours td").first.wait_for()
-    assert panel.page.locator(".lirf-yours tr").count() == 3
+    assert panel.page.locator(".lirf-yours tbody tr").count() == 3
     pixels = panel.ask("bytes(explorer.results.yours.pad.pixels).hex()")
     assert len(pixels) == 2 * 64
     rows = [bytes.fromhex(pixels)[at : at + 8] for at in range(0, 64, 8)]
@@ -181,11 +190,11 @@ def test_a_photograph_that_is_dropped_or_pasted_is_what_the_networks_would_see(p
     with cell_below(panel, "from lirf_kit.widgets.views import Pad\npad = Pad(shape=[4, 4, 3])\npad"):
         pad = panel.page.locator(".jp-OutputArea-output .lirf-pad:not(.lirf *)")
         for event in ("drop", "paste"):
-            panel.ask("1", before="pad.pixels = b''")
             pad.locator("canvas").evaluate(GIVE, [event, "image/png", ""])
             panel.wait(lambda: panel.ask("len(pad.pixels)") == 48, "the image's pixels")
             assert panel.ask("list(bytes(pad.pixels))") == ([255, 0, 0] * 2 + [0, 255, 0] * 2) * 4
-        panel.ask("1", before="pad.pixels = b''")
+            pad.get_by_role("button", name="clear").click()
+            panel.wait(lambda: panel.ask("len(pad.pixels)") == 0, "the empty pad")
         for kind in ("text/plain", "image/png"):  # no image, and a damaged one
             pad.locator("canvas").evaluate(GIVE, ["drop", kind, "no pixels"])
             pad.get_by_text("That is no image").wait_for()

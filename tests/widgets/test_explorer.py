@@ -584,11 +584,14 @@ def test_a_row_of_the_history_brings_its_settings_and_figures_back(panel):
     open_tab(panel, "classes")
     until(lambda: "classes 0 1 2." in panel.results.images["classes"].alt)
     first = panel.results.images["classes"].png
+    seen = []
+    panel.results.images["classes"].observe(lambda change: seen.append(change["new"]), names="png")
     panel.controls.recipe.value = "paper"
     panel.controls.classes[5].value = True
     finish(panel)
     until(lambda: "classes 0 1 2 5." in panel.results.images["classes"].alt)
     assert panel.controls.recipe.value == "paper" and panel.results.images["classes"].png != first
+    assert len(seen) == 1 and seen[0]  # the figure wasn't empty in between
     panel.results.history.rows.value = 0
     assert panel.controls.recipe.value == "calibrated" and panel.controls.settings() == (panel.config, None)
     until(lambda: panel.results.images["classes"].png == first)
@@ -678,7 +681,7 @@ def test_the_image_s_number_waits_until_it_rests(panel, monkeypatch):
     finish(panel)
     open_tab(panel, "image")
     until(lambda: "Validation image" in panel.results.journey.image.alt)
-    assert "An attention map has 4×4 positions" in panel.results.journey.said.value
+    assert "A map has 4×4 positions" in panel.results.journey.said.value
     followed = []
     monkeypatch.setattr(results, "journey", lambda run, place: followed.append(place) or lk.journey(run, place))
     for number in (1, 2, 3, 4, 5):
@@ -721,7 +724,7 @@ def test_a_photograph_s_pixels_reach_the_networks_channel_by_channel():
     assert image.dtype == torch.uint8 and image.tolist() == [
         [[[0, 3], [6, 9]], [[1, 4], [7, 10]], [[2, 5], [8, 11]]],
     ]
-    assert "cat" in tab.said.value and "80 %" in tab.said.value and "&lt;dog&gt; 20 %" in tab.said.value
+    assert "cat" in tab.said.value and "80 %" in tab.said.value and "&lt;dog&gt;: 20 %" in tab.said.value
     assert numpy.asarray(PIL.Image.open(io.BytesIO(tab.seen.png)))[0, 0].tolist() == [0, 1, 2]
 
 
