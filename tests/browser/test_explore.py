@@ -151,9 +151,11 @@ def test_classes_and_sliders_by_mouse_then_run_shows_what_the_plain_function_com
     panel.class_button(2).click()
     panel.class_button(7).click()
     panel.drag("λkp", 0.1)
+    config, knob = "explorer.controls.settings()[0]", panel.slider("λkp")
+    arrived = lambda: panel.ask(f"{config}.lambda_kp") == float(knob.get_attribute("aria-valuetext"))  # noqa: E731
+    panel.wait(arrived, "the slider's value")  # on a busy machine, Run could overtake it
     panel.press("Run")
     panel.wait_message("run 2 in")
-    config = "explorer.controls.settings()[0]"
     assert panel.ask(f"{config}.deposit_classes") == (0, 1, 7)
     assert panel.ask(f"{config}.lambda_kp") < 1
     panel.finish()
