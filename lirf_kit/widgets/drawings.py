@@ -6,6 +6,7 @@ All figures of a kind have the same size, so a new one replaces the old one with
 import io
 
 import numpy
+import PIL.Image
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -56,13 +57,31 @@ def _bars(axes, table):
         )  # fmt: skip
 
 
-def plot_story(run, figure=None):
-    """Draw the end of a run's story: six images with each network's answers, Pre and Dep Acc, and the maps."""
+def moving_story(run, count=8):
+    """Return a run's story as an animated PNG, in bytes: it plays twice, where pictures move, and stays at the end."""
+    places = numpy.linspace(0, len(run.story.frames) - 1, count).round().astype(int)
+    pictures = [PIL.Image.open(io.BytesIO(png(plot_story(run, place=place)))).convert("RGB") for place in places]
+    pictures.append(PIL.Image.open(io.BytesIO(png(plot_story(run)))).convert("RGB"))
+    file = io.BytesIO()
+    # the first one is what is seen where pictures don't move
+    pictures[-1].save(
+        file, "PNG", save_all=True, default_image=True, append_images=pictures, duration=[*[600] * count, 3000], loop=2
+    )
+    return file.getvalue()
+
+
+def plot_story(run, figure=None, place=None):
+    """Draw a frame of a run's story: six images with each network's answers, Pre and Dep Acc, and the maps.
+
+    Without a place it is the last one, with t-SNE's own maps if there are any.
+    """
     figure, story = figure or _new(), run.story
     if story is None:
         raise LirfError("nobody watched this run, so it has no story")
-    told, classes = story.frames[-1] | {"original": story.scene["original"]}, story.scene["classes"]
-    maps = run.embeddings or dict(zip(NETWORKS, [story.home, *story.places[-1]]))
+    shown = -1 if place is None else place
+    told, classes = story.frames[shown] | {"original": story.scene["original"]}, story.scene["classes"]
+    embedded = run.embeddings if place is None else None
+    maps = embedded or dict(zip(NETWORKS, [story.home, *story.places[shown]]))
     part, columns = tsne_part(run.parts), figure.subfigures(1, 3)
     for column, name in zip(columns, NETWORKS):
         rows = column.subfigures(3, 1, height_ratios=[1.1, 0.8, 2.4])

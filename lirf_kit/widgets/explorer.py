@@ -16,6 +16,7 @@ from lirf_kit.config import LirfError, preset
 from lirf_kit.data.images import load_dataset
 from lirf_kit.method.caching import load_or_train
 from lirf_kit.widgets.controls import Controls, in_plain_words
+from lirf_kit.widgets.drawings import moving_story
 from lirf_kit.widgets.exploring import code_line, cut, embed_original, embed_run, explore, settings_from_file, tsne_part
 from lirf_kit.widgets.jobs import TURN, Calls, Job, without_bars
 from lirf_kit.widgets.opening import load_opening, save_opening
@@ -75,7 +76,7 @@ class DepositExplorer(Panel):
         if run is None:
             return said, None, None
         if static and run.story is not None:
-            return said, run.table, self.results.drawing(self.results.shown, "story")[0]
+            return said, run.table, moving_story(run)
         return said, run.table, self.results.drawn.get((self.results.shown, "story"), [None])[0]
 
     def _open(self, data, original):

@@ -153,8 +153,7 @@ def watch(story, told):
     def look(done, total, original_lower, target, deposit_module):
         if done % math.ceil(total / FRAMES) and done != total:
             return
-        if hasattr(deposit_module, "hold"):  # a difference isn't trained; it is taken
-            deposit_module.hold(original_lower, target)
+        deposit_module.hold(original_lower, target)  # a difference isn't trained; it is taken
         recovered = withdraw(target, deposit_module, story.config.preserved, check=False)
         told(*story.look(target, recovered, story.config.deposit_epochs * done / total), done, total)
 
