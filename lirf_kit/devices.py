@@ -12,8 +12,8 @@ from pathlib import Path
 import joblib
 import torch
 import torchvision
-from tqdm import notebook
 from tqdm.auto import tqdm
+from tqdm.std import tqdm as text_bar
 
 from lirf_kit.config import LirfError, check_choice
 
@@ -214,7 +214,7 @@ def all_finite(network):
 class _Bar(tqdm):
     """A bar that leaves nothing behind in a notebook: a page that is opened again could not draw its closed widget."""
 
-    _draws_a_widget = issubclass(tqdm, notebook.tqdm)
+    _draws_a_widget = tqdm.status_printer is not text_bar.status_printer
 
     def __init__(self, *arguments, **keywords):
         super().__init__(*arguments, **keywords, **({"display": False} if self._draws_a_widget else {}))

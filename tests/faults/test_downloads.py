@@ -49,8 +49,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         sent = content[:QUARTER] if manner in ("stalls", "closes", "no length") else content
         if len(server.asked) > 1 and manner == "no length":
             sent = content
+        server.sent += len(sent)  # before, since the client may be done first
         self.wfile.write(sent)
-        server.sent += len(sent)
         if manner == "stalls":
             server.over.wait(60)
 
