@@ -7,6 +7,7 @@ the original's upper blocks T^(n-), which exist once.
 import copy
 import dataclasses
 import re
+import typing
 import warnings
 from pathlib import Path
 
@@ -77,6 +78,15 @@ class _Account:
     sha256: str  # of the module's file
 
 
+class _State(typing.NamedTuple):
+    """All that a deposit changes, replaced in a single step, or not at all."""
+
+    target: SplitNetwork
+    mark: str  # the target's fingerprint, as its deposit left it
+    accounts: dict  # of str to _Account
+    class_names: tuple[str, ...] | None
+
+
 class KnowledgeBank:
     """A target, and a deposit module for everything that was taken out of it.
 
@@ -108,21 +118,21 @@ class KnowledgeBank:
         self._original = cut if teacher == "original" else None
         self._made_from = fingerprint(*original.layers.state_dict().values())
         self._missing = set()  # names of modules whose files `load` couldn't use
-        # one attribute holds all that a deposit changes: it is replaced in a single step, or not at all
-        self._state = _marked(SplitNetwork(copy.deepcopy(cut.lower), cut.upper).eval()), {}, None
+        target = SplitNetwork(copy.deepcopy(cut.lower), cut.upper).eval()
+        self._state = _State(target, _mark(target), {}, None)
 
     @property
     def target(self):
         """T after the last deposit; at first a copy of the original. Train a copy of it, never the bank's own."""
-        return self._state[0][0]
+        return self._state.target
 
     @property
     def _accounts(self):
-        return self._state[1]
+        return self._state.accounts
 
     @property
     def _class_names(self):
-        return self._state[2]
+        return self._state.class_names
 
     @property
     def names(self):
@@ -190,7 +200,7 @@ class KnowledgeBank:
         target.history = made.history
         whole = deposit_set.deposit_classes is not None
         account = _Account(module, classes, whole, _hex(module), checksum(serialised(module)))
-        self._state = _marked(target), {**self._accounts, name: account}, tuple(deposit_set.class_names)
+        self._state = _State(target, _mark(target), {**self._accounts, name: account}, tuple(deposit_set.class_names))
 
     def _check_deposit(self, name, deposit_set):
         """Return the classes of a deposit set, or raise a `LirfError` if it can't be deposited under this name."""
@@ -309,15 +319,14 @@ class KnowledgeBank:
     def _set(self, name, module):
         """Put a module into its place, or None."""
         account = dataclasses.replace(self._accounts[name], module=module)
-        self._state = self._state[0], {**self._accounts, name: account}, self._class_names
+        self._state = self._state._replace(accounts={**self._accounts, name: account})
 
     def _check_unchanged(self, *names):
         """Raise a `LirfError` unless the target, and the modules of these names, are what their deposits left."""
-        target, mark = self._state[0]
         changed = [
             f"module {name!r}" for name in names if checksum(serialised(self[name])) != self._accounts[name].sha256
         ]
-        if fingerprint(*target.state_dict().values()) != mark:
+        if _mark(self.target) != self._state.mark:
             changed.insert(0, "bank.target")
         if changed:
             raise LirfError(
@@ -406,7 +415,8 @@ class KnowledgeBank:
         accounts = {
             name: _Account(**entry | {"classes": tuple(entry["classes"])}) for name, entry in index["accounts"].items()
         }
-        bank._state = bank._state[0], accounts, index["class_names"] and tuple(index["class_names"])
+        class_names = index["class_names"] and tuple(index["class_names"])
+        bank._state = bank._state._replace(accounts=accounts, class_names=class_names)
         for name in accounts:
             if f"module-{name}" in contents:
                 file = index["files"][f"module-{name}"]
@@ -419,9 +429,9 @@ class KnowledgeBank:
         return bank
 
 
-def _marked(target):
-    """Return a target and its fingerprint."""
-    return target, fingerprint(*target.state_dict().values())
+def _mark(target):
+    """Return a target's fingerprint."""
+    return fingerprint(*target.state_dict().values())
 
 
 def _plain(module):

@@ -59,13 +59,19 @@ def _bars(axes, table):
 
 def moving_story(run, count=8):
     """Return a run's story as an animated PNG, in bytes: it plays twice, where pictures move, and stays at the end."""
-    places = numpy.linspace(0, len(run.story.frames) - 1, count).round().astype(int)
-    pictures = [PIL.Image.open(io.BytesIO(png(plot_story(run, place=place)))).convert("RGB") for place in places]
-    pictures.append(PIL.Image.open(io.BytesIO(png(plot_story(run)))).convert("RGB"))
+    before = numpy.linspace(0, len(run.story.frames) - 1, count).round().astype(int)[:-1]
+    figures = [*(plot_story(run, place=place) for place in before), plot_story(run)]
+    pictures = [PIL.Image.open(io.BytesIO(png(figure))).convert("RGB") for figure in figures]
     file = io.BytesIO()
     # the first one is what is seen where pictures don't move
     pictures[-1].save(
-        file, "PNG", save_all=True, default_image=True, append_images=pictures, duration=[*[600] * count, 3000], loop=2
+        file,
+        "PNG",
+        save_all=True,
+        default_image=True,
+        append_images=pictures,
+        duration=[*[600] * len(before), 3000],
+        loop=2,
     )
     return file.getvalue()
 
