@@ -22,7 +22,7 @@ LARGEST = {  # what PyTorch can still compute with, and this machine hold; the o
     **dict.fromkeys(("batch_size", "deposit_batch_size"), 2**32),
     **dict.fromkeys(("epochs", "deposit_epochs"), 2**80),
     **dict.fromkeys(("learning_rate", "deposit_learning_rate", "temperature", "weight_decay"), 1e15),
-    **{"deposit_classes": 2**31, "perplexity": 1e15, "max_gradient_norm": 1e15},
+    **{"deposit_classes": 2**31, "ridge": 1e15, "perplexity": 1e15, "max_gradient_norm": 1e15},
 }
 STAGES = (
     "data",
@@ -104,7 +104,11 @@ class Config(BaseModel, frozen=True, strict=True, extra="forbid", allow_inf_nan=
     max_gradient_norm: float = _deposit(1.0, gt=0, description="longer gradients are scaled down to this length")
     temperature: float = _deposit(4.0, gt=0, title="τ", description="softens the logits before they are distilled")
     lambda_at: float = _deposit(0.3, ge=0, title="λ_at", description="weight of the attention distance, maximised")
-    lambda_cs: float = _deposit(0.5, ge=0, title="λ_cs", description="weight of the class scatter, minimised")
+    lambda_cs: float = _deposit(0.3, ge=0, title="λ_cs", description="weight of the class scatter, minimised")
+    ridge: float = _deposit(
+        3.0, gt=0, title="ε", description="of the class scatter, as a share of the mean variance of the original's "
+        "pooled features; more of it where a batch has few images for its features",
+    )  # fmt: skip
     lambda_kp: float = _deposit(20.0, ge=0, title="λ_kp", description="weight of knowledge preservation")
     lambda_os: float = _deposit(
         2.0, ge=0, title="λ_os", description="weight of removal and preservation under the batch's own BatchNorm "
@@ -306,6 +310,7 @@ _CIFAR = {
     "lambda_kp": 3.0,
     "lambda_at": 0.02,
     "lambda_cs": 0.2,
+    "ridge": 0.3,
     "lambda_os": 1.0,
     "container": "difference",
     "preserved": "mean",

@@ -21,7 +21,6 @@ from lirf_kit.method.training import one_cycle
 from lirf_kit.method.withdrawing import merge_logits
 
 HEIGHT = 0.1  # the weight of L_kp on logits beside L_kp, on mixtures
-RIDGE = 0.3  # ε of L_cs, as a share of the mean variance of the original's pooled features
 
 
 def deposit(original, deposit_set, config, teacher=None, gone=()):
@@ -342,7 +341,7 @@ def _forgetting_terms(views, wrong, config):
     if config.lambda_cs and views.has_scatter:
         spread = views.original_features.mean(dim=(2, 3)).var(dim=0, correction=0).mean()  # of one feature, on average
         pooled = views.target_features.mean(dim=(2, 3))  # (N, C_n)
-        terms["class_scatter"] = losses.class_scatter(pooled, views.labels, RIDGE * spread)  # L_cs
+        terms["class_scatter"] = losses.class_scatter(pooled, views.labels, config.ridge * spread)  # L_cs
     hidden = terms.get("attention_distance", 0.0), config.lambda_at, terms.get("class_scatter", 0.0), config.lambda_cs
     terms["removal"] = losses.removal_loss(JUDGED[config.preservation](views), wrong, *hidden)  # L_kr
     if config.lambda_kp:

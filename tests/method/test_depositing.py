@@ -271,11 +271,11 @@ def test_preservation_by_logits_is_its_formula_and_leaves_the_preserved_classes_
 
 
 def test_the_class_scatter_is_its_formula_and_joins_removal(terms_of, tiny_original, tiny_deposited, tiny_parts, tiny):
-    with_it, without = terms_of(lambda_cs=0.5), terms_of(lambda_cs=0.0)
+    with_it, without = terms_of(lambda_cs=0.5, ridge=0.7), terms_of(lambda_cs=0.0)
     batch = tiny_parts.deposit_set.select(slice(0, 10))
     pooled = tiny_deposited[0].lower(batch.images).mean((2, 3))
     its_variance = lk.split(tiny_original, 2).lower(batch.images).mean((2, 3)).var(0, correction=0).mean()
-    expected = lk.class_scatter(pooled, batch.labels, depositing.RIDGE * its_variance)
+    expected = lk.class_scatter(pooled, batch.labels, 0.7 * its_variance)
     assert with_it["class_scatter"].item() == pytest.approx(expected.item(), rel=1e-4)
     assert with_it["removal"].item() == pytest.approx(without["removal"].item() + 0.5 * expected.item(), rel=1e-4)
 
