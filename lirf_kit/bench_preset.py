@@ -27,7 +27,7 @@ RUNS = 3
 GOAL = 80  # percent of the validation images
 PEER_BATCH = 128
 PEER_STEPS = 8  # on a CPU, where an epoch of CIFAR-10 takes the better part of an hour
-STAGES = ("seed", "data", "network", "optimiser", "training", "partition", "deposit", "withdrawal", "picture")
+STAGES = ("seed", "data", "network", "optimiser", "training", "partition", "deposit", "picture")
 
 
 def bench_preset(config, runs=RUNS, peer=True):
@@ -109,7 +109,7 @@ def _run(config):
     if original.checkpoint is not None:
         raise KeyboardInterrupt  # half a training is not a measurement
     target, deposit_module = timed("deposit", deposit, original, parts.deposit_set, config)
-    recovered = timed("withdraw", withdraw, target, deposit_module, config.preserved)
+    recovered = timed("withdraw", withdraw, target, deposit_module)
     features = timed("features", extract_features, recovered, parts.test)
     timed("t-SNE", embed_tsne, features, config)
     peak = peak_memory(device)

@@ -201,7 +201,7 @@ def _figures(options):
     outside = config.replace(**OUTPUT_ALONE)
     with _timed("deposit, output alone"):
         pair = lk.load_or_deposit(networks["original"], parts.deposit_set, outside)
-    at_the_output = {"target, output alone": pair[0], "recovered, output alone": lk.withdraw(*pair, config.preserved)}
+    at_the_output = {"target, output alone": pair[0], "recovered, output alone": lk.withdraw(*pair)}
     with _timed("features and t-SNE"):
         embedded = shown_too | at_the_output
         embeddings = lk.embed_networks(embedded, parts.test, config)
@@ -694,7 +694,7 @@ def _path(config):
     with _timed("deposit"):
         target, deposit_module = lk.load_or_deposit(original, parts.deposit_set, config)
     with _timed("withdraw"):
-        recovered = lk.withdraw(target, deposit_module, config.preserved)
+        recovered = lk.withdraw(target, deposit_module)
     return data, parts, {"original": original, "target": target, "recovered": recovered}
 
 

@@ -284,7 +284,7 @@ def found_or_measured(kind, measure, config, deposit_classes, *asked):
     """
     data = load_dataset(config)
     made_from = {
-        "config": config.stages("seed", "network", "optimiser", "training", "deposit", "withdrawal"),
+        "config": config.stages("seed", "network", "optimiser", "training", "deposit"),
         "data": fingerprint(data.images, data.labels, data.train_indices, data.validation_indices, data.test_indices),
         "deposit_classes": list(deposit_classes),
         "asked": [list(each) if isinstance(each, tuple) else each for each in asked],
@@ -304,7 +304,7 @@ def _measure(data, config, deposit_classes, on, among, references):
     parts = split_by_class(data, deposit_classes)
     original = load_or_train(data, config)
     target, deposit_module = load_or_deposit(original, parts.deposit_set, config)
-    networks = {"original": original, "target": target, "recovered": withdraw(target, deposit_module, config.preserved)}
+    networks = {"original": original, "target": target, "recovered": withdraw(target, deposit_module)}
     networks |= reference_networks(original, data, parts, config, references)
     table = results_table(networks, parts, on, among)
     size = {"module bytes": module_bytes(deposit_module), "module share": module_share(deposit_module, target)}

@@ -70,7 +70,7 @@ def evidence_networks(original, data, parts, config):
     another = config.replace(seed=(config.seed + OTHER_SEED) % 2**32)
     return networks | {
         "target": target,
-        "recovered": withdraw(target, deposit_module, config.preserved),
+        "recovered": withdraw(target, deposit_module),
         "retrained": retrain(data, parts, config),
         "retrained, another seed": retrain(data, parts, another),
         "head masking": mask_head(original, parts.deposit_set.deposit_classes),

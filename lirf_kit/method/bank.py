@@ -276,7 +276,7 @@ class KnowledgeBank:
             lowers[name] = network.lower
         kept = [number for number in range(self.target.upper[-1].out_features) if number not in self._deposited()]
         modules = [self[name] for name in chosen], [lowers[name] for name in chosen]
-        return BankNetwork(self.target, *modules, kept, self.config.preserved).eval()
+        return BankNetwork(self.target, *modules, kept, modules[0][0].preserved).eval()
 
     def withdraw_all(self):
         """Withdraw every module that is in the bank."""

@@ -36,6 +36,10 @@ class DepositModule(nn.Module):
         What its file holds instead of the weights, if they are rounded (see `round_module`).
     """
 
+    preserved = (
+        "target"  # where the preserved logits come from (see `withdraw`): it has only learnt the deposit classes
+    )
+
     def __init__(self, lower, deposit_classes):
         super().__init__()
         self.lower, self.stored = lower, None
@@ -79,6 +83,8 @@ class DifferenceModule(nn.Module):
         Packed uint8, float32 and float16, each concatenated over the layers. All tensors are buffers: they are saved
         and move with the module.
     """
+
+    preserved = "mean"  # where the preserved logits come from (see `withdraw`): its own are as good as the original's
 
     def __init__(self, lower, deposit_classes, bits, statistics=False):
         super().__init__()
