@@ -247,7 +247,7 @@ def test_doctor_says_versions_device_and_kernel(capsys, own_home):
 def test_doctor_says_what_to_do_about_what_is_missing(capsys, monkeypatch):
     requires = importlib.metadata.requires("lirf-kit") + ['no-such-package>=1; extra == "dev"']
     monkeypatch.setattr("importlib.metadata.requires", lambda name: requires)
-    monkeypatch.setattr("lirf_kit.cli._kernel", lambda: None)
+    monkeypatch.setattr("lirf_kit.doctor._kernel", lambda: None)
     assert main(["doctor"]) == 0
     said = capsys.readouterr().out
     assert "missing: no-such-package" in said and "kernel         missing" in said and 'pip install -e ".[dev]"' in said
@@ -277,15 +277,15 @@ def test_doctor_for_class_tries_the_path_and_gives_a_line_for_the_lecturer(capsy
 @pytest.mark.parametrize(
     ("place", "stand_in", "problem"),
     [
-        ("lirf_kit.cli._kernel", lambda: None, "missing: the notebooks' kernel, python3"),
-        ("lirf_kit.cli._machine", lambda options: True, "wrong convolutions"),
-        ("lirf_kit.cli._short_path", lambda device: (99.0, ""), "slow: run each notebook once before class"),
-        ("lirf_kit.cli._short_path", lambda device: (1.0, "wrong numbers"), "wrong numbers | python"),
-        ("lirf_kit.cli.LEAST_FREE", 1e9, "less than 1000000000.0 GiB free in "),
+        ("lirf_kit.doctor._kernel", lambda: None, "missing: the notebooks' kernel, python3"),
+        ("lirf_kit.doctor._machine", lambda options: True, "wrong convolutions"),
+        ("lirf_kit.doctor._short_path", lambda device: (99.0, ""), "slow: run each notebook once before class"),
+        ("lirf_kit.doctor._short_path", lambda device: (1.0, "wrong numbers"), "wrong numbers | python"),
+        ("lirf_kit.doctor.LEAST_FREE", 1e9, "less than 1000000000.0 GiB free in "),
     ],
 )  # fmt: skip
 def test_doctor_for_class_tells_the_lecturer_what_is_wrong(capsys, monkeypatch, place, stand_in, problem):
-    monkeypatch.setattr("lirf_kit.cli._short_path", lambda device: (1.0, ""))
+    monkeypatch.setattr("lirf_kit.doctor._short_path", lambda device: (1.0, ""))
     monkeypatch.setattr(place, stand_in)
     assert main(["doctor", "--class"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith(f"not ready: {problem}")
