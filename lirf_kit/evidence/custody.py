@@ -9,7 +9,7 @@ import torch
 
 from lirf_kit.config import check_choice
 from lirf_kit.data.partition import split_by_class
-from lirf_kit.evidence.experiments import found_or_measured, over_grid
+from lirf_kit.evidence.experiments import over_grid
 from lirf_kit.evidence.readings import check_parts
 from lirf_kit.evidence.relearning import train_on
 from lirf_kit.evidence.thieves import untaught
@@ -98,7 +98,7 @@ def custody_over_seeds(config, seeds, deposit_sets=5, on="test", jobs=None):
         original's Avg Acc.
     """
     check_choice("on", on, ("validation", "test"))
-    return over_grid(_compare, (on,), config, seeds, deposit_sets, jobs)
+    return over_grid("custody", _measure, (on,), config, seeds, deposit_sets, jobs)
 
 
 def custody_summary(results):
@@ -121,21 +121,12 @@ def custody_summary(results):
     return groups[columns].mean().round(2).assign(n=groups.size())
 
 
-def _compare(config, deposit_classes, *asked):
-    """Return one run's rows."""
-    return found_or_measured("custody", _measure, config, deposit_classes, *asked)
-
-
 def _measure(data, config, deposit_classes, on):
     """Make one run's containers and compare them."""
     parts = split_by_class(data, deposit_classes)
     original = load_or_train(data, config)
-    table = custody_table(original, parts, config, on)
-    read = getattr(parts, on)
-    for name, value in _accuracies(original, read).items():
-        table[f"original's {name}"] = value
-    run = {"seed": config.seed, "deposit classes": deposit_classes}
-    return [run | row for row in table.to_dict("records")]
+    before = {f"original's {name}": value for name, value in _accuracies(original, getattr(parts, on)).items()}
+    return custody_table(original, parts, config, on).assign(**before).to_dict("records")
 
 
 def _containers(original, target, parts, config, bits, keeps):

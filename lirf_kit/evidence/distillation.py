@@ -14,7 +14,7 @@ from torch.nn import functional
 from lirf_kit.config import LirfError, check_choice
 from lirf_kit.data.partition import split_by_class
 from lirf_kit.devices import all_finite, cpu_threads, progress_bar, seeded_generator
-from lirf_kit.evidence.experiments import found_or_measured, over_grid
+from lirf_kit.evidence.experiments import over_grid
 from lirf_kit.evidence.metrics import PROTOCOLS
 from lirf_kit.evidence.readings import (
     ALL,
@@ -224,18 +224,13 @@ def distillation_over_seeds(config, seeds, deposit_sets=5, on="test", per_class=
     check_choice("on", on, ("validation", "test"))
     check_per_class(per_class)
     _check_epochs(epochs)
-    return over_grid(_distil, (on, per_class, epochs), config, seeds, deposit_sets, jobs)
+    return over_grid("distillation", _measure, (on, per_class, epochs), config, seeds, deposit_sets, jobs)
 
 
 def protocol(on, per_class=None, epochs=EPOCHS):
     """Say in words what `distillation_over_seeds` measures, and what its students see: the transfer set."""
     seen = "all training images" if per_class is None else f"at most {per_class} training images of each class"
     return f"{on} part, {PROTOCOLS['all']}; transfer set: {seen}; epochs: {epochs}"
-
-
-def _distil(config, deposit_classes, *asked):
-    """Return one run's rows."""
-    return found_or_measured("distillation", _measure, config, deposit_classes, *asked)
 
 
 def _measure(data, config, deposit_classes, on, per_class, epochs):
@@ -248,6 +243,4 @@ def _measure(data, config, deposit_classes, on, per_class, epochs):
     for name, variant in ({"target": config} | variants).items():
         teachers[name], _ = load_or_deposit(original, parts.deposit_set, variant)
     teachers["retrained"] = retrain(data, parts, config)
-    table = distillation_table(teachers, parts, config, on, epochs=epochs, per_class=per_class)
-    run = {"seed": config.seed, "deposit classes": deposit_classes}
-    return [run | row for row in table.to_dict("records")]
+    return distillation_table(teachers, parts, config, on, epochs=epochs, per_class=per_class).to_dict("records")

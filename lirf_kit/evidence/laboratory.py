@@ -13,7 +13,7 @@ import pandas
 from lirf_kit.config import check_choice
 from lirf_kit.data.partition import split_by_class
 from lirf_kit.evidence.distillation import distillation_table
-from lirf_kit.evidence.experiments import found_or_measured, over_grid
+from lirf_kit.evidence.experiments import over_grid
 from lirf_kit.evidence.few_shot import SHOTS, check_shots, few_shot_table
 from lirf_kit.evidence.membership import members_and_unseen, membership_table
 from lirf_kit.evidence.probes import NEIGHBOURS, check_tasks, probe_table
@@ -37,8 +37,6 @@ from lirf_kit.method.caching import load_or_deposit, load_or_train
 from lirf_kit.method.withdrawing import withdraw
 
 DIGITS = {"%": 1, "nats": 2, "cosine": 2, "ratio": 2, "classes": 0, "steps": 0}  # decimal places for each unit
-
-
 OTHER_SEED = 1000  # added to the seed for the second retrained network
 OUTPUT_ALONE = {"lambda_cs": 0.0, "lambda_os": 0.0}  # the paper's loss forgets there, and not inside
 ANSWERS_ONLY = "target, output alone"
@@ -100,12 +98,7 @@ def evidence_over_seeds(config, seeds, deposit_sets=5, on="test", per_class=None
     """
     check_choice("on", on, ("validation", "test"))
     check_per_class(per_class)
-    return over_grid(_examine, (on, per_class, relearning), config, seeds, deposit_sets, jobs)
-
-
-def _examine(config, deposit_classes, *asked):
-    """Return one run's rows of the evidence table."""
-    return found_or_measured("evidence", _measure, config, deposit_classes, *asked)
+    return over_grid("evidence", _measure, (on, per_class, relearning), config, seeds, deposit_sets, jobs)
 
 
 def _measure(data, config, deposit_classes, on, per_class, relearning):
@@ -113,8 +106,7 @@ def _measure(data, config, deposit_classes, on, per_class, relearning):
     parts = split_by_class(data, deposit_classes)
     networks = evidence_networks(load_or_train(data, config), data, parts, config)
     table = evidence_table(networks, parts, config, on, per_class, relearning=relearning)
-    run = {"seed": config.seed, "deposit classes": deposit_classes}
-    return [run | row for row in table.drop(columns=["retrained", "spread", "reads"]).to_dict("records")]
+    return table.drop(columns=["retrained", "spread", "reads"]).to_dict("records")
 
 
 def evidence_summary(results):
