@@ -111,17 +111,10 @@ def about(config, device, stages):
 def gradient_errors(inputs=(1, 2, 4, 7, 8, 15, 16), outputs=(8, 33)):
     """Compare one training step's gradients with those of float64, for shortcuts of many widths, on the CPU.
 
-    Parameters
-    ----------
-    inputs, outputs : sequence of int
-        The widths of two stages: each pair makes a network with the shortcut that joins them, for grey images and for
-        RGB ones with a strided stem.
-
-    Returns
-    -------
-    dict of tuple of int to float
-        By the two widths: the distance of the network's gradient from the reference, relative to its length. Below
-        1e-5 where all is well; the fault that `networks.layout` avoids makes it 1e-2 and more.
+    Each pair of widths of two stages, from `inputs` and `outputs`, makes a network with the shortcut that joins them,
+    for grey images and for RGB ones with a strided stem. Returns for each pair the distance of the network's gradient
+    from the reference, relative to its length: below 1e-5 where all is well; the fault that `networks.layout` avoids
+    makes it 1e-2 and more.
     """
     errors, generator = {}, torch.Generator().manual_seed(0)
     for widths in itertools.product(inputs, outputs):

@@ -18,14 +18,8 @@ SHORT_RUN, TOO_SLOW = 4, 40  # seconds: measured on two CPU cores, and too many 
 def examine(configure, device, for_class):
     """Print what is installed, the device, the notebooks' kernel, and what to do about what is missing.
 
-    Parameters
-    ----------
-    configure : callable
-        Returns the config; called once everything that it takes is known to be there.
-    device : str
-        As for `Config`; where a short run is made.
-    for_class : bool
-        Whether to look for disk space and make a short run too, and print a line for the lecturer.
+    `configure` returns the config, once everything that this takes is known to be there. For a class, it also looks for
+    disk space, makes a short run on the device, and prints a line for the lecturer.
     """
     _say("python", platform.python_version())
     needed, for_notebooks = _requirements()

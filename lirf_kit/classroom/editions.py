@@ -18,22 +18,10 @@ CHECKED = "nbval-check-output"  # a blank can't give the output of a solution
 
 
 def write_editions(source="notebooks", destination="editions"):
-    """Write the student edition and the instructor edition of every notebook in a folder.
+    """Write the student and the instructor edition of every notebook in a folder; return the paths.
 
-    Parameters
-    ----------
-    source, destination : str or Path
-        The notebooks, and the folder for ``student/`` and ``instructor/``.
-
-    Returns
-    -------
-    list of Path
-        The files.
-
-    Raises
-    ------
-    LirfError
-        If there is no notebook, or if a solution block isn't closed: the sentence names the notebook and the cell.
+    They go into ``student/`` and ``instructor/`` of the destination. If there is no notebook, or if a solution block
+    isn't closed, a `LirfError` names the notebook and the cell, and nothing is written.
     """
     files = sorted(Path(source).glob("*.ipynb"))
     if not files:

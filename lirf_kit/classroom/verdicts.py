@@ -63,25 +63,9 @@ def _named_after(function, other):
 def compare(student, cases, mistakes, right):
     """Compare the student's function with worked cases, and with functions that make likely mistakes.
 
-    Parameters
-    ----------
-    student : callable
-    cases : list of tuple
-        What the function is given, a tuple of arguments, and what it must return.
-    mistakes : dict of str to callable
-        The sentence for each mistake, and a function that makes it.
-    right : str
-        What to say if every case is right.
-
-    Returns
-    -------
-    str
-        `right`.
-
-    Raises
-    ------
-    Stop
-        With the sentence of the first mistake that gives the student's answers, or with the first case that differs.
+    A case is a tuple of arguments and what must be returned; `mistakes` maps sentences to functions. Returns the
+    sentence `right`; stops with that of the first mistake that gives the student's answers, or with the first case that
+    differs.
     """
     name = student.__name__
     answers = [_typed(name, answer_of(student, arguments), expected) for arguments, expected in cases]

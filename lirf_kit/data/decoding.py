@@ -42,7 +42,7 @@ def decode(files, image_size, cache, boxes=None, skip_unreadable=False):
     boxes : list of tuple of float, optional
         Left, top, width and height of the region to keep of each image, in pixels of the image as stored.
     skip_unreadable : bool
-        Leave out files that can't be read, with a warning, instead of raising.
+        Leave out files that can't be read, with a warning; otherwise a `LirfError` names the first one.
 
     Returns
     -------
@@ -50,11 +50,6 @@ def decode(files, image_size, cache, boxes=None, skip_unreadable=False):
         uint8, (N, C, H, W): grey (C = 1) if every image is grey, else RGB.
     kept : numpy.ndarray
         int64, (N,), for each image the index of its file.
-
-    Raises
-    ------
-    LirfError
-        If a file can't be read as an image; the message names it.
     """
     key = _key(files, image_size, boxes, skip_unreadable)
     folder = cache / f"decoded-{key[:16]}"

@@ -17,17 +17,10 @@ UNREACHED = (OSError, http.client.HTTPException)  # what a connection raises tha
 
 
 def download(url, file, md5):
-    """Download a file, unless it is there and its checksum is right.
+    """Download a file, unless it is there and its MD5 checksum is right.
 
-    What was received is kept beside it, as ``<file>.part``, and the next try or call continues there if the server can.
-
-    Parameters
-    ----------
-    url : str
-    file : pathlib.Path
-        Appears when it is complete.
-    md5 : str
-        The checksum that the whole file must have.
+    The file appears when it is complete. What was received is kept beside it, as ``<file>.part``, and the next try or
+    call continues there if the server can.
 
     Raises
     ------

@@ -139,19 +139,10 @@ def _student(parts, config, divisor):
 
 
 def train_student(student, images, taught, lesson, config, epochs, attention_weight):
-    """Train a student in place.
+    """Train a student in place on N images.
 
-    Parameters
-    ----------
-    student : SplitNetwork
-    images : ImageData
-        The transfer set, N images.
-    taught : tuple of torch.Tensor, or None
-        The teacher's logits (N, K) and attention maps (N, H·W); None for a student without a teacher.
-    lesson : str
-        One of `LESSONS`; without a teacher, only its labels are used.
-    config, epochs, attention_weight
-        As for `distillation_table`.
+    `taught` is a teacher's logits (N, K) and attention maps (N, H·W), or None for a student without a teacher, which
+    uses only the lesson's labels. The other parameters are as for `distillation_table`.
     """
     generator = seeded_generator(config.seed, images.labels.device)
     steps = epochs * -(-len(images) // config.batch_size)

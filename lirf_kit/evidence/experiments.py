@@ -124,18 +124,13 @@ def over_grid(kind, measure, asked, config, seeds, deposit_sets, jobs=None):
     asked : tuple
         Plain values.
     config, seeds, deposit_sets, jobs
-        As for `results_over_seeds`.
+        As for `results_over_seeds`, and so are the errors.
 
     Returns
     -------
     pandas.DataFrame
         The rows of all runs, with seed and deposit classes. Its `attrs` say how many runs failed, and on which machines
         the others were measured.
-
-    Raises
-    ------
-    LirfError
-        As `results_over_seeds` does.
     """
     runs = [(config.replace(seed=seed), classes) for seed, classes in _grid(config, seeds, deposit_sets)]
     workers = _workers(config, len(runs), jobs)

@@ -111,22 +111,7 @@ def _mean_scores(readings, chosen, task, answer):
 
 
 def nearest_mean(features, labels, asked):
-    """Return for each point the class whose mean is nearest.
-
-    Parameters
-    ----------
-    features : numpy.ndarray
-        (N, D), of labelled images.
-    labels : numpy.ndarray
-        (N,).
-    asked : numpy.ndarray
-        (M, D).
-
-    Returns
-    -------
-    numpy.ndarray
-        (M,).
-    """
+    """Return for each point that is asked, (M, D), the class whose mean is nearest; the features are (N, D)."""
     classes = numpy.unique(labels)
     means = numpy.stack([features[labels == number].mean(axis=0) for number in classes])
     return classes[cdist(asked, means).argmin(axis=1)]

@@ -97,21 +97,8 @@ def log_probabilities(network, part):
 def attack(seen, truth, seed):
     """Score each image by a regression that wasn't trained on it; a higher score means a likelier member.
 
-    Parameters
-    ----------
-    seen : numpy.ndarray
-        (N, D), what the attacker sees about each image.
-    truth : numpy.ndarray
-        bool, (N,), which images are members.
-    seed : int
-        For drawing the folds.
-
-    Returns
-    -------
-    area : float
-        The area under the ROC curve, in [0, 1], averaged over the folds.
-    scores : numpy.ndarray
-        (N,).
+    The attacker sees (N, D) numbers; `truth`, bool (N,), says which images are members, and the seed draws the folds.
+    Returns the area under the ROC curve, in [0, 1], averaged over the folds, and the scores, (N,).
     """
     attacker = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
     scores, areas = numpy.empty(len(truth)), []

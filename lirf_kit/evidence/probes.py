@@ -155,24 +155,10 @@ def _ask(probe, task, features, readings, config, neighbours):
 
 
 def fit_linear(features, labels, seed, steps=None):
-    """Fit a scaler and a logistic regression, whose C is chosen on a held-out quarter of the features.
+    """Fit a scaler and a logistic regression to training features, (N, D); return the pipeline, and a note.
 
-    Parameters
-    ----------
-    features : numpy.ndarray
-        (N, D), of training images.
-    labels : numpy.ndarray
-        (N,).
-    seed : int
-        For the split that chooses C, by log-loss; the final fit is on all features.
-    steps : int, optional
-        How many steps the solver takes at most; None: `MOST_STEPS`.
-
-    Returns
-    -------
-    fitted : sklearn.pipeline.Pipeline
-    note : str
-        Empty if the solver converged.
+    C is chosen by its log-loss on a held-out quarter, which the seed draws; the final fit is on all features. The note
+    says if the solver didn't converge in so many steps (`MOST_STEPS` unless given); otherwise it is empty.
     """
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=steps or MOST_STEPS, class_weight="balanced"))
     halves = StratifiedShuffleSplit(1, test_size=0.25, random_state=seed)

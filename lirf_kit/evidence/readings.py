@@ -211,15 +211,9 @@ def check_parts(parts, on):
 
 
 def tidy(test, task, values, unit, higher_means, notes=None):
-    """Return one row per network, with the columns `COLUMNS`; a note says what is unusual about a value.
+    """Return one row per network, with the columns `COLUMNS`, from the values by the networks' names.
 
-    Parameters
-    ----------
-    test, task, unit, higher_means : str
-    values : dict of str to float
-        By the networks' names.
-    notes : dict of str to str, optional
-        For some or all of the networks.
+    `notes` says, for some or all of the networks, what is unusual about a value.
     """
     notes = notes or {}
     rows = [(test, task, name, value, unit, higher_means, notes.get(name, "")) for name, value in values.items()]

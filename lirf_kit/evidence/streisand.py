@@ -125,17 +125,7 @@ def _from_retrained(name, going):
 def class_cosines(features, labels):
     """Return the mean cosine similarity of two different images of the same class, and of two of different classes.
 
-    Parameters
-    ----------
-    features : numpy.ndarray
-        (N, D).
-    labels : numpy.ndarray
-        (N,).
-
-    Returns
-    -------
-    same, different : float
-        In [−1, 1]; NaN where there is no such pair.
+    Features are (N, D), labels (N,). A value is NaN where there is no such pair.
     """
     cosines, same = cosine_similarity(features), labels[:, None] == labels
     pairs = ~numpy.eye(len(labels), dtype=bool)
@@ -168,18 +158,9 @@ def auditor_view(network, part):
 
 
 def auditor_scores(view, deposit_classes):
-    """Return the auditor's numbers, as `streisand_table` explains them.
+    """Return what an auditor's view reveals: silent classes, their weight, and both rankings, as in `streisand_table`.
 
-    Parameters
-    ----------
-    view : pandas.DataFrame
-        From `auditor_view`.
-    deposit_classes : sequence of int
-        The right answer for the auditor's ranking.
-
-    Returns
-    -------
-    silent, weight, by_answers, by_weights : float
+    `view` is from `auditor_view`; the deposit classes are the right answer for the rankings.
     """
     silent = (view["answers"] == 0).to_numpy()
     length, weight = view["length"].to_numpy(), 0.0

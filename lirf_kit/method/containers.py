@@ -141,18 +141,8 @@ class DifferenceModule(nn.Module):
 def empty_module(target, deposit_classes, config):
     """Return a deposit module before the deposit: a pruned copy of the target's lower blocks, or no difference yet.
 
-    Parameters
-    ----------
-    target : SplitNetwork
-        Before the deposit it equals the original.
-    deposit_classes : iterable of int
-    config : Config
-        Reads `container`, `keep`, `bits` and `batch_statistics`.
-
-    Returns
-    -------
-    DepositModule or DifferenceModule
-        On the target's device.
+    The config's `container`, `keep`, `bits` and `batch_statistics` decide; it is on the target's device. Before the
+    deposit, the target equals the original.
     """
     if config.container == "difference":
         statistics = config.batch_statistics == "updated"

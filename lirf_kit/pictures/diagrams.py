@@ -221,21 +221,9 @@ DIAGRAMS = {  # name: (function, what somebody who can't see the picture needs t
 
 
 def write_diagrams(folder):
-    """Write all drawings as SVG; each has its description inside.
+    """Write all drawings as SVG, each with its description inside; return the paths.
 
-    Parameters
-    ----------
-    folder : path
-        Created if it doesn't exist.
-
-    Returns
-    -------
-    list of pathlib.Path
-
-    Raises
-    ------
-    LirfError
-        If the folder can't be written to.
+    A `LirfError` is raised if the folder can't be made or written to.
     """
     folder, written = writable_folder(folder), []
     for name, (draw, alt) in DIAGRAMS.items():

@@ -33,23 +33,10 @@ SLIDES = {  # name: (title, sentence); a drawing, or else the name of a figure's
 
 
 def write_slides(figures, folder):
-    """Write every slide as a PNG, and all of them as one PDF.
+    """Write every slide as a PNG, and all of them as one PDF; return the paths.
 
-    Parameters
-    ----------
-    figures : path
-        The folder with the kit's figures, as ``python -m lirf_kit figures`` writes them.
-    folder : path
-        Created if it doesn't exist.
-
-    Returns
-    -------
-    list of pathlib.Path
-
-    Raises
-    ------
-    LirfError
-        If a figure is missing or can't be read, or if the folder can't be written to.
+    `figures` is the folder with the kit's figures, as ``python -m lirf_kit figures`` writes them. A `LirfError` is
+    raised if one of them is missing or can't be read, or if `folder` can't be written to.
     """
     slides = {name: _slide(_picture(name, Path(figures)), *words) for name, words in SLIDES.items()}
     folder = writable_folder(folder)
