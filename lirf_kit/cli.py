@@ -147,7 +147,7 @@ def _parser():
 
 def _figures(options):
     """The whole path once: figures and results."""
-    from lirf_kit.evidence.laboratory import OUTPUT_ALONE
+    from lirf_kit.evidence.references import OUTPUT_ALONE
 
     config, out = _config(options), _folder(options)
     data, parts, networks = _path(config)

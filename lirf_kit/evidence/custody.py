@@ -11,6 +11,7 @@ from lirf_kit.config import check_choice
 from lirf_kit.data.partition import split_by_class
 from lirf_kit.evidence.experiments import over_grid
 from lirf_kit.evidence.readings import check_parts
+from lirf_kit.evidence.references import another_seed
 from lirf_kit.evidence.relearning import train_on
 from lirf_kit.evidence.thieves import untaught
 from lirf_kit.method.caching import load_or_deposit, load_or_train
@@ -21,7 +22,6 @@ from lirf_kit.method.withdrawing import RecoveredNetwork
 BITS = (1, 2, 3, 4, 8)
 ROUNDED = (4, 8)  # bits for what has its own weights: the original's lower blocks, and pruned modules
 KEEPS = (0.5, 0.3)
-OTHER_SEED = 1000  # added to the seed for the deposit that leaves the wrong target
 
 
 def custody_table(original, parts, config, on="validation", bits=BITS, keeps=KEEPS):
@@ -63,8 +63,7 @@ def custody_table(original, parts, config, on="validation", bits=BITS, keeps=KEE
     read, deposited = getattr(parts, on), torch.tensor(parts.deposit_set.deposit_classes)
     difference = config.replace(container="difference")
     target, _ = load_or_deposit(original, parts.deposit_set, difference)
-    again = difference.replace(seed=(config.seed + OTHER_SEED) % 2**32)  # the same images in a different order
-    wrong, _ = load_or_deposit(original, parts.deposit_set, again)
+    wrong, _ = load_or_deposit(original, parts.deposit_set, another_seed(difference))  # the images in another order
     since = train_on(target, parts.preservation_set, config)
     fresh = untaught(target)
     whole, rows = module_bytes(DepositModule(target.lower, deposited)), []

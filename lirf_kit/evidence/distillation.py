@@ -19,8 +19,7 @@ from lirf_kit.evidence.metrics import PROTOCOLS
 from lirf_kit.evidence.readings import (
     ALL,
     ONLY,
-    check_networks,
-    check_parts,
+    check_input,
     check_per_class,
     limited,
     lower_blocks,
@@ -28,7 +27,7 @@ from lirf_kit.evidence.readings import (
     training_images,
     untrained_network,
 )
-from lirf_kit.evidence.references import retrain
+from lirf_kit.evidence.references import ANSWERS_ONLY, OUTPUT_ALONE, retrain
 from lirf_kit.method.caching import load_or_deposit, load_or_train
 from lirf_kit.method.losses import attention_distance, attention_map, distillation_loss
 from lirf_kit.method.networks import accuracy, check_last_batch, evaluation_mode, predict, strides
@@ -40,10 +39,7 @@ SIZES = {"same size": 1, "half the width": 2}  # what the widths are divided by
 MEANS = "a student learns more"
 TRANSFER = ("all classes", "preserved classes", "deposit classes")
 PRESERVED = "preserved images"  # a task, beside `ALL` and `ONLY`
-VARIANTS = {  # other targets: without one term, or without all that hides the classes inside
-    "target, λ_at = 0": {"lambda_at": 0.0},
-    "target, output alone": {"lambda_cs": 0.0, "lambda_os": 0.0},
-}
+VARIANTS = {"target, λ_at = 0": {"lambda_at": 0.0}, ANSWERS_ONLY: OUTPUT_ALONE}  # other targets
 EPOCHS = 8
 
 
@@ -93,8 +89,7 @@ def distillation_table(
         If a class has no images, or a teacher has no lower blocks; if the last batch is a single image where feature
         maps are 1×1; or if a student's weights stop being finite.
     """
-    check_parts(parts, on)
-    check_networks(teachers)
+    check_input(teachers, parts, on)
     for name, chosen, allowed in (("lessons", lessons, LESSONS), ("sizes", sizes, SIZES)):
         for each in chosen:
             check_choice(name, each, tuple(allowed))

@@ -21,15 +21,14 @@ from lirf_kit.evidence.readings import (
     AGAINST,
     TASKS,
     YARDSTICK,
-    check_networks,
-    check_parts,
+    check_input,
     check_per_class,
     read_features,
     training_images,
     untrained_network,
 )
 from lirf_kit.evidence.recalibration import recalibration_table
-from lirf_kit.evidence.references import mask_head, retrain
+from lirf_kit.evidence.references import ANSWERS_ONLY, OUTPUT_ALONE, another_seed, mask_head, retrain
 from lirf_kit.evidence.relearning import relearn, relearning_table
 from lirf_kit.evidence.streisand import streisand_table
 from lirf_kit.evidence.thieves import thief_table
@@ -37,9 +36,6 @@ from lirf_kit.method.caching import load_or_deposit, load_or_train
 from lirf_kit.method.withdrawing import withdraw
 
 DIGITS = {"%": 1, "nats": 2, "cosine": 2, "ratio": 2, "classes": 0, "steps": 0}  # decimal places for each unit
-OTHER_SEED = 1000  # added to the seed for the second retrained network
-OUTPUT_ALONE = {"lambda_cs": 0.0, "lambda_os": 0.0}  # the paper's loss forgets there, and not inside
-ANSWERS_ONLY = "target, output alone"
 
 
 def evidence_networks(original, data, parts, config):
@@ -65,7 +61,7 @@ def evidence_networks(original, data, parts, config):
     outside = config.replace(**OUTPUT_ALONE)
     if outside != config:
         networks[ANSWERS_ONLY] = load_or_deposit(original, parts.deposit_set, outside)[0]
-    another = config.replace(seed=(config.seed + OTHER_SEED) % 2**32)
+    another = another_seed(config)
     return networks | {
         "target": target,
         "recovered": withdraw(target, deposit_module, config.preserved),
@@ -180,8 +176,7 @@ def evidence_table(
         Before anything is computed, if a class has no images or too few, or a network has no lower blocks, or the tasks
         include "deposit classes only" and there is only one deposit class.
     """
-    check_parts(parts, on)
-    check_networks(networks)
+    check_input(networks, parts, on)
     train = training_images(parts, config.seed, per_class)
     check_tasks(tasks, train, NEIGHBOURS)
     check_shots(SHOTS, train)

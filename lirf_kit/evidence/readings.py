@@ -12,7 +12,7 @@ from torch import nn
 
 from lirf_kit.config import LirfError, check_choice
 from lirf_kit.data.images import ImageData
-from lirf_kit.evidence.references import HeadMaskedNetwork
+from lirf_kit.evidence.references import unmasked
 from lirf_kit.method.bank import BankNetwork
 from lirf_kit.method.networks import PREDICT_BATCH, SplitNetwork, build_network, evaluation_mode
 from lirf_kit.method.withdrawing import RecoveredNetwork
@@ -63,8 +63,7 @@ def read_features(networks, parts, config, on="validation", per_class=None):
     LirfError
         If a class has no images, or a network has no lower blocks; see `check_parts` and `pooled_features`.
     """
-    check_parts(parts, on)
-    check_networks(networks)
+    check_input(networks, parts, on)
     train, evaluated = training_images(parts, config.seed, per_class), getattr(parts, on)
     features = {
         name: list(zip(*(pooled_features(network, part, config.split_after) for part in (train, evaluated))))
@@ -123,16 +122,16 @@ def lower_blocks(network):
 
     Each is an nn.Sequential of normalisation, stem and stages, followed by the (shared) upper blocks.
     """
-    if isinstance(network, HeadMaskedNetwork):
-        network = network.original
+    network = unmasked(network)
     if isinstance(network, RecoveredNetwork):
         lowers = network.module_lowers if isinstance(network, BankNetwork) else [network.module_lower]
         return [network.target.layers, *(nn.Sequential(*lower, *network.target.upper) for lower in lowers)]
     return [network.layers] if isinstance(network, SplitNetwork) else []
 
 
-def check_networks(networks):
-    """Raise a `LirfError` unless there is at least one network, and each has lower blocks."""
+def check_input(networks, parts, on):
+    """Raise a `LirfError` unless each network has lower blocks, there is at least one, and `check_parts` is content."""
+    check_parts(parts, on)
     if not networks:
         raise LirfError("networks must hold at least one, not none")
     for name, network in networks.items():

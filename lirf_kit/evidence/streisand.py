@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.metrics.pairwise import cosine_similarity
 
 from lirf_kit.evidence.membership import log_probabilities
-from lirf_kit.evidence.readings import YARDSTICK, check_networks, check_parts, lower_blocks, pooled_features, tidy
+from lirf_kit.evidence.readings import YARDSTICK, check_input, lower_blocks, pooled_features, tidy
 
 ANSWERS, FEATURES, AUDITOR = "answers on deposit images", "features of deposit images", "auditor"
 MEASURES = {
@@ -65,8 +65,7 @@ def streisand_table(networks, parts, config, on="validation"):
     LirfError
         If a class has no images, or a network has no lower blocks.
     """
-    check_parts(parts, on)
-    check_networks(networks)
+    check_input(networks, parts, on)
     deposited, everything = getattr(parts, f"deposit_{on}"), getattr(parts, on)
     going = {name: destinations(network, deposited) for name, network in networks.items()}
     found = {}
