@@ -241,6 +241,11 @@ def _remove(file):
         file.unlink()
 
 
+def serialised(weights):
+    """Return named tensors as what a safetensors file contains; the same weights give the same bytes."""
+    return safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+
+
 def fingerprint(*tensors):
     """Return a hash of the types, shapes and values of some tensors; it is the same on every device."""
     digest = hashlib.sha256()
@@ -253,11 +258,7 @@ def fingerprint(*tensors):
 
 def _write(folder, version, made_from, weights, metrics):
     """Write a run's three files."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    contents = {
-        "weights.safetensors": safetensors.torch.save(plain),
-        "metrics.json": json.dumps(metrics, indent=1).encode(),
-    }
+    contents = {"weights.safetensors": serialised(weights), "metrics.json": json.dumps(metrics, indent=1).encode()}
     checksums = {name: checksum(content) for name, content in contents.items()}
     note = {"version": version, "made_from": made_from, "sha256": checksums}
     contents["made_from.json"] = json.dumps(note, indent=1).encode()

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from lirf_kit.artifacts import fingerprint, write_file
+from lirf_kit.artifacts import fingerprint, serialised, write_file
 from lirf_kit.config import LirfError
 from lirf_kit.method.networks import SplitNetwork, layout
 from lirf_kit.method.packing import dequantise, pack, quantise, unpack
@@ -218,7 +218,7 @@ def _nothing(lower):
 
 def module_bytes(deposit_module):
     """Return how many bytes a deposit module takes on disk."""
-    return len(serialised(deposit_module))
+    return len(module_file(deposit_module))
 
 
 def module_share(deposit_module, target):
@@ -241,7 +241,7 @@ def save_module(deposit_module, file):
         If the file can't be written.
     """
     try:
-        write_file(Path(file), serialised(deposit_module))
+        write_file(Path(file), module_file(deposit_module))
     except OSError as error:
         raise LirfError(f"file {str(file)!r} can't be written: {error}") from None
 
@@ -316,10 +316,9 @@ def _contents(deposit_module):
     return getattr(deposit_module, "stored", None) or deposit_module.state_dict()
 
 
-def serialised(deposit_module):
-    """Return what a deposit module's file contains; the same weights give the same bytes."""
-    weights = {name: value.detach().cpu().contiguous() for name, value in _contents(deposit_module).items()}
-    return safetensors.torch.save(weights)
+def module_file(deposit_module):
+    """Return what a deposit module's file contains, in bytes."""
+    return serialised(_contents(deposit_module))
 
 
 def _identity(module):
