@@ -136,6 +136,9 @@ def _parser():
     slides = command(_slides)
     slides.add_argument("--figures", default="figures", metavar="FOLDER", help="with the kit's figures (figures)")
     slides.add_argument("--out", default="slides", metavar="FOLDER", help="folder to write to (default: slides)")
+    editions = command(_editions)
+    editions.add_argument("--source", default="notebooks", metavar="FOLDER", help="with the notebooks (notebooks)")
+    editions.add_argument("--out", default="editions", metavar="FOLDER", help="folder to write to (default: editions)")
     doctor = command(_doctor, *path)
     doctor.add_argument(
         "--class", dest="for_class", action="store_true", help="before class: also disk space, a run of some seconds, "
@@ -489,6 +492,13 @@ def _slides(options):
     from lirf_kit.pictures.slides import write_slides
 
     print(f"written: {', '.join(str(path) for path in write_slides(options.figures, options.out))}")
+
+
+def _editions(options):
+    """The notebooks for students, with blanks, and for the instructor."""
+    from lirf_kit.classroom.editions import write_editions
+
+    print(f"written: {len(write_editions(options.source, options.out))} notebooks in {options.out}")
 
 
 def _doctor(options):

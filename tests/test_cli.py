@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 
+import nbformat
 import pandas
 import pytest
 import torch
@@ -484,6 +485,15 @@ def test_gpu_says_in_one_sentence_that_it_needs_one(measurements, tmp_path, caps
     said = fails(capsys, "gpu", "--out", tmp_path / "out")
     assert said == "lirf_kit: gpu needs a GPU, but PyTorch finds none here; --device cpu would take many hours\n"
     assert not measurements and not (tmp_path / "out").exists()
+
+
+def test_editions_writes_both_and_refuses_a_folder_without_notebooks(tmp_path, capsys):
+    said = fails(capsys, "editions", "--source", tmp_path, "--out", tmp_path / "out")
+    assert said == f"lirf_kit: source must be a folder with notebooks, not '{tmp_path}'\n"
+    nbformat.write(nbformat.v4.new_notebook(), tmp_path / "a.ipynb")
+    assert main(["editions", "--source", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out == f"written: 2 notebooks in {tmp_path / 'out'}\n"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["instructor", "student"]
 
 
 def test_evidence_prints_every_test_and_writes_runs_and_a_figure(tiny, monkeypatch, tmp_path, capsys):

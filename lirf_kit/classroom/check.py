@@ -520,7 +520,7 @@ def perplexity():
         return -(p * p.log2()).sum().item()
 
     return {
-        "yours is the entropy; the perplexity is 2 to its power": lambda p: entropy(p),
+        "yours is the entropy; the perplexity is 2 to its power": entropy,
         "the sign is wrong: the entropy is minus the sum of p · log2(p)": lambda p: 2 ** -entropy(p),
         "2 to the power of bits needs log2; with the natural logarithm it is e to its power":
             lambda p: 2 ** (entropy(p) * math.log(2)),
@@ -535,8 +535,8 @@ def perplexity():
 def nearest_neighbour_accuracy():
     """Check a function (points, labels) that returns how many nearest neighbours have the same label, in percent."""
 
-    def ask(points, labels, own=math.inf, largest=False, order=2):
-        far = torch.cdist(points, points, p=order)
+    def ask(points, labels, own=math.inf, largest=False):
+        far = torch.cdist(points, points)
         far.fill_diagonal_(-own if largest else own)
         nearest = far.argmax(1) if largest else far.argmin(1)
         return 100 * (labels[nearest] == labels).float().mean().item()
@@ -798,28 +798,25 @@ def known_classes():
     `deposits` has the classes of each module by its name, `withdrawn` the names of those that are plugged in.
     """
 
-    def out(count, deposits, names):
+    def held(deposits, names):
         return sorted(number for name in names for number in deposits[name])
 
-    def never(count, deposits, withdrawn):
-        return [number for number in range(count) if number not in out(count, deposits, deposits)]
-
-    def missing(count, deposits, withdrawn):
-        return out(count, deposits, [name for name in deposits if name not in withdrawn])
+    def known(count, deposits, withdrawn):
+        forgotten = held(deposits, deposits.keys() - withdrawn)
+        return [number for number in range(count) if number not in forgotten]
 
     return {
-        "a class that was never deposited is known, too": lambda *given: torch.tensor(out(*given)),
+        "a class that was never deposited is known, too": lambda k, d, w: torch.tensor(held(d, w)),
         "the modules that stay in the bank are not plugged in; yours lists every class":
             lambda k, d, w: torch.arange(k),
         "the classes of the withdrawn modules are back; yours leaves them out":
-            lambda *given: torch.tensor(never(*given)),
-        "yours lists the classes that are forgotten": lambda *given: torch.tensor(missing(*given)),
+            lambda k, d, w: torch.tensor(known(k, d, [])),
+        "yours lists the classes that are forgotten": lambda k, d, w: torch.tensor(held(d, d.keys() - w)),
         "yours lists the classes that were never deposited first; sort them all":
-            lambda *given: torch.tensor(never(*given) + out(*given)),
-        "yours plugs in the first withdrawn module only":
-            lambda k, d, w: torch.tensor(sorted(never(k, d, w) + out(k, d, w[:1]))),
+            lambda k, d, w: torch.tensor(known(k, d, []) + held(d, w)),
+        "yours plugs in the first withdrawn module only": lambda k, d, w: torch.tensor(known(k, d, w[:1])),
         "return the class numbers; yours is one True or False for each class":
-            lambda *given: torch.tensor([number not in missing(*given) for number in range(given[0])]),
+            lambda k, d, w: torch.tensor([number in known(k, d, w) for number in range(k)]),
     }
 
 

@@ -6,7 +6,6 @@ tagged `remove-cell`, hold the text's numbers to the run. The student edition ha
 outputs, notes or hidden cells. The instructor edition has everything, unfolded.
 """
 
-import argparse
 from pathlib import Path
 
 import nbformat
@@ -81,17 +80,3 @@ def check_solutions(notebook, name):
 
 def _tags(cell):
     return cell.metadata.get("tags", [])
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description="write the student edition and the instructor edition of the notebooks"
-    )
-    parser.add_argument("--source", default="notebooks")
-    parser.add_argument("--destination", default="editions")
-    given = parser.parse_args()
-    try:
-        written = write_editions(given.source, given.destination)
-    except LirfError as error:
-        raise SystemExit(str(error)) from None
-    print(f"{len(written)} notebooks in {given.destination}/student and {given.destination}/instructor")

@@ -257,14 +257,8 @@ class Audit:
         points = {"networks": int(table["right"].sum()), "reasons": sum(map(bool, quoted.values()))}
         points["yardstick"] = 2 * compared
         asked = [[tool, network, value] for (tool, network), value in self._asked.items()]
-        entry = {
-            "seed": self.seed,
-            "budget": self.budget,
-            "kinds": kinds,
-            "reasons": reasons,
-            "points": points,
-            "asked": asked,
-        }
+        entry = {"seed": self.seed, "budget": self.budget, "kinds": kinds, "reasons": reasons}
+        entry |= {"points": points, "asked": asked}
         spent = self.budget - self.left
         return Verdict(table.set_index("network"), points, spent, self.budget, self.seed, *_record(entry))
 

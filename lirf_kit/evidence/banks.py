@@ -52,7 +52,8 @@ def bank_costs(bank, original):
     pandas.DataFrame
         One row per way to keep the knowledge: parameters, and bytes (a network's weights in float32, a module's file).
     """
-    whole, each = _bytes(original), count_parameters(original)
+    whole = sum(value.nbytes for value in original.state_dict().values())
+    each = count_parameters(original)
     module_parameters = [count_parameters(bank[name]) for name in bank]
     sizes = [module_bytes(bank[name]) for name in bank]
     subsets = 2 ** len(bank)
@@ -187,8 +188,3 @@ def _reading(now, before, images, out, back):
         "worst back": float(change[back].min()) if back else None,
         "known": pooled(kept + back),
     }
-
-
-def _bytes(network):
-    """Return what a network's weights take in float32, statistics included."""
-    return sum(value.numel() * value.element_size() for value in network.state_dict().values())

@@ -151,7 +151,8 @@ def _ask(probe, task, features, readings, config, neighbours):
         fitted = KNeighborsClassifier(neighbours).fit(learnt, labels)
     else:
         fitted, note = (fit_linear if probe == "linear" else fit_mlp)(learnt, labels, config.seed)
-    return 100 * _share_right(truth, fitted.predict(asked), task), note
+    score = balanced_accuracy_score if task == AGAINST else accuracy_score
+    return 100 * score(truth, fitted.predict(asked)), note
 
 
 def fit_linear(features, labels, seed, steps=None):
@@ -184,11 +185,6 @@ def fit_and_note(probe, features, labels):
         if warning not in failed:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     return fitted, f"did not converge in {fitted[-1].max_iter} steps" if failed else ""
-
-
-def _share_right(truth, given, task):
-    """Return the accuracy; for *deposit against preserved*, the balanced accuracy."""
-    return (balanced_accuracy_score if task == AGAINST else accuracy_score)(truth, given)
 
 
 def task_part(task, features, part):

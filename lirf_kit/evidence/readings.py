@@ -186,9 +186,15 @@ def limited(part, seed, per_class=None):
     if per_class is None:
         return part
     check_per_class(per_class)
-    draw, labels = numpy.random.default_rng(seed), part.labels.cpu().numpy()
-    chosen = [draw.permutation(numpy.flatnonzero(labels == number))[:per_class] for number in range(part.num_classes)]
-    return part.select(torch.from_numpy(numpy.sort(numpy.concatenate(chosen))), part.deposit_classes)
+    chosen = drawn_per_class(part.labels.cpu().numpy(), [per_class] * part.num_classes, seed)
+    return part.select(torch.from_numpy(numpy.sort(chosen)), part.deposit_classes)
+
+
+def drawn_per_class(labels, counts, seed):
+    """Return the places of randomly drawn images, class by class; `counts` says how many of each at most."""
+    draw = numpy.random.default_rng(seed)
+    members = [draw.permutation(numpy.flatnonzero(labels == number))[:count] for number, count in enumerate(counts)]
+    return numpy.concatenate(members)
 
 
 def check_per_class(per_class):

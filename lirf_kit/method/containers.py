@@ -13,7 +13,7 @@ from torch import nn
 
 from lirf_kit.artifacts import fingerprint, serialised, write_file
 from lirf_kit.config import LirfError
-from lirf_kit.method.networks import SplitNetwork, layout
+from lirf_kit.method.networks import layout
 from lirf_kit.method.packing import dequantise, pack, quantise, unpack
 from lirf_kit.method.pruning import prune_lower
 
@@ -85,19 +85,22 @@ class DifferenceModule(nn.Module):
         self.bits, self.statistics = bits, statistics
         self.register_buffer("deposit_classes", torch.as_tensor(deposit_classes, dtype=torch.int64))
         self.register_buffer("belongs_to", torch.zeros(32, dtype=torch.uint8))
-        for name, content in self._compress(lower, lower).items():  # of the right shapes; `hold` fills them
+        for name, content in self.taken_from(lower, lower).items():  # of the right shapes; `hold` fills them
             self.register_buffer(name, content)
 
     def hold(self, original_lower, target):
         """Take in the difference of a target's lower blocks from the original's, and remember the target."""
-        for name, content in self._compress(original_lower, target.lower).items():
+        for name, content in self.taken_from(original_lower, target.lower).items():
             setattr(self, name, content)
         self.belongs_to.copy_(self.identify(target))
 
-    @torch.no_grad()
     def restore(self, target):
         """Return T^(-n) + T_r: a copy of the target's lower blocks with the difference added."""
-        lower = copy.deepcopy(target.lower)
+        return self.added_to(copy.deepcopy(target.lower))
+
+    @torch.no_grad()
+    def added_to(self, lower):
+        """Add the difference to lower blocks in place, and return them."""
         weights, vectors = self._tensors(lower)
         sizes = [weight.numel() for weight in weights]
         codes = unpack(self.codes, sum(sizes), self.bits).split(sizes)
@@ -129,8 +132,8 @@ class DifferenceModule(nn.Module):
         return [value for value in parameters if value.ndim > 1], vectors
 
     @torch.no_grad()
-    def _compress(self, original_lower, target_lower):
-        """Return the buffers that hold original − target."""
+    def taken_from(self, original_lower, target_lower):
+        """Return the buffers that hold original − target, by name."""
         ours, theirs = self._tensors(original_lower), self._tensors(target_lower)
         weights, vectors = ([a - b for a, b in zip(*both)] for both in zip(ours, theirs))
         codes, scales = zip(*(quantise(weight, self.bits) for weight in weights))
@@ -179,8 +182,7 @@ def round_module(deposit_module, bits):
         kept = {f"lower.{name}": value.half() if value.is_floating_point() else value for name, value in weights}
     else:
         packed = _all_of(rounded.lower, bits)
-        packed.hold(rounded.lower, _nothing(rounded.lower))
-        kept = {name: getattr(packed, name) for name in ("codes", "scales", "halves")}
+        kept = packed.taken_from(rounded.lower, _nothing(rounded.lower))
     rounded.stored = kept | {"bits": torch.tensor([bits])}
     rounded.stored |= {"deposit_classes": rounded.deposit_classes, "belongs_to": rounded.belongs_to}
     _unfold(rounded)
@@ -198,7 +200,7 @@ def _unfold(module):
     packed = _all_of(module.lower, bits)
     for name in ("codes", "scales", "halves"):
         setattr(packed, name, module.stored[name])
-    module.lower.load_state_dict(packed.restore(_nothing(module.lower)).state_dict())
+    module.lower.load_state_dict(packed.added_to(_nothing(module.lower)).state_dict())
 
 
 def _all_of(lower, bits):
@@ -208,12 +210,12 @@ def _all_of(lower, bits):
 
 @torch.no_grad()
 def _nothing(lower):
-    """Return a network whose lower blocks are a copy with all weights and statistics 0, with nothing above."""
+    """Return a copy of lower blocks with all weights and statistics 0."""
     empty = copy.deepcopy(lower)
     norms = [layer for layer in empty.modules() if isinstance(layer, nn.BatchNorm2d)]
     for value in (*empty.parameters(), *(each for norm in norms for each in (norm.running_mean, norm.running_var))):
         value.zero_()
-    return SplitNetwork(empty, nn.Identity())
+    return empty
 
 
 def module_bytes(deposit_module):
