@@ -6,6 +6,8 @@ tagged `remove-cell`, hold the text's numbers to the run. The student edition ha
 outputs, notes or hidden cells. The instructor edition has everything, unfolded.
 """
 
+import itertools
+import re
 from pathlib import Path
 
 import nbformat
@@ -67,14 +69,12 @@ def instructor(notebook, name="notebook"):
 def check_solutions(notebook, name):
     """Raise a `LirfError` unless each BEGIN SOLUTION of a cell is followed by its END SOLUTION."""
     for number, cell in enumerate(notebook.cells):
-        opened = False
-        for line in cell.source.splitlines():
-            begins, ends = BEGIN in line, END in line
-            if begins == opened and (begins or ends) or (ends and not opened):
-                what = "begins twice" if begins else "ends without a beginning"
+        marks = re.findall(f"{BEGIN}|{END}", cell.source)
+        for mark, expected in zip(marks, itertools.cycle((BEGIN, END))):
+            if mark != expected:
+                what = "begins twice" if mark == BEGIN else "ends without a beginning"
                 raise LirfError(f"{name}, cell {number}: a solution block {what}; check its ### lines")
-            opened = begins or (opened and not ends)
-        if opened:
+        if len(marks) % 2:
             raise LirfError(f"{name}, cell {number}: the solution block isn't closed; add a line ### {END}")
 
 

@@ -146,16 +146,10 @@ class Audit:
     Attributes
     ----------
     seed, budget : int
-    tools : pandas.DataFrame
-        What you can ask, and how many queries each question costs.
     networks : tuple of str
         The four that you judge.
     references : tuple of str
         Two that you know: the original, and a network retrained with a different seed.
-    log : pandas.DataFrame
-        What you have asked so far, and the answers.
-    left : int
-        How many queries you have left.
     """
 
     def __init__(self, seed, budget, measure, reveal):
@@ -170,7 +164,7 @@ class Audit:
 
     @property
     def tools(self):
-        """What you can ask."""
+        """What you can ask, and how many queries each question costs."""
         rows = {name: (cost, unit, asks) for name, (cost, unit, asks, _) in TOOLS.items()}
         return pandas.DataFrame.from_dict(rows, orient="index", columns=["queries", "unit", "what it tells"])
 

@@ -115,22 +115,10 @@ def results_over_seeds(config, seeds, deposit_sets=5, on="test", among="all", re
 def over_grid(kind, measure, asked, config, seeds, deposit_sets, jobs=None):
     """Make a run for every seed and deposit set, in parallel, once the original of each seed is there.
 
-    Parameters
-    ----------
-    kind : str
-        What a run is saved as; see `artifacts.MADE_BY`.
-    measure : callable
-        Takes the data, a config of the seed, the deposit classes, and what is asked; returns a list of dict, its rows.
-    asked : tuple
-        Plain values.
-    config, seeds, deposit_sets, jobs
-        As for `results_over_seeds`, and so are the errors.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The rows of all runs, with seed and deposit classes. Its `attrs` say how many runs failed, and on which machines
-        the others were measured.
+    `measure` takes the data, a config of the seed, the deposit classes, and what is asked, a tuple of plain values; it
+    returns a list of dict, the rows of a run. `kind` is what a run is saved as (see `artifacts.MADE_BY`). The other
+    parameters and the errors are as for `results_over_seeds`. Returns the rows of all runs, with seed and deposit
+    classes; their `attrs` say how many runs failed, and on which machines the others were measured.
     """
     runs = [(config.replace(seed=seed), classes) for seed, classes in _grid(config, seeds, deposit_sets)]
     workers = _workers(config, len(runs), jobs)

@@ -19,17 +19,10 @@ OWN = re.compile(r"(target|module-.+)-[0-9a-f]{8}\.safetensors")  # the names of
 def write_bank(folder, index, contents, missing):
     """Write a bank's folder; raise a `LirfError` if it can't be written, or holds a different bank.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-    index : dict
-        Plain values; ``"identity"`` is what two banks of one folder must share, and ``"modules"`` the checksum of each
-        module, handed out or not, by name.
-    contents : dict of str to bytes
-        ``"target"``, and the name of each module after ``"module-"``.
-    missing : dict of str to str
-        Modules that couldn't be read: their names in `contents`, and the checksums that their files should have. If
-        such a file is in the folder, it stays, and so does what the index says about it.
+    In the index, plain values, ``"identity"`` is what two banks of one folder must share, and ``"modules"`` holds the
+    checksum of each module, handed out or not, by name. The contents are ``"target"`` and, by their names after
+    ``"module-"``, the modules. `missing` has the checksums that the files of modules that couldn't be read should have.
+    If such a file is in the folder, it stays, and so does what the index says about it.
     """
     digests = {name: checksum(content) for name, content in contents.items()} | missing
     files = {name: f"{name}-{digest[:8]}.safetensors" for name, digest in digests.items()}
