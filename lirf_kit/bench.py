@@ -47,14 +47,10 @@ WORKERS = 16  # of a DataLoader, on a machine with many cores
 def bench(config=None):
     """Measure the input path, a training step and a deposit step on generated pictures.
 
-    The input path always pads by four pixels, crops and mirrors. If the config asks for `compile`, the training step
-    is compiled; the deposit step never is.
-
-    Parameters
-    ----------
-    config : Config, optional
-        Sets the network, the steps, the precision, the threads and the device; by default the preset ``cifar10-small``.
-        Of its data only `image_size` and the fractions count: the pictures are noise in ten classes.
+    The config, by default the preset ``cifar10-small``, sets the network, the steps, the precision, the threads and the
+    device. Of its data only `image_size` and the fractions count: the pictures are noise in ten classes. The input path
+    always pads by four pixels, crops and mirrors. If the config asks for `compile`, the training step is compiled; the
+    deposit step never is. A `LirfError` is raised if a batch is larger than the deposit set.
 
     Returns
     -------
@@ -66,11 +62,6 @@ def bench(config=None):
         of that), compile_seconds (how much longer the first call took, if compiled); `deposit_step`: images_per_second,
         seconds, and their ratio to the training step's; `peak_memory` (MiB; on the CPU that of the whole process so
         far).
-
-    Raises
-    ------
-    LirfError
-        If a batch is larger than the deposit set.
     """
     config = preset("cifar10-small") if config is None else config
     device = resolve_device(config.device)

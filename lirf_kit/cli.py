@@ -206,6 +206,7 @@ def _table(options):
         table = lk.results_table(networks, parts, among=options.among)
         path = _write_text(table.to_csv(), out / f"results-{options.preset}.csv")
         print(f"\n{table.to_string(na_rep='–')}")
+        results = table
     else:
         results = lk.results_over_seeds(
             config, options.seeds, options.deposit_sets, "test", options.among, references, options.jobs
@@ -216,8 +217,7 @@ def _table(options):
         print(
             f"\n95 % confidence interval of the mean, over the seeds\n{lk.summary(results, interval=True).to_string()}"
         )
-    print(f"\nwritten: {path}")
-    return options.seeds and _status(results)
+    return _status(results, path)
 
 
 def _check_table(references, seeds, among="all"):
@@ -251,8 +251,7 @@ def _evidence(options):
     closed = table[read & table["network"].str.startswith("target")]
     print("\nhow much of the gap between original and retrained networks is closed, in percent (100: as if never seen)")
     print(closed.pivot_table("closed", ["test", "task"], "network", sort=False).round(0).to_string(na_rep="–"))
-    print(f"\nwritten: {path}")
-    return _status(results)
+    return _status(results, path)
 
 
 def _cell(row):
@@ -278,8 +277,7 @@ def _distillation(options):
     print(f"\n{_data_name(config, options)}, {asked}")
     print(f"mean ± standard deviation over the runs (n = {means['n'].max()}), in percent; one column per teacher")
     print(means.pivot_table("cell", by[:2], "network", "first", sort=False).to_string(na_rep="–"))
-    print(f"\nwritten: {path}")
-    return _status(results)
+    return _status(results, path)
 
 
 def _containers(options):
@@ -291,8 +289,7 @@ def _containers(options):
     path = _write_about(results.round(4), out / f"{name}.csv", config, options, f"{options.on} part")
     lk.save_figure(lk.plot_custody(summary), out, name)
     print(f"\nmeans over n runs; Δ, mean and trained on: points from the original\n{summary.to_string()}")
-    print(f"\nwritten: {path}")
-    return _status(results)
+    return _status(results, path)
 
 
 def _bank(options):
@@ -317,8 +314,7 @@ def _bank(options):
     name = f"bank-{options.preset}-{options.seeds}-seeds"
     results = joined(found)
     path = _write_about(results.round(4), out / f"{name}.csv", config, options, f"{options.on} part, all classes")
-    print(f"\nwritten: {path}")
-    return _status(results)
+    return _status(results, path)
 
 
 def _sizes(text):
@@ -349,12 +345,12 @@ def _sweep(options):
 def _vary(variants, path, config, options):
     """Run several settings of the knobs, print their means, and write the runs."""
     results = lk.sweep(config, variants, options.seeds, options.deposit_sets, jobs=options.jobs)
-    print(f"\nwritten: {_write_results(results, path, config, options, 'validation part, all classes')}")
-    return _status(results)
+    return _status(results, _write_results(results, path, config, options, "validation part, all classes"))
 
 
-def _status(results):
-    """Return the exit status of a grid: 1 if some of its runs failed; a warning has named them."""
+def _status(results, written):
+    """Print where results are, and return the exit status: 1 if some runs failed; a warning has named them."""
+    print(f"\nwritten: {written}")
     return int(results.attrs.get("failed", 0) > 0)
 
 
@@ -467,8 +463,7 @@ def _gpu(options):
         with _timed(", ".join(["table", *references])):
             results = lk.results_over_seeds(config, options.seeds, options.deposit_sets, references=references, jobs=1)
         _write_results(results, path, config, options, "test part, all classes")
-    print(f"\nwritten: {out / 'gpu-*'}")
-    return _status(results)
+    return _status(results, out / "gpu-*")
 
 
 def _holds(path, measured):

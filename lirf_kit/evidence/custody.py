@@ -67,12 +67,13 @@ def custody_table(original, parts, config, on="validation", bits=BITS, keeps=KEE
     since = train_on(target, parts.preservation_set, config)
     fresh = untaught(target)
     whole, rows = module_bytes(DepositModule(target.lower, deposited)), []
-    for kind, setting, module, size in _containers(original, target, parts, config, bits, keeps):
+    for kind, setting, module in _containers(original, target, parts, config, bits, keeps):
         recovered = {name: RecoveredNetwork(network, module) for name, network in {"": target, "since": since}.items()}
         recovered["mean"] = RecoveredNetwork(target, module, "mean")
         found = {name: _accuracies(network, read) for name, network in recovered.items()}
         thief = {"alone": SplitNetwork(module.restore(fresh), target.upper)}
         thief["wrong target"] = SplitNetwork(module.restore(wrong), target.upper)
+        size = module_bytes(module)
         rows.append(
             {"kind": kind, "setting": setting, "bytes": size, "share": size / whole}
             | found[""]
@@ -129,20 +130,20 @@ def _measure(data, config, deposit_classes, on):
 
 
 def _containers(original, target, parts, config, bits, keeps):
-    """Yield the kind and the setting of each container, the module, and the bytes that it takes."""
+    """Yield the kind and the setting of each container, and the module."""
     cut, classes = split(original, config.split_after), parts.deposit_set.deposit_classes
     for count in bits:
         module = DifferenceModule(target.lower, classes, count, config.batch_statistics == "updated")
         module.hold(cut.lower, target)
-        yield "difference", _bits(count), *_sized(module)
+        yield "difference", _bits(count), module
     for keep in keeps:
         pruned = config.replace(container="pruned", keep=keep)
         _, module = load_or_deposit(original, parts.deposit_set, pruned)
-        yield "pruned", f"keep {keep:g}", *_sized(module)
+        yield "pruned", f"keep {keep:g}", module
         for count in ROUNDED:
-            yield "pruned, rounded", f"keep {keep:g}, {_bits(count)}", *_sized(round_module(module, count))
+            yield "pruned, rounded", f"keep {keep:g}, {_bits(count)}", round_module(module, count)
     for count in ROUNDED:
-        yield "original, rounded", _bits(count), *_sized(round_module(DepositModule(cut.lower, classes), count))
+        yield "original, rounded", _bits(count), round_module(DepositModule(cut.lower, classes), count)
 
 
 def _accuracies(network, part):
@@ -151,10 +152,6 @@ def _accuracies(network, part):
     deposited = torch.isin(part.labels, torch.tensor(part.deposit_classes, device=part.labels.device))
     chosen = {"Pre Acc": ~deposited, "Dep Acc": deposited, "Avg Acc": deposited | True}
     return {name: 100 * float(right[which].mean()) for name, which in chosen.items()}
-
-
-def _sized(module):
-    return module, module_bytes(module)
 
 
 def _bits(count):

@@ -19,6 +19,7 @@ from lirf_kit.evidence.metrics import PROTOCOLS
 from lirf_kit.evidence.readings import (
     ALL,
     ONLY,
+    check_count,
     check_input,
     check_per_class,
     limited,
@@ -94,7 +95,7 @@ def distillation_table(
         for each in chosen:
             check_choice(name, each, tuple(allowed))
     check_choice("transfer", transfer, TRANSFER)
-    _check_epochs(epochs)
+    check_count("epochs", epochs)
     images = training_images(parts, config.seed, per_class)
     if transfer != TRANSFER[0]:
         chosen = parts.preservation_set if transfer == TRANSFER[1] else parts.deposit_set
@@ -177,12 +178,6 @@ def _read(student, parts, on):
     return accuracies | {PRESERVED: accuracy(student, preserved)}
 
 
-def _check_epochs(epochs):
-    """Raise a `LirfError` unless the number of epochs is a whole number of at least 1."""
-    if not isinstance(epochs, int) or epochs < 1:
-        raise LirfError(f"epochs must be a whole number of at least 1, not {epochs!r}")
-
-
 def distillation_over_seeds(config, seeds, deposit_sets=5, on="test", per_class=None, epochs=EPOCHS, jobs=None):
     """Repeat `distillation_table` over seeds and deposit sets; runs that are on disk are loaded.
 
@@ -209,7 +204,7 @@ def distillation_over_seeds(config, seeds, deposit_sets=5, on="test", per_class=
     """
     check_choice("on", on, ("validation", "test"))
     check_per_class(per_class)
-    _check_epochs(epochs)
+    check_count("epochs", epochs)
     return over_grid("distillation", _measure, (on, per_class, epochs), config, seeds, deposit_sets, jobs)
 
 

@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from lirf_kit.config import LirfError
 from lirf_kit.evidence.probes import MOST_STEPS, check_tasks, fit_and_note, task_part
-from lirf_kit.evidence.readings import ALL, ONLY, drawn_per_class, tidy
+from lirf_kit.evidence.readings import ALL, ONLY, check_count, drawn_per_class, tidy
 
 SHOTS = (1, 5, 20)  # labelled images per class
 DRAWS = 10  # random choices of the labelled images; the table has the mean over them
@@ -59,8 +59,7 @@ def few_shot_table(readings, config, shots=SHOTS, share=0.02, tasks=(ALL, ONLY),
     labels = readings.train.labels.cpu().numpy()
     check_shots(shots, readings.train)
     check_tasks(tasks, readings.train, allowed=(ALL, ONLY))
-    if not isinstance(draws, int) or draws < 1:
-        raise LirfError(f"draws must be a whole number of at least 1, not {draws!r}")
+    check_count("draws", draws)
     if not 0 < share <= 1:
         raise LirfError(f"share must be a number above 0 and at most 1, not {share!r}")
     rows = []

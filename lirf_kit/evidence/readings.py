@@ -199,8 +199,14 @@ def drawn_per_class(labels, counts, seed):
 
 def check_per_class(per_class):
     """Raise a `LirfError` unless the number of images of a class is None or at least 1."""
-    if per_class is not None and (not isinstance(per_class, int) or per_class < 1):
-        raise LirfError(f"per_class must be a whole number at least 1, or None for all, not {per_class!r}")
+    if per_class is not None:
+        check_count("per_class", per_class, "a whole number at least 1, or None for all")
+
+
+def check_count(name, number, allowed="a whole number of at least 1"):
+    """Raise a `LirfError` unless a parameter is a whole number of at least 1; `allowed` says so in the sentence."""
+    if not isinstance(number, int) or number < 1:
+        raise LirfError(f"{name} must be {allowed}, not {number!r}")
 
 
 def check_parts(parts, on):
