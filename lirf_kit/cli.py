@@ -547,18 +547,13 @@ def _path(config):
     return data, parts, {"original": original, "target": target, "recovered": recovered}
 
 
-class _timed:
+@contextlib.contextmanager
+def _timed(step):
     """Print how long the block took (what was found again takes next to nothing)."""
-
-    def __init__(self, step):
-        self.step = step
-
-    def __enter__(self):
-        self.start = time.perf_counter()
-
-    def __exit__(self, *_):
-        with contextlib.suppress(OSError):  # output that nobody reads must not cost the results
-            print(f"{self.step:<20} {time.perf_counter() - self.start:8.3f} s")
+    start = time.perf_counter()
+    yield
+    with contextlib.suppress(OSError):  # output that nobody reads must not cost the results
+        print(f"{step:<20} {time.perf_counter() - start:8.3f} s")
 
 
 def _write_text(text, path):

@@ -281,27 +281,24 @@ def class_scatter():
 def linear_probe(student_function):
     """Check a function (train_features, train_labels, test_features, test_labels) that returns accuracy in %."""
 
-    def probe(train, train_labels, test, test_labels, scaler=True):
-        linear = LogisticRegression(max_iter=1000)
-        fitted = (make_pipeline(StandardScaler(), linear) if scaler else linear).fit(train, train_labels)
-        return 100 * fitted.score(test, test_labels)
+    def probe(x, y, u, v):
+        return 100 * make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(x, y).score(u, v)
 
-    def scaled_twice(train, train_labels, test, test_labels):
-        train, test = (StandardScaler().fit_transform(each) for each in (train, test))
-        return probe(train, train_labels, test, test_labels, scaler=False)
+    def unscaled(x, y, u, v):
+        return 100 * LogisticRegression(max_iter=1000).fit(x, y).score(u, v)
 
-    def unscaled_test(train, train_labels, test, test_labels):
-        return probe(StandardScaler().fit_transform(train), train_labels, test, test_labels, scaler=False)
-
+    scaled = StandardScaler().fit_transform
     mistakes = {
         "yours is a share from 0 to 1; multiply by 100 for percent": lambda *given: probe(*given) / 100,
         "yours is the accuracy on the training features; ask the probe about the test features":
             lambda x, y, u, v: probe(x, y, x, y),
         "yours trains the probe on the test features, too": lambda x, y, u, v: probe(u, v, u, v),
         "standardise the features first (StandardScaler): a small direction is as good as a large one":
-            lambda *given: probe(*given, scaler=False),
-        "fit the scaler on the training features only, and use it for the test features": scaled_twice,
-        "yours scales the training features but not the test features": unscaled_test,
+            unscaled,
+        "fit the scaler on the training features only, and use it for the test features":
+            lambda x, y, u, v: unscaled(scaled(x), y, scaled(u), v),
+        "yours scales the training features but not the test features":
+            lambda x, y, u, v: unscaled(scaled(x), y, u, v),
         "yours is the error rate: 100 minus the accuracy": lambda *given: 100 - probe(*given),
     }
     data = toys.probe_data()

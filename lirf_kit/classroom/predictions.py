@@ -113,12 +113,9 @@ def _load(path):
     """Return the entries of a file by question; a `LirfError` if it is damaged."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(entries, dict) or not all(
-            isinstance(entry, dict) and isinstance(entry.get("predicted"), (int, float, str))
-            for entry in entries.values()
-        ):
+        if not all(isinstance(entry["predicted"], (int, float, str)) for entry in entries.values()):
             raise ValueError
-    except (ValueError, OSError):
+    except (ValueError, OSError, AttributeError, KeyError, TypeError):
         raise LirfError(f"{path} must hold predictions as predict_first writes them; it is damaged") from None
     return entries
 

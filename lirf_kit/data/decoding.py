@@ -143,7 +143,7 @@ def _in_8_bits(image, stored):
 
 
 def printable(file):
-    """Return a file's name as a text that can be printed anywhere, also if it isn't UTF-8."""
+    """Return a file's name as a text that can be printed anywhere, even if it isn't UTF-8."""
     return str(file).encode(errors="backslashreplace").decode()
 
 

@@ -256,7 +256,7 @@ def _keep_original(config):
 def _found_or_measured(kind, measure, config, deposit_classes, asked):
     """Return one run's rows: loaded from disk if they are there, otherwise measured and saved.
 
-    Each row says on which machine it was measured, also if it is loaded on another one.
+    Each row says on which machine it was measured, even if it is loaded on another one.
     """
     data = load_dataset(config)
     made_from = {

@@ -224,13 +224,10 @@ def with_yardstick(table):
 def _reads(table):
     """Return a sentence for each row."""
     inside = (table["value"] - table["retrained"]).abs() <= table["spread"]
-    blind = table[inside & (table["network"] == "original")]
-    blind = set(zip(blind["test"], blind["task"]))
+    original = inside & (table["network"] == "original")
+    blind = original.groupby([table["test"], table["task"]]).transform("any")
     said = table.apply(_read, axis=1)
-    doubtful = [
-        (row.test, row.task) in blind and text.endswith("as if never seen")
-        for row, text in zip(table.itertuples(), said)
-    ]
+    doubtful = blind & said.str.endswith("as if never seen")
     return said.mask(doubtful, said + ", but this test can't tell the original from them either")
 
 
