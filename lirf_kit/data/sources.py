@@ -25,15 +25,8 @@ from lirf_kit.data.downloading import download
 CUB_URL = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz"
 CUB_MD5 = "97eceeb196236b17998738112f37df78"
 CUB_FILES = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt", "bounding_boxes.txt")
-BROKEN = (
-    OSError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    tarfile.TarError,
-    zlib.error,
-    http.client.HTTPException,
-)  # what downloads and archives raise
+# what downloads and archives raise
+BROKEN = (OSError, RuntimeError, EOFError, ValueError, tarfile.TarError, zlib.error, http.client.HTTPException)
 
 
 @dataclass(frozen=True)
