@@ -65,11 +65,15 @@ ABANDONED = 3600.0  # seconds after which such a folder must be from a process t
 
 def home():
     """Return the folder that runs are saved in: ``$LIRF_KIT_HOME``, or else one in the user's cache folder."""
-    named = os.environ.get("LIRF_KIT_HOME")
+    return named_folder("LIRF_KIT_HOME", os.environ.get("LIRF_KIT_HOME"), "")
+
+
+def named_folder(setting, named, inside):
+    """Return the folder that a setting names, or if it names none, one inside the kit's folder in the user's cache."""
     try:
-        return Path(named).expanduser() if named else platformdirs.user_cache_path("lirf_kit")
+        return Path(named).expanduser() if named else platformdirs.user_cache_path("lirf_kit") / inside
     except RuntimeError as error:  # ~ of an unknown user
-        raise LirfError(f"LIRF_KIT_HOME must be a folder that can be made, not {named!r}: {error}") from error
+        raise LirfError(f"{setting} must be a folder that can be made, not {named!r}: {error}") from error
 
 
 def run_folder(kind, made_from):
