@@ -7,6 +7,8 @@ images with their labels. Most of their Dep Acc then comes from the labels, and 
 is a leak. A student *without labels* shows what the teacher alone gives away.
 """
 
+import itertools
+
 import pandas
 import torch
 from torch.nn import functional
@@ -110,11 +112,16 @@ def distillation_table(
             student = _student(parts, config, SIZES[size])
             train_student(student, images, taught[name], lesson, config, epochs, attention_weight)
             found[size, lesson, name] = _read(student, parts, on)
-    rows, note = [], f"transfer set: {transfer}"
-    for size, lesson in ((size, lesson) for size in sizes for lesson in lessons):
+    return _arranged(found, teachers, sizes, lessons, f"transfer set: {transfer}")
+
+
+def _arranged(found, teachers, sizes, lessons, note):
+    """Return what the students know as tidy rows: by size, lesson and task, beside the control if there are labels."""
+    rows = []
+    for size, lesson in itertools.product(sizes, lessons):
         each = {LABELS_ALONE: found[size, "labels", LABELS_ALONE]} if "labels" in lesson else {}
         each |= {name: found[size, lesson, name] for name in teachers}
-        for task in found[size, lesson, next(iter(teachers))]:
+        for task in next(iter(each.values())):
             values = {name: accuracies[task] for name, accuracies in each.items()}
             rows.append(tidy(f"student by {lesson}, {size}", task, values, "%", MEANS, dict.fromkeys(each, note)))
     return pandas.concat(rows, ignore_index=True)
