@@ -80,30 +80,22 @@ def wrong_labels(student_function):
         raise Stop(f"{name} must return one label for each sample, shape {(len(labels),)}, not {tuple(wrong.shape)}.")
     if wrong.is_floating_point() or wrong.dtype == torch.bool:
         raise Stop(f"{name} must return whole numbers (int64), not {wrong.dtype}.")
-    if wrong.max() >= count or wrong.min() < 0:
-        raise Stop(
-            f"{name}: yours gives labels from {wrong.min()} to {wrong.max()}, but the classes go from 0 to "
-            f"{count - 1}: take the sum modulo K."
-        )
-    if torch.equal(wrong, labels):
-        raise Stop(f"{name}: yours returns the true labels: add an offset from 1 to K − 1.")
     true = (wrong == labels).float().mean().item()
-    if true:
-        raise Stop(
-            f"{name}: {100 * true:.0f} % of your labels are the true ones: an offset from 1 to K − 1 never leads back."
-        )
     seen = [wrong[labels == label].unique().numel() for label in range(count)]
-    if max(seen) == 1:
-        raise Stop(f"{name}: yours gives each class always the same wrong label: draw one offset for each sample.")
-    if min(seen) < count - 1:
-        raise Stop(
-            f"{name}: yours never draws some of the wrong classes: torch.randint(1, K) gives 1 to K − 1, because it "
-            "leaves out its upper limit."
-        )
-    if not torch.equal(wrong, draw()):
-        raise Stop(
-            f"{name}: yours differs from call to call with the same seed: pass generator=generator to the draw."
-        )
+    faults = {
+        f"yours gives labels from {wrong.min()} to {wrong.max()}, but the classes go from 0 to {count - 1}: "
+        "take the sum modulo K": wrong.max() >= count or wrong.min() < 0,
+        "yours returns the true labels: add an offset from 1 to K − 1": torch.equal(wrong, labels),
+        f"{100 * true:.0f} % of your labels are the true ones: an offset from 1 to K − 1 never leads back": true > 0,
+        "yours gives each class always the same wrong label: draw one offset for each sample": max(seen) == 1,
+        "yours never draws some of the wrong classes: torch.randint(1, K) gives 1 to K − 1, because it leaves out its "
+        "upper limit": min(seen) < count - 1,
+        "yours differs from call to call with the same seed: pass generator=generator to the draw":
+            not torch.equal(wrong, draw()),
+    }
+    for sentence, holds in faults.items():
+        if holds:
+            raise Stop(f"{name}: {sentence}.")
     return "Right: never the true label, all others about equally often, and the same seed gives the same labels."
 
 
