@@ -10,7 +10,7 @@ import pandas
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score, roc_curve
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -97,27 +97,13 @@ def log_probabilities(network, part):
 def attack(seen, truth, seed):
     """Score each image by a regression that wasn't trained on it; a higher score means a likelier member.
 
-    Parameters
-    ----------
-    seen : numpy.ndarray
-        (N, D), what the attacker sees about each image.
-    truth : numpy.ndarray
-        bool, (N,), which images are members.
-    seed : int
-        For drawing the folds.
-
-    Returns
-    -------
-    area : float
-        The area under the ROC curve, in [0, 1], averaged over the folds.
-    scores : numpy.ndarray
-        (N,).
+    The attacker sees (N, D) numbers; `truth`, bool (N,), says which images are members, and the seed draws the folds.
+    Returns the area under the ROC curve, in [0, 1], averaged over the folds, and the scores, (N,).
     """
     attacker = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
-    scores, areas = numpy.empty(len(truth)), []
-    for learnt, judged in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(seen, truth):
-        scores[judged] = attacker.fit(seen[learnt], truth[learnt]).decision_function(seen[judged])
-        areas.append(roc_auc_score(truth[judged], scores[judged]))
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    scores = cross_val_predict(attacker, seen, truth, cv=folds, method="decision_function")
+    areas = [roc_auc_score(truth[judged], scores[judged]) for _, judged in folds.split(seen, truth)]
     return float(numpy.mean(areas)), scores
 
 
