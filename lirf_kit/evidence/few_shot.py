@@ -23,12 +23,16 @@ MEANS = "a few labelled images tell more about the deposit classes"
 def few_shot_table(readings, config, shots=SHOTS, share=0.02, tasks=(ALL, ONLY), draws=DRAWS):
     """Measure how well each network's features recognise deposit images, given a few labelled images of each class.
 
-    - *class means*: each class is represented by the mean of its k labelled images, in the unscaled features of the
-      last lower block, and an image is assigned to the nearest mean (Snell et al. 2017, prototypical networks).
-    - *new head*: a scaler and a logistic regression (C = 1) over all classes, trained on the same share of the training
-      images of each class, at least one image of each.
+    - *class means*: each class is represented by the mean of its k labelled images, in the features of the last lower
+      block, and an image is assigned to the nearest mean (Snell et al. 2017, prototypical networks).
+    - *new head*: a logistic regression (C = 1) over all classes, trained on the same share of the training images of
+      each class, at least one image of each.
 
-    Every network gets the same images. Each value is the mean accuracy on the deposit images over several draws.
+    A scaler, as in the probes, first gives every feature the same spread; it is fitted on all training images, because
+    a thief who has images needs no labels for that. On the digits, over seven runs, this helped the thief of the target
+    most (five images a class: 58.7 % without it, 66.4 % with it). Fitted on the labelled images alone, it does as well
+    with five of them, but worse with one. Every network gets the same images. Each value is the mean accuracy on the
+    deposit images over several draws.
 
     Parameters
     ----------
@@ -92,11 +96,13 @@ def _mean_scores(readings, chosen, task, answer):
     """Return each network's mean accuracy in percent over the draws, and a note where a fit did not converge."""
     values, notes = {}, {}
     for name, features in readings.features.items():
-        asked, truth = task_part(ONLY, features[-1][1], readings.evaluated)
+        scaler = StandardScaler().fit(features[-1][0])
+        learnt, unseen = (scaler.transform(each) for each in features[-1])
+        asked, truth = task_part(ONLY, unseen, readings.evaluated)
         scores = []
         for places in chosen:
             drawn = readings.train.select(places, readings.train.deposit_classes)
-            given, note = answer(*task_part(task, features[-1][0][places], drawn), asked)
+            given, note = answer(*task_part(task, learnt[places], drawn), asked)
             scores.append((given == truth).mean())
             notes[name] = notes.get(name) or note
         values[name] = 100 * float(numpy.mean(scores))
@@ -112,6 +118,6 @@ def nearest_mean(features, labels, asked):
 
 def _new_head(features, labels, asked):
     """Train a linear head on some features; return its answers and a note."""
-    head = make_pipeline(StandardScaler(), LogisticRegression(max_iter=MOST_STEPS))
+    head = make_pipeline(LogisticRegression(max_iter=MOST_STEPS))
     fitted, note = fit_and_note(head, features, labels)
     return fitted.predict(asked), note

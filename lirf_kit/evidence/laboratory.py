@@ -10,7 +10,8 @@ import math
 
 import pandas
 
-from lirf_kit.config import check_choice
+from lirf_kit.config import LirfError, check_choice
+from lirf_kit.data.images import load_dataset
 from lirf_kit.data.partition import split_by_class
 from lirf_kit.evidence.distillation import distillation_table
 from lirf_kit.evidence.experiments import over_grid
@@ -19,6 +20,7 @@ from lirf_kit.evidence.membership import members_and_unseen, membership_table
 from lirf_kit.evidence.probes import NEIGHBOURS, check_tasks, probe_table
 from lirf_kit.evidence.readings import (
     AGAINST,
+    ALL,
     TASKS,
     YARDSTICK,
     check_input,
@@ -90,10 +92,13 @@ def evidence_over_seeds(config, seeds, deposit_sets=5, on="test", per_class=None
     Raises
     ------
     LirfError
-        As for `results_over_seeds`.
+        As for `results_over_seeds`; before any training, if there are too few training images for the tests.
     """
     check_choice("on", on, ("validation", "test"))
     check_per_class(per_class)
+    if per_class is not None and per_class < max(SHOTS):
+        raise LirfError(f"per_class must be at least {max(SHOTS)}, the most shots of a few-shot test, not {per_class}")
+    check_shots(SHOTS, load_dataset(config).train)
     return over_grid("evidence", _measure, (on, per_class, relearning), config, seeds, deposit_sets, jobs)
 
 
@@ -101,7 +106,8 @@ def _measure(data, config, deposit_classes, on, per_class, relearning):
     """Make the networks of one run and put them through the tests."""
     parts = split_by_class(data, deposit_classes)
     networks = evidence_networks(load_or_train(data, config), data, parts, config)
-    table = evidence_table(networks, parts, config, on, per_class, relearning=relearning)
+    tasks = TASKS if len(deposit_classes) > 1 else (ALL, AGAINST)  # a single class has none to be told from
+    table = evidence_table(networks, parts, config, on, per_class, tasks, relearning)
     return table.drop(columns=["retrained", "spread", "reads"]).to_dict("records")
 
 

@@ -47,6 +47,14 @@ def test_a_few_images_are_enough_where_classes_lie_apart_and_tell_nothing_where_
     assert (abs(blank - by_chance) < 15).all()
 
 
+def test_a_thief_scales_first_so_loud_features_drown_nothing(toy, config):
+    """The class lies in two features; a third is noise, a thousand times as large."""
+    (apart, _), (blank, _) = (toy.features[name][0] for name in ("apart", "blank"))
+    hidden = numpy.hstack([apart, 1000 * blank[:, :1]])
+    table = few_shot_table(Readings(toy.train, toy.evaluated, {"hidden": [(hidden, hidden)]}), config, shots=(5,))
+    assert (table["value"] > 90).all()
+
+
 def test_the_same_seed_draws_the_same_images(toy, config):
     first, again, other = (few_shot_table(toy, config.replace(seed=seed), (1,)) for seed in (3, 3, 4))
     assert first.equals(again) and not first.equals(other)

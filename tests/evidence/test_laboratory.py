@@ -134,6 +134,27 @@ def test_a_single_deposit_class_is_judged_without_the_task_that_needs_two(tiny_o
     assert ONLY not in set(table["task"]) and len(table) > 20
 
 
+def test_over_seeds_a_single_deposit_class_is_examined_too(tiny):
+    turned = tiny.replace(lambda_cs=0.3)
+    given = {"on": "validation", "per_class": 20, "relearning": True, "jobs": 1}
+    results = lk.evidence_over_seeds(turned, [0], [(7,)], **given)
+    assert set(results["deposit classes"]) == {(7,)} and results["value"].notna().all()
+    assert ONLY not in set(results["task"]) and {ALL, AGAINST} <= set(results["task"])
+    assert lk.plot_evidence(lk.evidence_summary(results)).axes
+
+
+@pytest.mark.parametrize("per_class", [3, 4, 19])
+def test_over_seeds_too_few_images_are_said_before_any_training(tiny, monkeypatch, per_class):
+    monkeypatch.setattr("lirf_kit.evidence.experiments.load_or_train", None)
+    sentence = f"^per_class must be at least 20, the most shots of a few-shot test, not {per_class}$"
+    for classes in ((7,), (0, 1, 2)):
+        with pytest.raises(lk.LirfError, match=sentence):
+            lk.evidence_over_seeds(tiny, [0], [classes], per_class=per_class, jobs=1)
+    few = tiny.replace(test_fraction=0.9)
+    with pytest.raises(lk.LirfError, match="^shots must be whole numbers from 1 to 1[0-9], the number of training"):
+        lk.evidence_over_seeds(few, [0], [(0, 1, 2)], jobs=1)
+
+
 @pytest.fixture(scope="module")
 def over_seeds(tmp_path_factory, tiny):
     with pytest.MonkeyPatch.context() as patch:
