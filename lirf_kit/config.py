@@ -358,11 +358,14 @@ def bank_recipe(config):
     """Return a config with the knobs of a bank's deposits, which are smaller than a preset's and follow one another.
 
     A single class gives the module few images to learn from, and the target little to hold on to. On the digits, a
-    bank's deposits look at mixtures too, and take longer. For other data sets the preset's knobs stay.
+    bank's deposits look at mixtures too, and take longer, with the weight of L_cs that was chosen together with these.
+    For other data sets the preset's knobs stay.
 
     Parameters
     ----------
     config : Config
         A preset's.
     """
-    return config.replace(deposit_epochs=96, mixtures=True) if config.dataset == "digits" else config
+    if config.dataset != "digits":
+        return config
+    return config.replace(deposit_epochs=96, mixtures=True, lambda_cs=0.5, ridge=0.3)
