@@ -77,7 +77,8 @@ def relearn(
     check_shots((shots,), parts.deposit_set, parts.deposit_set.deposit_classes)
     for scenario in scenarios:
         check_choice("scenarios", scenario, SCENARIOS)
-    if list(steps) != sorted(set(steps)) or list(steps)[:1] != [0]:
+    whole = all(isinstance(step, int) for step in steps)
+    if not whole or list(steps) != sorted(set(steps)) or list(steps)[:1] != [0]:
         raise LirfError(f"steps must be whole numbers that start at 0 and increase, not {steps!r}")
     read = [limited(getattr(parts, f"{part}_{on}"), config.seed, per_class) for part in ("deposit", "preservation")]
     few = limited(parts.deposit_set, config.seed, shots)

@@ -104,6 +104,8 @@ def test_the_table_works_out_by_hand():
         ),
         ({"steps": (1, 2)}, r"^steps must be whole numbers that start at 0 and increase, not \(1, 2\)"),
         ({"steps": (0, 2, 2)}, "^steps must be whole numbers that start at 0 and increase"),
+        ({"steps": (0, 1.5)}, r"^steps must be whole numbers that start at 0 and increase, not \(0, 1.5\)"),
+        ({"steps": ("0", 1)}, "^steps must be whole numbers that start at 0 and increase"),
         ({"steps": ()}, "^steps must be whole numbers that start at 0 and increase"),
         ({"scenarios": ("more",)}, "^scenarios must be labelled, preserved only or shuffled labels, not 'more'"),
         ({"on": "train"}, "^on must be validation or test"),
