@@ -38,9 +38,9 @@ def relearn(
     Every batch also has 32 preserved training images, so that Pre Acc stays up. Every network starts as it is: their
     Pre Acc is *not* matched first, because training on preserved images to match it would already be the second
     scenario. So "start" says how good each one is at the preserved classes to begin with. Original, targets and
-    retrained networks lie within a point or so on the digits; learning from scratch starts far behind. All weights are trained, including those of the
-    network's own classifier, by SGD with momentum 0.9, with BatchNorm in training mode. Head masking is removed first,
-    as a thief would do.
+    retrained networks lie within a point or so on the digits; learning from scratch starts far behind. All weights are
+    trained, including those of the network's own classifier, by SGD with momentum 0.9, with BatchNorm in training mode.
+    Head masking is removed first, as a thief would do.
 
     Parameters
     ----------

@@ -217,7 +217,8 @@ def test_the_summary_of_runs_is_worked_out_by_hand():
     assert table.loc["target", "closed"] == pytest.approx(100 * (99 - 68) / (99 - 61))
     assert table.loc["original", "closed"] == 0
     assert table.loc["target", "note"] == "not reached: 1 of 2 runs" and table.loc["original", "note"] == "few images"
-    assert table.loc["retrained", "note"] == "" and "target: 68 % (not reached: 1 of 2 runs)" in table["reads"]["target"]
+    assert table.loc["retrained", "note"] == ""
+    assert table["reads"]["target"].startswith("target: 68 % (not reached: 1 of 2 runs), against 61 in")
 
 
 def test_the_protocol_says_what_the_tests_learn_from():
