@@ -234,6 +234,8 @@ def _check_table(references, seeds, among="all"):
 
 def _evidence(options):
     """Is it forgotten? Every test on every network, over seeds."""
+    from lirf_kit.evidence.laboratory import protocol
+
     config, out = _config(options), _folder(options)
     results = lk.evidence_over_seeds(
         config, options.seeds, options.deposit_sets, options.on, options.per_class, options.relearning, options.jobs
@@ -241,8 +243,9 @@ def _evidence(options):
     table = lk.evidence_summary(results)
     name = f"evidence-{options.preset}-{options.seeds}-seeds"
     lk.save_figure(lk.plot_evidence(table), out, name)
-    kept = results[["seed", "deposit classes", "test", "task", "network", "value"]].round(3)
-    path = _write_about(kept, out / f"{name}.csv", config, options, f"{options.on} part")
+    kept = results[["seed", "deposit classes", "test", "task", "network", "value", "note"]].round(3)
+    asked = protocol(options.on, options.per_class, options.relearning)
+    path = _write_about(kept, out / f"{name}.csv", config, options, asked)
     rows = table.assign(cell=[_cell(row) for row in table.itertuples()])
     wide = rows.pivot_table("cell", ["test", "task", "unit"], "network", "first", sort=False)
     print(wide.to_string(na_rep="–"))

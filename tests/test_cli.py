@@ -502,10 +502,12 @@ def test_evidence_prints_every_test_and_writes_runs_and_a_figure(tiny, monkeypat
     assert main(["evidence", *options, "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "linear probe, stage 2" in said and "target, output alone" in said and "how much of the gap" in said
-    runs = pandas.read_csv(tmp_path / "evidence-digits-1-seeds.csv")
-    assert list(runs.columns) == ["seed", "deposit classes", "test", "task", "network", "value"]
+    runs = pandas.read_csv(tmp_path / "evidence-digits-1-seeds.csv", keep_default_na=False)
+    assert list(runs.columns) == ["seed", "deposit classes", "test", "task", "network", "value", "note"]
+    assert runs["note"].str.contains("unseen images the lowest rate above 0").any()
     about = json.loads((tmp_path / "evidence-digits-1-seeds.json").read_text(encoding="utf-8"))
-    assert about["protocol"] == "validation part" and about["config"]["lambda_cs"] == 0.3
+    assert about["protocol"].startswith("validation part; the tests learn from at most 20 training images of each ")
+    assert about["config"]["lambda_cs"] == 0.3
     assert (tmp_path / "evidence-digits-1-seeds.png").exists()
 
 

@@ -4,6 +4,8 @@ The comparison is meant to be fair: if you may keep the original's lower blocks,
 deposit module at all.
 """
 
+import math
+
 import pandas
 import torch
 
@@ -52,7 +54,8 @@ def custody_table(original, parts, config, on="validation", bits=BITS, keeps=KEE
         target was first trained further on preserved images. All in percent, arg max over all classes. And what a thief
         gets, who has the shared upper blocks: the share of deposit images that the module "alone" recognises (a
         difference is added to lower blocks that have learnt nothing), and with the "wrong target" of another deposit of
-        the same classes from the same original; arg max over the deposit classes, so chance is one in k.
+        the same classes from the same original; arg max over the deposit classes, so chance is one in k. Both are NaN
+        for a single deposit class: an arg max over one class is always right and says nothing about a thief.
 
     Raises
     ------
@@ -60,12 +63,14 @@ def custody_table(original, parts, config, on="validation", bits=BITS, keeps=KEE
         If a class has no images.
     """
     check_parts(parts, on)
-    read, deposited = getattr(parts, on), torch.tensor(parts.deposit_set.deposit_classes)
+    read, stolen = getattr(parts, on), getattr(parts, f"deposit_{on}")
+    deposited = torch.tensor(parts.deposit_set.deposit_classes)
     difference = config.replace(container="difference")
     target, _ = load_or_deposit(original, parts.deposit_set, difference)
     wrong, _ = load_or_deposit(original, parts.deposit_set, another_seed(difference))  # the images in another order
     since = train_on(target, parts.preservation_set, config)
     fresh = untaught(target)
+    several = len(deposited) > 1
     whole, rows = module_bytes(DepositModule(target.lower, deposited)), []
     for kind, setting, module in _containers(original, target, parts, config, bits, keeps):
         recovered = {name: RecoveredNetwork(network, module) for name, network in {"": target, "since": since}.items()}
@@ -78,7 +83,7 @@ def custody_table(original, parts, config, on="validation", bits=BITS, keeps=KEE
             {"kind": kind, "setting": setting, "bytes": size, "share": size / whole}
             | found[""]
             | {"mean": found["mean"]["Avg Acc"], "trained on": found["since"]["Avg Acc"]}
-            | {name: accuracy(network, getattr(parts, f"deposit_{on}"), "part") for name, network in thief.items()}
+            | {name: accuracy(network, stolen, "part") if several else math.nan for name, network in thief.items()}
         )
     return pandas.DataFrame(rows)
 

@@ -126,12 +126,12 @@ def evidence_summary(results):
         runs, and "spread" the standard deviation of the retrained networks over all runs. Further columns: "deviation",
         the network's own standard deviation over the runs; "n", the number of runs; and "closed", how much of the gap
         between the original and the retrained networks the network has closed, in percent: at 100 it has reached the
-        retrained networks' mean, above 100 it has gone past it.
+        retrained networks' mean, above 100 it has gone past it. A note that not every run has says how many have it.
     """
     by = ["test", "task", "network"]
     groups = results.groupby(by, sort=False)
     table = groups[["unit", "higher means"]].first().join(groups["value"].agg(value="mean", deviation="std", n="count"))
-    table = table.reset_index().assign(note="")
+    table = table.join(groups["note"].agg(_common_note)).reset_index()
     never_seen = results[results["network"].str.startswith(YARDSTICK)].groupby(by[:2], sort=False)["value"]
     table = table.join(pandas.DataFrame({"retrained": never_seen.mean(), "spread": never_seen.std()}), on=by[:2])
     original = table[table["network"] == "original"].set_index(by[:2])["value"]
@@ -139,6 +139,20 @@ def evidence_summary(results):
     gap = (before - table["retrained"]).where(lambda gap: gap.abs() > 0)
     table["closed"] = 100 * (before - table["value"]) / gap
     return table.assign(reads=_reads(table))
+
+
+def _common_note(notes):
+    """Return the notes of several runs, each once, with the number of runs if not all have it."""
+    counts = notes[notes != ""].value_counts(sort=False)
+    return "; ".join(
+        note if count == len(notes) else f"{note}: {count} of {len(notes)} runs" for note, count in counts.items()
+    )
+
+
+def protocol(on, per_class=None, relearning=False):
+    """Say in words what `evidence_over_seeds` measures, and what its tests learn from."""
+    seen = "all training images" if per_class is None else f"at most {per_class} training images of each class"
+    return f"{on} part; the tests learn from {seen}; {'with' if relearning else 'without'} relearning"
 
 
 def evidence_table(

@@ -10,11 +10,12 @@ import pandas
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score, roc_curve
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from lirf_kit.config import LirfError, check_choice
+from lirf_kit.evidence.probes import MOST_STEPS, fit_and_note
 from lirf_kit.evidence.readings import tidy
 from lirf_kit.method.networks import evaluation_mode, predict
 
@@ -46,7 +47,7 @@ def membership_table(networks, parts, config, on="validation"):
     Returns
     -------
     pandas.DataFrame
-        Tidy, in percent; an area of 50 is a guess.
+        Tidy, in percent; an area of 50 is a guess. If an attack's regression did not converge, its note says so.
 
     Raises
     ------
@@ -66,13 +67,15 @@ def membership_table(networks, parts, config, on="validation"):
     rows = []
     for kind in ("loss", "probabilities"):
         each = {name: scores[kind, name] for name in networks}
-        areas = {name: 100 * area for name, (area, _) in each.items()}
-        rows.append(tidy(f"membership by {kind}", "area under the curve", areas, "%", MEANS))
+        areas = {name: 100 * area for name, (area, *_) in each.items()}
+        notes = {name: note for name, (*_, note) in each.items()}
+        rows.append(tidy(f"membership by {kind}", "area under the curve", areas, "%", MEANS, notes))
         for rate in FALSE_POSITIVES:
-            found = {name: 100 * true_positives(truth, score, rate) for name, (_, score) in each.items()}
-            note = f"with {len(unseen)} unseen images the lowest rate above 0 is {finest:.1%}" if finest > rate else ""
+            found = {name: 100 * true_positives(truth, score, rate) for name, (_, score, _) in each.items()}
+            rough = f"with {len(unseen)} unseen images the lowest rate above 0 is {finest:.1%}" if finest > rate else ""
             task = f"found at {rate:.0%} false alarms"
-            rows.append(tidy(f"membership by {kind}", task, found, "%", MEANS, dict.fromkeys(networks, note)))
+            both = {name: "; ".join(filter(None, (note, rough))) for name, note in notes.items()}
+            rows.append(tidy(f"membership by {kind}", task, found, "%", MEANS, both))
     return pandas.concat(rows, ignore_index=True)
 
 
@@ -98,13 +101,17 @@ def attack(seen, truth, seed):
     """Score each image by a regression that wasn't trained on it; a higher score means a likelier member.
 
     The attacker sees (N, D) numbers; `truth`, bool (N,), says which images are members, and the seed draws the folds.
-    Returns the area under the ROC curve, in [0, 1], averaged over the folds, and the scores, (N,).
+    Returns the area under the ROC curve, in [0, 1], averaged over the folds; the scores, (N,); and a note, empty if
+    the regression converged in every fold.
     """
-    attacker = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    scores = cross_val_predict(attacker, seen, truth, cv=folds, method="decision_function")
-    areas = [roc_auc_score(truth[judged], scores[judged]) for _, judged in folds.split(seen, truth)]
-    return float(numpy.mean(areas)), scores
+    attacker = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=MOST_STEPS))
+    scores, areas, notes = numpy.empty(len(truth)), [], []
+    for learnt, judged in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(seen, truth):
+        fitted, note = fit_and_note(attacker, seen[learnt], truth[learnt])
+        scores[judged] = fitted.decision_function(seen[judged])
+        areas.append(roc_auc_score(truth[judged], scores[judged]))
+        notes.append(note)
+    return float(numpy.mean(areas)), scores, max(notes)
 
 
 def true_positives(truth, scores, rate):

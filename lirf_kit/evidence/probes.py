@@ -27,6 +27,7 @@ MOST_STEPS = 1000  # that a probe's solver may take
 FEWEST = 4  # training images of a class; a quarter of them choose C
 PROBES = ("linear", "MLP", "kNN")
 NEIGHBOURS = 10  # neighbours that vote
+FOLDS = 5  # of `neighbour_accuracy`
 
 
 def neighbour_accuracy(points, labels, neighbours=10):
@@ -45,8 +46,22 @@ def neighbour_accuracy(points, labels, neighbours=10):
     -------
     float
         Between 0 and 1.
+
+    Raises
+    ------
+    LirfError
+        If a fold has fewer points to learn from than neighbours, or no class has five points.
     """
-    return float(cross_val_score(KNeighborsClassifier(neighbours), points, labels.cpu().numpy(), cv=5).mean())
+    _check_neighbours(neighbours, len(points) - -(-len(points) // FOLDS), f"points in {FOLDS - 1} of {FOLDS} folds")
+    if labels.bincount().max() < FOLDS:
+        raise LirfError(f"labels must have a class of at least {FOLDS} points, one for each fold")
+    return float(cross_val_score(KNeighborsClassifier(neighbours), points, labels.cpu().numpy(), cv=FOLDS).mean())
+
+
+def _check_neighbours(neighbours, most, of):
+    """Raise a `LirfError` unless there are at least as many points to learn from as neighbours that vote."""
+    if not isinstance(neighbours, int) or not 1 <= neighbours <= most:
+        raise LirfError(f"neighbours must be a whole number from 1 to {most}, the number of {of}, not {neighbours!r}")
 
 
 def with_neighbours(table, networks, parts, on="test", neighbours=NEIGHBOURS):
@@ -73,10 +88,11 @@ def with_neighbours(table, networks, parts, on="test", neighbours=NEIGHBOURS):
     Raises
     ------
     LirfError
-        If a class has no images.
+        If a class has no images, or if there are fewer training images than neighbours.
     """
     check_parts(parts, on)
     train, deposited = training_images(parts, 0), getattr(parts, f"deposit_{on}")
+    _check_neighbours(neighbours, len(train), "training images")
     found = {}
     for name, network in networks.items():
         learnt, asked = (extract_features(network, part) for part in (train, deposited))

@@ -182,8 +182,15 @@ def class_scatter(features, labels, ridge):
     Raises
     ------
     LirfError
-        If all samples belong to one class: a single class has no scatter between classes.
+        If all samples belong to one class: a single class has no scatter between classes. If there isn't a label for
+        each sample, or if ε is a plain number that isn't above 0.
     """
+    if not isinstance(ridge, torch.Tensor) and not ridge > 0:  # to look at a tensor, the GPU would have to wait
+        raise LirfError(f"ridge must be above 0, not {ridge!r}")
+    if labels.shape != features.shape[:1]:
+        raise LirfError(
+            f"labels must have the shape ({len(features)},), one for each sample, not {tuple(labels.shape)}"
+        )
     classes = labels.unique()  # (k,)
     if len(classes) < 2:
         raise LirfError(f"labels must contain at least two classes, not just {classes.tolist()}")

@@ -9,6 +9,7 @@ from lirf_kit.config import LirfError, check_choice
 from lirf_kit.evidence.readings import YARDSTICK
 from lirf_kit.pictures.figures import COOL, DPI, INK, MARKERS, PALE, STYLE, WARM, kilobytes_on
 
+RULE = "recovered Avg Acc − original, points\n(preserved: pruned 'target', others 'mean')"
 SHY = ("did not converge", "not reached")  # marks whose note starts with one of these are hollow
 
 
@@ -119,6 +120,10 @@ def _legend(figure, styles, table):
 def plot_custody(summary, figure=None):
     """Draw what each container brings back, and what a thief of the module alone gets from it, against its bytes.
 
+    The preserved classes' logits are the target's where the module is pruned, and otherwise the mean of the target's
+    and the module's, as `withdraw` advises. This is a rule for each kind; no container gets the formula that happens to
+    do better on these images.
+
     Parameters
     ----------
     summary : pandas.DataFrame
@@ -135,14 +140,14 @@ def plot_custody(summary, figure=None):
     styles = dict(zip(summary.index.get_level_values("kind").unique(), zip((*WARM, *COOL), MARKERS)))
     for kind, (colour, marker) in styles.items():
         rows = summary.loc[kind].sort_values("bytes")
-        best = rows[["ΔAvg", "mean"]].max(axis=1)
-        for axes, values in zip(panels, (best, rows["alone"])):
+        back = rows["ΔAvg" if kind.startswith("pruned") else "mean"]
+        for axes, values in zip(panels, (back, rows["alone"])):
             axes.plot(rows["bytes"] / 1000, values, color=colour, marker=marker, markersize=8, label=kind)
         for setting, row in rows.iterrows():
             if kind in ("difference", "pruned"):
-                place = row["bytes"] / 1000, best[setting]
+                place = row["bytes"] / 1000, back[setting]
                 panels[0].annotate(setting, place, xytext=(4, -12), textcoords="offset points", fontsize=9)
-    for axes, label in zip(panels, ("recovered Avg Acc − original, points", "deposit images recognised, %")):
+    for axes, label in zip(panels, (RULE, "deposit images recognised, %")):
         kilobytes_on(axes)
         axes.set_ylabel(label)
         axes.tick_params(labelsize=11)

@@ -56,6 +56,13 @@ def test_lower_blocks_rounded_to_eight_bits_are_nearly_what_they_were(original, 
     assert torch.equal(original.lower[0].mean, module.lower[0].mean)
 
 
+def test_what_a_thief_gets_of_a_single_class_is_not_a_number(tiny_original, tiny_data, tiny):
+    parts = lk.split_by_class(tiny_data, (4,))
+    table = lk.custody_table(tiny_original, parts, tiny, bits=(8,), keeps=(0.6,))
+    assert table[["alone", "wrong target"]].isna().all(axis=None)
+    assert table.drop(columns=["alone", "wrong target"]).notna().all(axis=None)
+
+
 def test_the_summary_works_out_by_hand():
     runs = pandas.DataFrame(
         {

@@ -4,7 +4,7 @@ import pandas
 import pytest
 
 import lirf_kit as lk
-from lirf_kit.evidence.laboratory import evidence_table, with_yardstick
+from lirf_kit.evidence.laboratory import evidence_table, protocol, with_yardstick
 from lirf_kit.evidence.readings import AGAINST, ALL, COLUMNS, ONLY, tidy, untrained_network
 
 
@@ -202,6 +202,7 @@ def test_the_summary_of_runs_is_worked_out_by_hand():
             "value": value,
             "unit": "%",
             "higher means": "m",
+            "note": "not reached" if value == 66 else "few images" if name == "original" else "",
         }
         for seed, values in enumerate([(100.0, 70.0, 60.0, 64.0), (98.0, 66.0, 62.0, 58.0)])
         for name, value in zip(["original", "target", "retrained", "retrained, another seed"], values)
@@ -215,6 +216,16 @@ def test_the_summary_of_runs_is_worked_out_by_hand():
     assert table.loc["target", "deviation"] == pytest.approx(math.sqrt(8))  # of 70 and 66
     assert table.loc["target", "closed"] == pytest.approx(100 * (99 - 68) / (99 - 61))
     assert table.loc["original", "closed"] == 0
+    assert table.loc["target", "note"] == "not reached: 1 of 2 runs" and table.loc["original", "note"] == "few images"
+    assert table.loc["retrained", "note"] == ""
+    assert table["reads"]["target"].startswith("target: 68 % (not reached: 1 of 2 runs), against 61 in")
+
+
+def test_the_protocol_says_what_the_tests_learn_from():
+    assert protocol("test") == "test part; the tests learn from all training images; without relearning"
+    assert protocol("validation", 600, True) == (
+        "validation part; the tests learn from at most 600 training images of each class; with relearning"
+    )
 
 
 def test_the_summary_of_runs_is_drawn(over_seeds):

@@ -65,8 +65,15 @@ def test_the_attack_is_judged_on_images_that_it_never_learnt_from():
     """300 columns of noise for 100 images: learnt by heart they would give 100 %."""
     draw = numpy.random.default_rng(0)
     truth = numpy.arange(100) < 50
-    area, scores = attack(draw.normal(size=(100, 300)), truth, 0)
+    area, scores, note = attack(draw.normal(size=(100, 300)), truth, 0)
+    assert note == ""
     assert area == pytest.approx(0.5, abs=0.15) and roc_auc_score(truth, scores) == pytest.approx(0.5, abs=0.15)
+
+
+def test_an_attack_that_does_not_converge_says_so(toy, config, monkeypatch):
+    monkeypatch.setattr("lirf_kit.evidence.membership.MOST_STEPS", 1)
+    table = membership_table({"leaks": Remembers(49, 5.0)}, toy, config)
+    assert (table["note"] == "did not converge in 1 steps").all()
 
 
 def test_a_masked_class_stays_finite(original, parts):

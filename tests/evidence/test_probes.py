@@ -1,9 +1,10 @@
 import numpy
+import pandas
 import pytest
 import torch
 
 import lirf_kit as lk
-from lirf_kit.evidence.probes import PROBES, fit_linear, fit_mlp, probe_table
+from lirf_kit.evidence.probes import PROBES, fit_linear, fit_mlp, neighbour_accuracy, probe_table
 from lirf_kit.evidence.readings import AGAINST, ALL, ONLY, TASKS, Readings, read_features, untrained_network
 
 
@@ -115,6 +116,24 @@ def test_the_table_notes_and_warns_of_a_probe_that_did_not_converge(monkeypatch,
 def test_wrong_input_is_one_sentence(asked, sentence, config):
     with pytest.raises(lk.LirfError, match=sentence):
         probe_table(toy_readings(CORNERS.get), config, **asked)
+
+
+def test_more_neighbours_than_images_are_one_sentence(tiny_original, tiny_parts):
+    named, most = {"original": tiny_original}, len(tiny_parts.deposit_set) + len(tiny_parts.preservation_set)
+    for wrong in (most + 1, 0, 2.5):
+        sentence = f"^neighbours must be a whole number from 1 to {most}, the number of training images, not {wrong}$"
+        with pytest.raises(lk.LirfError, match=sentence):
+            lk.with_neighbours(pandas.DataFrame(index=["original"]), named, tiny_parts, neighbours=wrong)
+
+
+def test_neighbours_within_a_picture_are_counted_in_the_smallest_fold():
+    labels = torch.arange(12) % 2  # the largest of five folds has 3, so it leaves 9 to learn from
+    points = labels[:, None].numpy() + numpy.linspace(0, 0.1, 12)[:, None]
+    assert 0 <= neighbour_accuracy(points, labels, 9) <= 1
+    with pytest.raises(lk.LirfError, match="^neighbours must be a whole number from 1 to 9, the number of points in 4"):
+        neighbour_accuracy(points, labels)
+    with pytest.raises(lk.LirfError, match="^labels must have a class of at least 5 points, one for each fold$"):
+        neighbour_accuracy(points, torch.arange(12) // 3, 3)
 
 
 def test_too_few_training_images_are_one_sentence(config):

@@ -44,9 +44,13 @@ def test_preserved_images_alone_never_teach_a_class_that_was_not_there(curves):
     assert dep(curves, "preserved only", "untrained")[16] == 0
 
 
-def test_a_network_that_starts_behind_is_noted(curves):
-    notes = curves.groupby("network")["note"].first()
-    assert notes["untrained"].startswith("starts ") and notes["untrained"].endswith(" points behind")
+def test_the_table_says_where_each_network_starts_and_who_starts_behind(curves, known, parts):
+    table = relearning_table(curves).set_index(["test", "task", "network"]).sort_index()
+    starts = table["value"]["relearning", "Pre Acc at the start, not matched"]
+    for name, network in known.items():
+        assert starts[name] == lk.accuracy(network, parts.preservation_validation, "part")
+    notes = table["note"]["relearning, labelled", "after 16 steps"]
+    assert notes["untrained"] == "starts more than a point behind in Pre Acc"
     assert notes["original"] == notes["target"] == ""
 
 
@@ -74,11 +78,11 @@ def test_the_accuracies_can_be_read_on_fewer_images(tiny_original, tiny_parts, t
 
 def test_the_table_works_out_by_hand():
     def run(scenario, network, *accuracies):
-        return [(scenario, network, step, dep, 90.0, "") for step, dep in zip((0, 4, 16, 64), accuracies)]
+        return [(scenario, network, step, dep, 90.0, 90.0) for step, dep in zip((0, 4, 16, 64), accuracies)]
 
     rows = run("labelled", "target", 0, 60, 80, 90) + run("labelled", "retrained", 0, 0, 20, 40)
     rows += run("labelled", "untrained", 10, 0, 50, 70) + run("preserved only", "untrained", 10, 0, 0, 0)
-    curves = pandas.DataFrame(rows, columns=["scenario", "network", "step", "Dep Acc", "Pre Acc", "note"])
+    curves = pandas.DataFrame(rows, columns=["scenario", "network", "step", "Dep Acc", "Pre Acc", "start"])
     table = relearning_table(curves).set_index(["test", "task", "network"])
     value, test = table["value"].sort_index(), "relearning, labelled"
     assert value[test, "after 16 steps"].to_dict() == {"target": 80, "retrained": 20, "untrained": 50}
@@ -104,6 +108,8 @@ def test_the_table_works_out_by_hand():
         ),
         ({"steps": (1, 2)}, r"^steps must be whole numbers that start at 0 and increase, not \(1, 2\)"),
         ({"steps": (0, 2, 2)}, "^steps must be whole numbers that start at 0 and increase"),
+        ({"steps": (0, 1.5)}, r"^steps must be whole numbers that start at 0 and increase, not \(0, 1.5\)"),
+        ({"steps": ("0", 1)}, "^steps must be whole numbers that start at 0 and increase"),
         ({"steps": ()}, "^steps must be whole numbers that start at 0 and increase"),
         ({"scenarios": ("more",)}, "^scenarios must be labelled, preserved only or shuffled labels, not 'more'"),
         ({"on": "train"}, "^on must be validation or test"),

@@ -232,6 +232,16 @@ def test_descending_the_class_scatter_moves_class_means_together(generator):
     assert (moved[labels == 0].mean(0) - moved[labels == 1].mean(0)).norm() < before
 
 
+def test_class_scatter_refuses_a_ridge_that_is_not_above_0_and_labels_that_do_not_fit():
+    features, labels = torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([0, 1, 1])
+    for wrong in (-1, 0, math.nan):
+        with pytest.raises(lk.LirfError, match=f"^ridge must be above 0, not {wrong}$"):
+            lk.class_scatter(features, labels, wrong)
+    for wrong in (labels[:2], labels[:, None]):
+        with pytest.raises(lk.LirfError, match=r"^labels must have the shape \(3,\), one for each sample, not \("):
+            lk.class_scatter(features, wrong, 0.1)
+
+
 def test_the_class_scatter_of_a_single_class_is_refused():
     with pytest.raises(lk.LirfError, match=r"^labels must contain at least two classes, not just \[5\]$"):
         lk.class_scatter(torch.ones(3, 2), torch.tensor([5, 5, 5]), 0.1)

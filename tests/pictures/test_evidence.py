@@ -6,7 +6,7 @@ import pytest
 import lirf_kit as lk
 from lirf_kit.evidence.laboratory import with_yardstick
 from lirf_kit.evidence.readings import tidy
-from lirf_kit.pictures.evidence import plot_evidence
+from lirf_kit.pictures.evidence import plot_custody, plot_evidence
 
 NAMES = ("original", "target", "target, output alone", "retrained", "retrained, other seed", "untrained")
 
@@ -79,14 +79,37 @@ def test_some_tests_can_be_chosen(table):
     assert rows_of(axes) == ["own answers · all classes"]
 
 
+def check_nothing_is_cut_off(figure):
+    figure.draw_without_rendering()
+    drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    assert drawn.x0 >= -0.01 and drawn.x1 <= width + 0.01 and drawn.y0 >= -0.01 and drawn.y1 <= height + 0.01
+
+
 def test_it_is_saved_in_three_formats_and_nothing_is_cut_off(table, tmp_path):
     figure = plot_evidence(table)
     texts = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text() and text.get_visible()]
     assert min(text.get_fontsize() for text in texts) >= 10
-    figure.draw_without_rendering()
-    drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
-    assert drawn.x0 >= -0.01 and drawn.x1 <= width + 0.01 and drawn.y0 >= -0.01 and drawn.y1 <= height + 0.01
+    check_nothing_is_cut_off(figure)
     assert all(path.stat().st_size for path in lk.save_figure(figure, tmp_path, "evidence"))
+
+
+def test_each_kind_of_container_has_one_formula_whichever_does_better():
+    kinds = ["difference", "difference", "pruned", "pruned, rounded", "original, rounded"]
+    summary = pandas.DataFrame(
+        {
+            "kind": kinds, "setting": ["2 bits", "4 bits", "keep 0.3", "4 bits", "4 bits"],
+            "bytes": [100, 200, 300, 150, 400], "ΔAvg": [-1.0, -2.0, -3.0, -4.0, -5.0],
+            "mean": [-6.0, -0.5, -0.1, -0.2, -7.0], "alone": [30.0, 30.0, 90.0, 80.0, 95.0],
+        }
+    )  # fmt: skip
+    figure = plot_custody(summary.set_index(["kind", "setting"]))
+    axes = figure.axes[0]
+    drawn = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
+    assert drawn == {
+        "difference": [-6.0, -0.5], "pruned": [-3.0], "pruned, rounded": [-4.0], "original, rounded": [-7.0],
+    }  # fmt: skip
+    assert "preserved: pruned 'target', others 'mean'" in axes.get_ylabel()
+    check_nothing_is_cut_off(figure)
 
 
 def test_it_can_be_drawn_without_a_yardstick():
