@@ -246,7 +246,7 @@ def test_each_blank_fails_its_check_each_solution_passes_and_nothing_else_needs_
 
 def test_the_teaching_notebooks_have_exercises():
     with_exercises = {path.stem[:2] for path in WITH_EXERCISES}
-    assert {"01", "02", "03", "04", "05", "06", "07", "08", "09", "12"} <= with_exercises
+    assert {"01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "12"} <= with_exercises
 
 
 @pytest.mark.parametrize("path", CHECKED, ids=lambda path: path.stem)
@@ -258,7 +258,10 @@ def test_every_exercise_has_a_card_with_hints_and_its_check_is_compared(path):
         title, why, *rest = cells[place - 1].source.split("\n\n")
         assert re.fullmatch(r"\*\*Exercise · .+\*\* · [●○]{3} · \d+ minutes", title)
         assert why.startswith("*Why it matters:* ") and "*Expected:* " in rest[0]
-        assert rest.count("<details><summary>Hint 1</summary>") == 1 and rest.count("</details>") >= 1
+        hints = re.findall(
+            r"<details><summary>Hint (\d)</summary>\n\n.+?\n\n</details>", cells[place - 1].source, re.DOTALL
+        )
+        assert len(hints) >= 2 and hints == [str(number) for number in range(1, len(hints) + 1)]
         assert cells[place].metadata["jupyter"]["source_hidden"]  # the solution is folded
         assert cells[place + 1].metadata["tags"] == ["nbval-check-output"]
         assert cells[place + 1].outputs[0]["data"]["text/plain"].startswith("✓ Right: ")
