@@ -14,7 +14,6 @@ import matplotlib
 import numpy
 from matplotlib import patheffects
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from lirf_kit.artifacts import WRITING, sweep
@@ -50,7 +49,7 @@ def plot_tsne(embeddings, part, table=None, figure=None):
     embeddings : dict of str to numpy.ndarray
         (N, 2) for each panel's name, as `embed_networks` returns them.
     part : ImageData
-        The N images; its deposit classes are marked.
+        The N images; its deposit classes have markers of their own, and are named in the first panel only.
     table : pandas.DataFrame, optional
         A `results_table` with a row for each panel; Pre and Dep Acc are written below the panel. So is the column
         "kNN", if `with_neighbours` has added it: how well the features still tell the deposit classes apart.
@@ -61,13 +60,15 @@ def plot_tsne(embeddings, part, table=None, figure=None):
     -------
     matplotlib.figure.Figure
     """
-    figure = figure or Figure(figsize=(4.2 * len(embeddings), 5.5), layout="constrained", dpi=DPI)
+    figure = figure or Figure(figsize=(4.2 * len(embeddings), 5), layout="constrained", dpi=DPI)
     labels, styles = part.labels.cpu().numpy(), class_styles(part)
-    for axes, (name, points) in zip(figure.subplots(1, len(embeddings), squeeze=False)[0], embeddings.items()):
+    panels = figure.subplots(1, len(embeddings), squeeze=False)[0]
+    for axes, (name, points) in zip(panels, embeddings.items()):
         for number, style in styles.items():
             axes.scatter(*points[labels == number].T, **style)
         for number in styles:
-            if (labels == number).any() and number not in (part.deposit_classes or ()):
+            # deposit classes are named once: where they run together, their names would cover one another
+            if (labels == number).any() and (axes is panels[0] or number not in (part.deposit_classes or ())):
                 _write_name(axes, points[labels == number], part.class_names[number])
         centre, reach = (points.max(0) + points.min(0)) / 2, 0.55 * numpy.ptp(points, axis=0).max()
         axes.set(xticks=[], yticks=[], xlim=centre[0] + [-reach, reach], ylim=centre[1] + [-reach, reach])
@@ -80,8 +81,6 @@ def plot_tsne(embeddings, part, table=None, figure=None):
                 said += f"\nkNN of deposit classes, in features: {table.loc[name, 'kNN']:.1f} %"
             axes.set_xlabel(said)
             axes.xaxis.label.set(fontsize=12, color=INK)
-    if part.deposit_classes:
-        _deposit_legend(figure, part, styles)
     return figure
 
 
@@ -106,23 +105,6 @@ def _write_name(axes, points, name):
     axes.annotate(
         name, place, (0, 5), textcoords="offset points", ha="center", fontsize=13, path_effects=halo, color=INK
     )
-
-
-def _deposit_legend(figure, part, styles):
-    """Add a legend of the deposit classes' markers below the panels."""
-    handles = [
-        Line2D(
-            [], [], linestyle="", marker=styles[number]["marker"], color=styles[number]["color"], markersize=8,
-            markeredgecolor=INK, markeredgewidth=0.5, label=part.class_names[number],
-        )
-        for number in part.deposit_classes[:MOST_NAMED]
-    ]  # fmt: skip
-    count = len(part.deposit_classes)
-    title = "deposit classes" + (f", the first {MOST_NAMED} of {count}" if count > MOST_NAMED else "")
-    figure.legend(
-        handles=handles, title=title, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=12,
-        title_fontsize=12,
-    )  # fmt: skip
 
 
 def plot_samples(part, each=8):

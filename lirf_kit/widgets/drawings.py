@@ -105,8 +105,6 @@ def plot_story(run, figure=None, place=None):
         axes.set_yticks([1, 0], [f"Pre {values[0]:.1f}", f"Dep {values[1]:.1f}"])
         axes.set(xlim=(0, 100), xticks=[])
         plot_tsne({name: maps[name]}, part, figure=rows[2]).axes[0].set_title("")
-        for legend in rows[2].legends:
-            legend.remove()
     return figure
 
 

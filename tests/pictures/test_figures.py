@@ -93,17 +93,16 @@ def test_every_image_is_a_point_of_every_panel(tsne, embeddings):
         assert low < points[:, 1].min() and points[:, 1].max() < high
 
 
-def test_preserved_classes_are_named_in_the_panels_and_deposit_classes_in_the_legend(tsne):
-    for axes in tsne.axes:
+def test_all_classes_are_named_in_the_first_panel_and_preserved_ones_in_the_others(tsne):
+    first, *others = tsne.axes
+    assert [text.get_text() for text in first.texts] == list("0123456789")[3:] + list("012")
+    for axes in others:
         assert [text.get_text() for text in axes.texts] == list("3456789")
-    (legend,) = tsne.legends
-    assert [text.get_text() for text in legend.get_texts()] == list("012")
-    assert legend.get_title().get_text() == "deposit classes"
 
 
-def test_a_figure_of_data_that_is_not_split_has_no_legend(embeddings, data):
+def test_data_that_is_not_split_has_its_classes_named_in_order(embeddings, data):
     plain = lk.plot_tsne({"original": embeddings["original"]}, data.test)
-    assert not plain.legends and [text.get_text() for text in plain.axes[0].texts] == list("0123456789")
+    assert [text.get_text() for text in plain.axes[0].texts] == list("0123456789")
 
 
 def test_deposit_classes_have_a_marker_of_their_own_and_preserved_ones_share_theirs(parts):
