@@ -76,8 +76,8 @@ class DepositExplorer(Panel):
         if run is None:
             return said, None, None
         if static and run.story is not None:
-            return said, run.table, moving_story(run)
-        return said, run.table, self.results.drawn.get((self.results.shown, "story"), [None])[0]
+            return said, run.table, (moving_story(run), of_run("story", run))
+        return said, run.table, self.results.drawn.get((self.results.shown, "story"))
 
     def _open(self, data, original):
         """Show a run of the config that was saved, or start one, which will be saved."""
