@@ -16,7 +16,7 @@ from lirf_kit.config import LirfError, preset
 from lirf_kit.data.images import load_dataset
 from lirf_kit.method.caching import load_or_train
 from lirf_kit.widgets.controls import Controls, in_plain_words
-from lirf_kit.widgets.drawings import moving_story
+from lirf_kit.widgets.drawings import moving_story, plot_story, png
 from lirf_kit.widgets.exploring import code_line, cut, embed_original, embed_run, explore, settings_from_file, tsne_part
 from lirf_kit.widgets.jobs import TURN, Calls, Job, without_bars
 from lirf_kit.widgets.opening import load_opening, save_opening
@@ -138,8 +138,8 @@ class DepositExplorer(Panel):
         """Show the code of the new settings, and start the wait for an auto-run."""
         self.results.history.rows.value = None  # so that choosing the same row again counts as a change
         self._compare_with_shown()
-        if self._invalid is None and self.results.open == "surface":
-            self.results.surface.draw()
+        if self.results.open == "surface":
+            self.results.draw_open()
         self._main.cancel("run")
         if self.auto.value:
             self._main.rested("run", self.run)
@@ -284,7 +284,9 @@ class DepositExplorer(Panel):
                 self._main.post(self._add, job, run)
             self._embed(job, run)
             if job.opening:
-                save_opening(run, self.results.drawing(0, "story")[0])
+                picture = png(plot_story(run))
+                self.results.drawn[0, "story"] = picture, of_run("story", run)
+                save_opening(run, picture)
         except KeyboardInterrupt:
             job.stopped_after = time.perf_counter() - (job.stop_asked or time.perf_counter())
             self._tell(job, self._show_end, job)

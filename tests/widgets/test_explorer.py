@@ -117,12 +117,6 @@ def test_each_step_is_told_and_stop_is_asked_each_time(tiny_original, tiny_data,
     assert stopped is None and len(asked) == 3
 
 
-@pytest.mark.parametrize("classes, said", [((), "at least one class, not none"), (range(10), "not name all 10")])
-def test_no_class_and_all_classes_are_refused(tiny, classes, said):
-    with pytest.raises(lk.LirfError, match=said):
-        exploring.turned(tiny, classes, 10)
-
-
 def test_a_deposit_that_diverges_says_which_knob_to_turn(tiny_original, tiny_data, tiny):
     wild = tiny.replace(deposit_learning_rate=1e6, max_gradient_norm=1e9, deposit_epochs=9)
     with pytest.raises(lk.LirfError, match="stopped being finite in epoch .*: lower deposit_learning_rate"):
