@@ -65,8 +65,10 @@ def moving(figures, seconds, still=-1):
     pictures = [PIL.Image.open(io.BytesIO(png(figure))).convert("RGB") for figure in figures]
     colours = pictures[still].quantize(256, PIL.Image.Quantize.FASTOCTREE)  # the same for all: a small file
     frames = [picture.quantize(palette=colours, dither=PIL.Image.Dither.NONE) for picture in pictures]
-    file, shown = io.BytesIO(), {"duration": [1000 * each for each in seconds], "loop": 2}
-    frames[still].save(file, "PNG", save_all=True, default_image=True, append_images=frames, optimize=True, **shown)
+    apart = still != 0  # a picture of its own, before the first one
+    first, *others = [frames[still], *frames] if apart else frames
+    file, shown = io.BytesIO(), {"duration": [1000 * each for each in seconds], "loop": 2, "default_image": apart}
+    first.save(file, "PNG", save_all=True, append_images=others, optimize=True, **shown)
     return file.getvalue()
 
 
