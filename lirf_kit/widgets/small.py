@@ -338,7 +338,15 @@ class PointTracker(_SmallPanel):
         self.choice = ImageChoice(options, Calls(self._fail).safe(self._by_hand))
         self.image = Picture(layout={"width": "120px", "height": "120px", "flex": "none"})
         self._table = ipywidgets.HTML()
-        self.maps = _maps(embeddings, part)
+        points = numpy.stack(list(embeddings.values())).astype(numpy.float32)  # (panels, N, 2)
+        scene = {
+            "classes": list(part.class_names), "given": list(part.deposit_classes or ()),
+            "labels": part.labels.tolist(), "count": len(part), "epochs": 0,
+        }  # fmt: skip
+        self.maps = StoryView(  # a story's maps alone, with nothing before or after
+            names=list(embeddings), scene=scene, frames=[{"epoch": 0}], places=points[0].tobytes(),
+            tsne=points.tobytes(),
+        )  # fmt: skip
         said = ipywidgets.HBox([self.image, self._table], layout={"align_items": "center", "min_height": "156px"})
         self._build("tracker", self.choice.controls, said, self.maps)
         self._follow([self.maps], lambda change: self.show(change["new"]), names="picked")
@@ -377,15 +385,3 @@ class PointTracker(_SmallPanel):
 
     def _by_hand(self):
         self.show(self.choice.place(self._part))
-
-
-def _maps(embeddings, part):
-    """Return the panels: a story's maps alone, with nothing before or after."""
-    points = numpy.stack(list(embeddings.values())).astype(numpy.float32)  # (panels, N, 2)
-    scene = {
-        "classes": list(part.class_names), "given": list(part.deposit_classes or ()), "labels": part.labels.tolist(),
-        "count": len(part), "epochs": 0,
-    }  # fmt: skip
-    return StoryView(
-        names=list(embeddings), scene=scene, frames=[{"epoch": 0}], places=points[0].tobytes(), tsne=points.tobytes()
-    )

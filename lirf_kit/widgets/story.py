@@ -24,16 +24,8 @@ NEIGHBOURS = 10  # that say where an image belongs on the original's map
 class Story:
     """What a deposit is watched on, and what was seen so far.
 
-    Parameters
-    ----------
-    original : SplitNetwork
-    part : ImageData
-        Images of the validation part, the points of the map.
-    deposit_set : ImageData
-    config : Config
-        Reads `split_after` and `preserved`.
-    home : numpy.ndarray
-        (N, 2), where t-SNE puts the original's features of the part.
+    `part` has images of the validation part, the points of the map; `home`, (N, 2), is where t-SNE puts the original's
+    features of them.
 
     Attributes
     ----------
