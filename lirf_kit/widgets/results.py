@@ -48,13 +48,12 @@ class Results:
         self.yours = YoursTab(main, shape, lambda image: self.run and probabilities(self.run, image))
         self.surface = SurfaceTab(main, controls, self.runs, say, self.draw_open)
         self.images = {name: Picture().add_class("lirf-figure") for name in ("classes", "confusion")}
-        drawn = [page(image) for image in self.images.values()]
-        others = {"A | B": self.compare, "image": self.journey, "surface": self.surface}
-        self.images |= {name: tab.image for name, tab in others.items()}  # by matplotlib, while their tab is open
-        maps = page(self.story).add_class("lirf-large")  # a second view of the same story
-        others = [self.history.box, self.compare.box, self.journey.box, self.yours.box, self.surface.box]
-        pages = [page(self.story), page(self.curves), page(self.table), *drawn, maps, *others]
+        pages = [page(child) for child in (self.story, self.curves, self.table, *self.images.values(), self.story)]
+        pages[-1].add_class("lirf-large")  # t-SNE: a second view of the same story
+        pages += [tab.box for tab in (self.history, self.compare, self.journey, self.yours, self.surface)]
         self.tabs = ipywidgets.Tab(pages, titles=TABS)
+        # drawn by matplotlib, while their tab is open
+        self.images |= {"A | B": self.compare.image, "image": self.journey.image, "surface": self.surface.image}
         self.tabs.observe(main.safe(self.draw_open), names="selected_index")
 
     @property

@@ -279,10 +279,8 @@ class TemperatureSlider(_SmallPanel):
 
 def _softened_html(teacher, student, terms, names, deposit_classes, said):
     """Return three panels, over all classes, g's and ḡ's: bars are the teacher's softmax, lines the student's."""
-    titles, panels = (
-        {"all": "all classes", "g": "g: the preserved, L<sub>kp</sub>", "ḡ": "ḡ: the deposited, L<sub>pt</sub>"},
-        "",
-    )
+    titles = {"all": "all classes", "g": "g: the preserved, L<sub>kp</sub>", "ḡ": "ḡ: the deposited, L<sub>pt</sub>"}
+    panels = ""
     for column, title in titles.items():
         bars = ""
         for number, (name, high, other) in enumerate(zip(names, teacher[column], student[column])):
