@@ -4,7 +4,8 @@ import re
 from typing import get_args
 
 from lirf_kit.config import Config, LirfError
-from lirf_kit.widgets.exploring import EXPLORED, recipes, turned
+from lirf_kit.data.partition import check_deposit_classes
+from lirf_kit.widgets.exploring import EXPLORED, recipes
 from lirf_kit.widgets.pieces import Knob, Picture, ipywidgets, toggle, unobserved
 from lirf_kit.widgets.small_views import image_png
 
@@ -115,7 +116,8 @@ class Controls:
         """
         changes = {name: control.value for name, control in self.knobs.items()}
         if self.by.value == "by class":
-            return turned(self.config, pressed(self.classes), len(self.classes), **changes), None
+            classes = check_deposit_classes(pressed(self.classes), len(self.classes))
+            return self.config.replace(deposit_classes=classes, **changes), None
         fraction = self.fraction.value
         if not isinstance(fraction, float) or not 0 < fraction < 1:
             raise LirfError(f"the share of the samples must be a number above 0 and below 1, not {fraction!r}")

@@ -33,7 +33,7 @@ TERMS = (  # of a deposit's history: its key, the curve's title, colour and dash
 def png(figure):
     """Return a figure as the bytes of a PNG."""
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=DPI, facecolor="white")
+    figure.savefig(file, format="png", facecolor="white")
     return file.getvalue()
 
 
@@ -57,23 +57,26 @@ def _bars(axes, table):
         )  # fmt: skip
 
 
+def moving(figures, seconds, still=-1):
+    """Return figures of one size as an animated PNG, in bytes: it plays twice and stays at the end.
+
+    `seconds` says how long each is shown; `still` is the place of the one that is seen where pictures don't move.
+    """
+    pictures = [PIL.Image.open(io.BytesIO(png(figure))).convert("RGB") for figure in figures]
+    colours = pictures[still].quantize(256, PIL.Image.Quantize.FASTOCTREE)  # the same for all: a small file
+    frames = [picture.quantize(palette=colours, dither=PIL.Image.Dither.NONE) for picture in pictures]
+    apart = still != 0  # a picture of its own, before the first one
+    first, *others = [frames[still], *frames] if apart else frames
+    file, shown = io.BytesIO(), {"duration": [1000 * each for each in seconds], "loop": 2, "default_image": apart}
+    first.save(file, "PNG", save_all=True, append_images=others, optimize=True, **shown)
+    return file.getvalue()
+
+
 def moving_story(run, count=8):
-    """Return a run's story as an animated PNG, in bytes: it plays twice, where pictures move, and stays at the end."""
+    """Return a run's story as an animated PNG, in bytes."""
     before = numpy.linspace(0, len(run.story.frames) - 1, count).round().astype(int)[:-1]
     figures = [*(plot_story(run, place=place) for place in before), plot_story(run)]
-    pictures = [PIL.Image.open(io.BytesIO(png(figure))).convert("RGB") for figure in figures]
-    file = io.BytesIO()
-    # the first one is what is seen where pictures don't move
-    pictures[-1].save(
-        file,
-        "PNG",
-        save_all=True,
-        default_image=True,
-        append_images=pictures,
-        duration=[*[600] * len(before), 3000],
-        loop=2,
-    )
-    return file.getvalue()
+    return moving(figures, [0.6] * len(before) + [3])
 
 
 def plot_story(run, figure=None, place=None):

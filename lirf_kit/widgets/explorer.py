@@ -16,7 +16,7 @@ from lirf_kit.config import LirfError, preset
 from lirf_kit.data.images import load_dataset
 from lirf_kit.method.caching import load_or_train
 from lirf_kit.widgets.controls import Controls, in_plain_words
-from lirf_kit.widgets.drawings import moving_story
+from lirf_kit.widgets.drawings import moving_story, plot_story, png
 from lirf_kit.widgets.exploring import code_line, cut, embed_original, embed_run, explore, settings_from_file, tsne_part
 from lirf_kit.widgets.jobs import TURN, Calls, Job, without_bars
 from lirf_kit.widgets.opening import load_opening, save_opening
@@ -76,8 +76,8 @@ class DepositExplorer(Panel):
         if run is None:
             return said, None, None
         if static and run.story is not None:
-            return said, run.table, moving_story(run)
-        return said, run.table, self.results.drawn.get((self.results.shown, "story"), [None])[0]
+            return said, run.table, (moving_story(run), of_run("story", run))
+        return said, run.table, self.results.drawn.get((self.results.shown, "story"))
 
     def _open(self, data, original):
         """Show a run of the config that was saved, or start one, which will be saved."""
@@ -127,7 +127,7 @@ class DepositExplorer(Panel):
         right = ipywidgets.VBox([self.message, self.guess_box, self.results.tabs, below])
         columns = ipywidgets.HBox([self.controls.box, right.add_class("lirf-right")]).add_class("lirf-columns")
         self._frame(top.add_class("lirf-top"), columns, presents=True)
-        self._show_code()
+        self._compare_with_shown()
 
     def _button(self, text, tooltip, pressed, **more):
         button = ipywidgets.Button(description=text, tooltip=tooltip, layout={"width": "auto"}, **more)
@@ -138,8 +138,8 @@ class DepositExplorer(Panel):
         """Show the code of the new settings, and start the wait for an auto-run."""
         self.results.history.rows.value = None  # so that choosing the same row again counts as a change
         self._compare_with_shown()
-        if self._invalid is None and self.results.open == "surface":
-            self.results.surface.draw()
+        if self.results.open == "surface":
+            self.results.draw_open()
         self._main.cancel("run")
         if self.auto.value:
             self._main.rested("run", self.run)
@@ -152,11 +152,16 @@ class DepositExplorer(Panel):
         set_class(self.results.tabs, "lirf-stale", self._differ)
 
     def _compare_with_shown(self):
-        """Show the settings as code, mark whether the results belong to them, and say so."""
-        self._show_code()
+        """Show the settings as code, or why they are invalid; mark whether the results belong to them, and say so."""
+        try:
+            line, invalid = code_line(*self.controls.settings()), None
+        except LirfError as error:
+            line, invalid = f"# {in_plain_words(str(error))}", error
+        copy = _page_button("copy as code", "the line that repeats these settings", "lirf-copy")
+        self.code.value = f'<div class="lirf-code">{copy} <code>{html.escape(line)}</code></div>'
         before, _ = self._differ, self._mark()
-        if self._invalid is not None:
-            self._fail(self._invalid)
+        if invalid is not None:
+            self._fail(invalid)
         elif self._differ:
             self._say(f"settings changed: below is still run {self.results.shown + 1}. Press <b>Run</b>.")
         elif before:
@@ -180,15 +185,6 @@ class DepositExplorer(Panel):
         for file in self.results.history.upload.value:
             self.controls.show(*settings_from_file(bytes(file.content), self.config))
             self._settings_changed()
-
-    def _show_code(self):
-        """Show the code that makes the settings, or why they are invalid."""
-        try:
-            line, self._invalid = code_line(*self.controls.settings()), None
-        except LirfError as error:
-            line, self._invalid = f"# {in_plain_words(str(error))}", error
-        copy = _page_button("copy as code", "the line that repeats these settings", "lirf-copy")
-        self.code.value = f'<div class="lirf-code">{copy} <code>{html.escape(line)}</code></div>'
 
     def _fail(self, error):
         """Show what went wrong, in the panel's own words for the knobs."""
@@ -284,7 +280,9 @@ class DepositExplorer(Panel):
                 self._main.post(self._add, job, run)
             self._embed(job, run)
             if job.opening:
-                save_opening(run, self.results.drawing(0, "story")[0])
+                picture = png(plot_story(run))
+                self.results.drawn[0, "story"] = picture, of_run("story", run)
+                save_opening(run, picture)
         except KeyboardInterrupt:
             job.stopped_after = time.perf_counter() - (job.stop_asked or time.perf_counter())
             self._tell(job, self._show_end, job)
@@ -355,23 +353,22 @@ class DepositExplorer(Panel):
         job.note = "".join(f"<br>note: {html.escape(str(warning.message))}" for warning in caught)
         return data, original
 
-    def _show_progress(self, done, total):
+    def _show_progress(self, done, total, what=""):
         """Show how far a run or its t-SNE is; at the end the bar is hidden."""
-        self.progress.max, self.progress.value = total, done
+        self.progress.max, self.progress.value, self.progress.description = total, done, what
         self.progress.layout.visibility = "hidden" if done == total else "visible"
 
     def _embed(self, job, run):
         """Add the t-SNE of all three networks."""
         if self.with_tsne.value and not job.stop.is_set():
-            on_step = partial(self._tell, job, self._show_tsne_progress)
+
+            def on_step(done, total):
+                if not job.stop.is_set():
+                    self._tell(job, self._show_progress, done, total, "t-SNE")
+
             embed_run(run, self._homes[run.config.seed], job.stop.is_set, on_step)
             if run.embeddings:
                 self._main.post(self.results.show_tsne, run)
-
-    def _show_tsne_progress(self, done, total):
-        if not self.job.stop.is_set():
-            self._show_progress(done, total)
-            self.progress.description = "" if done == total else "t-SNE"
 
     def _bring_back(self, place):
         """Show an earlier run, and set the controls to its settings."""

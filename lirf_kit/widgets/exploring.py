@@ -14,7 +14,7 @@ import pandas
 import torch
 
 from lirf_kit.config import _PRESETS, Config, LirfError
-from lirf_kit.data.partition import Partition, check_deposit_classes, split_by_class, split_by_sample
+from lirf_kit.data.partition import Partition, split_by_class, split_by_sample
 from lirf_kit.devices import cpu_threads, memory_advice, seeded_generator
 from lirf_kit.evidence.experiments import METRICS, results_over_seeds
 from lirf_kit.evidence.metrics import class_accuracies, confusion, results_table, sample_table
@@ -186,11 +186,6 @@ def cut(data, config, fraction=None):
     return split_by_class(data, config.deposit_classes)
 
 
-def turned(config, deposit_classes, num_classes, **changes):
-    """Return a config with other deposit classes and knobs; choosing none or all classes raises a `LirfError`."""
-    return config.replace(deposit_classes=check_deposit_classes(deposit_classes, num_classes), **changes)
-
-
 def embed_run(run, start=None, stopped=lambda: False, on_step=lambda done, total: None):
     """Embed the three networks' features of at most 600 validation images by t-SNE, into ``run.embeddings``.
 
@@ -296,18 +291,9 @@ def run_as_file(run):
 
 
 def settings_from_file(content, config):
-    """Return the config and the fraction of a run's file; whatever the explorer has no control for must match.
+    """Return the config and the fraction of a run's file, in bytes.
 
-    Parameters
-    ----------
-    content : bytes
-    config : Config
-        The explorer's own.
-
-    Raises
-    ------
-    LirfError
-        If it is no such file, if a setting isn't allowed, or if it is of other images or another original.
+    It raises a `LirfError` if anything that the explorer has no knob for differs from the explorer's own config.
     """
     try:
         found = json.loads(content)

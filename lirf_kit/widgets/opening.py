@@ -2,6 +2,7 @@
 
 import numpy
 import torch
+from torch import nn
 
 from lirf_kit.artifacts import fingerprint, load_run, save_run
 from lirf_kit.method.depositing import start_deposit
@@ -11,12 +12,11 @@ from lirf_kit.widgets.story import Story
 
 def save_opening(run, picture):
     """Save a deposit of classes with its story, and a PNG of it, so that `load_opening` finds them."""
-    target, recovered, story = run.networks["target"], run.networks["recovered"], run.story
+    both, story = _both(run.networks["target"], run.networks["recovered"].deposit_module), run.story
     weights = {"picture": torch.frombuffer(bytearray(picture), dtype=torch.uint8)}
     weights |= {"home": torch.from_numpy(story.home), "places": torch.from_numpy(numpy.stack(story.places))}
     weights |= {f"embedding.{name}": torch.from_numpy(points) for name, points in run.embeddings.items()}
-    for name, module in {"target": target.layers, "deposit_module": recovered.deposit_module}.items():
-        weights |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
+    weights |= both.state_dict()
     metrics = {"history": run.history, "frames": story.frames, "seconds": run.seconds}
     save_run("opening", _made_from(run.networks["original"], run.parts, run.config), weights, metrics)
 
@@ -29,9 +29,8 @@ def load_opening(original, data, config):
         return None
     weights, metrics = found
     target, deposit_module = start_deposit(original, parts.deposit_set, config)
-    for name, module in {"target": target.layers, "deposit_module": deposit_module}.items():
-        own = {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}
-        module.load_state_dict(own)
+    both = _both(target, deposit_module)
+    both.load_state_dict({name: weights[name] for name in both.state_dict()})
     target.history = metrics["history"]
     run = judged(original, parts, target, deposit_module, config)
     run.seconds = metrics["seconds"]
@@ -39,6 +38,10 @@ def load_opening(original, data, config):
     run.story = Story(original, tsne_part(parts), parts.deposit_set, config, weights["home"].numpy())
     run.story.frames, run.story.places = metrics["frames"], list(weights["places"].numpy())
     return run, weights["picture"].numpy().tobytes()
+
+
+def _both(target, deposit_module):
+    return nn.ModuleDict({"target": target.layers, "deposit_module": deposit_module})
 
 
 def _made_from(original, parts, config):

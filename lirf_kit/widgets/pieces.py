@@ -55,6 +55,11 @@ def unobserved(controls, observer):
             control.observe(observer, names="value")
 
 
+def _asleep(text, shown):
+    """Return a MIME bundle, and no metadata, for a text that the panel's style sheet hides."""
+    return {"text/plain": text, "text/html": f'<div class="lirf-asleep">{shown}</div>'}, {}
+
+
 class Panel:
     """What every widget has: a frame with the style sheet, and a message line that also shows errors."""
 
@@ -65,11 +70,11 @@ class Panel:
     def _ipython_display_(self):
         from IPython.display import display  # where there is no IPython, nothing is displayed
 
-        for bundle in self._bundles():
-            display(bundle, raw=True)
+        for bundle, about in self._bundles():
+            display(bundle, metadata=about, raw=True)
 
     def _bundles(self):
-        """Return what a notebook's cell shows, one MIME bundle each: what stands for the panel, and the panel.
+        """Return what a notebook's cell shows, each a MIME bundle and its metadata: what stands for the panel, and it.
 
         The panel's style sheet hides what stands for it. So it is seen where there is no panel: in a notebook that was
         saved and opened again, on a page, in print. If LIRF_KIT_STATIC is set in the environment, the panel is left
@@ -77,14 +82,15 @@ class Panel:
         """
         static = bool(os.environ.get("LIRF_KIT_STATIC"))
         text, table, picture = self._still(static)
-        plain = text if table is None else f"{text}\n{table.to_string(na_rep='–')}"
-        cells = "" if table is None else table.to_html(border=0, na_rep="–")
-        bundles = [
-            {"text/plain": plain, "text/html": f'<div class="lirf-asleep"><p>{html.escape(text)}</p>{cells}</div>'}
-        ]
+        bundles = [_asleep(text, f"<p>{html.escape(text)}</p>")]
         if picture is not None:
-            bundles.append({"text/plain": "the opening picture", "image/png": base64.b64encode(picture).decode()})
-        return bundles if static else [*bundles, self.panel._repr_mimebundle_()]
+            png, alt = picture
+            bundles.append(
+                ({"text/plain": alt, "image/png": base64.b64encode(png).decode()}, {"image/png": {"alt": alt}})
+            )
+        if table is not None:
+            bundles.append(_asleep(table.to_string(na_rep="–"), table.to_html(border=0, na_rep="–")))
+        return bundles if static else [*bundles, (self.panel._repr_mimebundle_(), {})]
 
     def _say(self, text, error=False):
         """Show a message, as HTML."""

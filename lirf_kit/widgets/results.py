@@ -6,7 +6,7 @@ import numpy
 
 from lirf_kit.config import LirfError
 from lirf_kit.pictures.figures import save_figure, writable_folder
-from lirf_kit.widgets.drawings import FIGURES, TERMS, plot_journey, plot_pair, plot_run_tsne, png
+from lirf_kit.widgets.drawings import FIGURES, TERMS, plot_journey, png
 from lirf_kit.widgets.exploring import (
     NETWORKS,
     compare_runs,
@@ -16,23 +16,12 @@ from lirf_kit.widgets.exploring import (
     run_as_file,
     tsne_part,
 )
-from lirf_kit.widgets.pieces import Curves, StoryView, ipywidgets
+from lirf_kit.widgets.pieces import Curves, Picture, StoryView, ipywidgets
 from lirf_kit.widgets.surface import SurfaceTab
-from lirf_kit.widgets.tabs import (
-    NOTHING,
-    CompareTab,
-    HistoryTab,
-    JourneyTab,
-    YoursTab,
-    figure_box,
-    page,
-    put,
-    table_html,
-)
+from lirf_kit.widgets.tabs import CompareTab, HistoryTab, JourneyTab, YoursTab, page, table_html
 from lirf_kit.widgets.words import grain, headline, of_curves, of_journey, of_maps, of_run
 
 TABS = ("story", "curves", "table", "classes", "confusion", "t-SNE", "history", "A | B", "image", "yours", "surface")
-DRAWN = ("classes", "confusion")  # by matplotlib, when their tab is opened
 MAPS = "Maps: t-SNE of the original's features; on the other two an image moves as its neighbours among these change."
 
 
@@ -52,18 +41,19 @@ class Results:
         self.story.observe(main.safe(self._picked), names="picked")
         self.curves = Curves(terms=TERMS)
         self._link = ipywidgets.jslink((self.story, "epoch"), (self.curves, "epoch"))
-        self.images = {name: figure_box() for name in DRAWN}
         self.table = ipywidgets.HTML("no run yet")
         self.history = HistoryTab(main.safe(bring_back), controls.config)
-        self.compare = CompareTab(main)
+        self.compare = CompareTab(main.safe(self.draw_open))
         self.journey = JourneyTab(controls.names, lambda: main.rested("image", self.draw_open))
         self.yours = YoursTab(main, shape, lambda image: self.run and probabilities(self.run, image))
-        self.surface = SurfaceTab(main, controls, self.runs, say)
-        maps = page(self.story).add_class("lirf-large")  # a second view of the same story
-        drawn = [page(image) for image in self.images.values()]
-        others = [self.history.box, self.compare.box, self.journey.box, self.yours.box, self.surface.box]
-        pages = [page(self.story), page(self.curves), page(self.table), *drawn, maps, *others]
+        self.surface = SurfaceTab(main, controls, self.runs, say, self.draw_open)
+        self.images = {name: Picture().add_class("lirf-figure") for name in ("classes", "confusion")}
+        pages = [page(child) for child in (self.story, self.curves, self.table, *self.images.values(), self.story)]
+        pages[-1].add_class("lirf-large")  # t-SNE: a second view of the same story
+        pages += [tab.box for tab in (self.history, self.compare, self.journey, self.yours, self.surface)]
         self.tabs = ipywidgets.Tab(pages, titles=TABS)
+        # drawn by matplotlib, while their tab is open
+        self.images |= {"A | B": self.compare.image, "image": self.journey.image, "surface": self.surface.image}
         self.tabs.observe(main.safe(self.draw_open), names="selected_index")
 
     @property
@@ -92,7 +82,7 @@ class Results:
         self.history.fill(self.runs, place if self._controls.stand_for(self.run) else None)
         for name, image in self.images.items():
             if name != self.open:  # the open one keeps its old figure until the new one is drawn
-                put(image, self.drawn.get((place, name), NOTHING))
+                image.show()
         self.tell()
         self._say(headline(place + 1, self.run) + note)
         self.draw_open()
@@ -134,37 +124,33 @@ class Results:
     def show_tsne(self, run):
         """Show a run's t-SNE if the run is still shown, or is pinned."""
         if self.compare.kind.value == "t-SNE" and any(run is pinned for _, pinned in self.compare.pinned.values()):
-            self.compare.show()
+            self.draw_open()
         if run is self.run:
             points = numpy.array([run.embeddings[name] for name in NETWORKS if run.embeddings], numpy.float32)
             self.story.tsne = points.tobytes()
 
     def draw_open(self):
-        """Draw the open tab if it is one of those that are only drawn while they are open."""
-        drawing = {"A | B": self.compare.show, "yours": self.yours.show, "surface": self.surface.draw}
-        drawing |= {"image": self._draw_journey} | dict.fromkeys(self.images, self._draw)
-        if self.open in drawing and (self.run is not None or self.open == "surface"):
-            drawing[self.open]()
+        """Bring the open tab up to date if it is one of those that change only while they are open."""
+        showing = {"A | B": self.compare, "yours": self.yours, "surface": self.surface}
+        if self.open in showing:
+            showing[self.open].show()
+        if self.open == "image" and self.run is not None:
+            part = self.run.parts.validation
+            self.journey.choose(part, self.journey.place(part))
+            self._ring(True)
+        if self.open in self.images:
+            try:
+                self.images[self.open].show(*self.drawing(self.open))
+            except LirfError:  # there is nothing to draw yet
+                self.images[self.open].show()
 
-    def _draw(self):
-        put(self.images[self.open], self.drawing(self.shown, self.open))
-
-    def drawing(self, place, name):
-        """Return one of a run's figures, as a PNG and its description; it is drawn once."""
-        if (place, name) not in self.drawn:
-            run = self.runs[place]
-            self.drawn[place, name] = png(FIGURES[name](run)), of_run(name, run)
-        return self.drawn[place, name]
-
-    def _draw_journey(self):
-        """Draw the chosen image's journey through the networks."""
-        run, part = self.run, self.run.parts.validation
-        place = self.journey.place(part)
-        self.journey.choose(part, place)
-        self._ring(True)
-        shares, maps = journey(run, place)
-        put(self.journey.image, (png(plot_journey(run, place, shares, maps)), of_journey(run, place, shares)))
-        self.journey.said.value = of_maps(maps)
+    def drawing(self, tab):
+        """Return a tab's figure, as a PNG and its description; those of a run are drawn once."""
+        known = self.drawn if tab in FIGURES else {}
+        if (self.shown, tab) not in known:
+            figure, _, said = self._figure(tab)
+            known[self.shown, tab] = png(figure), said
+        return known[self.shown, tab]
 
     def _ring(self, chosen=False):
         """Put the maps' ring around the chosen image, if it has a point; without a choice there is no ring."""
@@ -196,12 +182,13 @@ class Results:
             raise LirfError("a run must be shown before it can be pinned: press Run")
         self.compare.pinned[letter] = self.shown + 1, self.run
         self.compare.show()
+        self.draw_open()
         self._say(f"run {self.shown + 1} is pinned as {letter}: see the tab A | B")
 
     def save_figure(self, folder):
         """Write the open tab's figure, and for A | B its table too."""
         tab = self.open
-        figure, name = self._figure(tab)
+        figure, name, _ = self._figure(tab)
         paths = save_figure(figure, folder, name)
         if tab == "A | B":
             (_, first), (_, second) = (self.compare.pinned[letter] for letter in "AB")
@@ -209,14 +196,9 @@ class Results:
         self._written(paths)
 
     def _figure(self, tab):
-        """Return a tab's figure, and a name for its file."""
-        if tab == "surface":
-            return self.surface.figure()
-        if tab == "A | B":
-            if len(self.compare.pinned) < 2:
-                raise LirfError("two runs must be pinned before they can be saved side by side: pin as A, pin as B")
-            kind, pair = self.compare.kind.value, self.compare.pinned
-            return plot_pair(kind, pair), f"runs-{pair['A'][0]}-{pair['B'][0]}-{kind}"
+        """Return a tab's figure, a name for its file, and its description."""
+        if tab in ("A | B", "surface"):
+            return {"A | B": self.compare, "surface": self.surface}[tab].figure()
         if tab not in (*FIGURES, "image"):
             allowed = ", ".join((*FIGURES, "A | B", "image", "surface"))
             raise LirfError(f"a tab with a figure must be open, not {tab!r}: {allowed}")
@@ -224,10 +206,12 @@ class Results:
             raise LirfError("a run must be shown before its figure can be saved: press Run")
         place, file = self.journey.place(self.run.parts.validation), f"run-{self.shown + 1}-{tab}"
         if tab == "image":
-            return plot_journey(self.run, place, *journey(self.run, place)), f"{file}-{place}"
-        if tab == "t-SNE" and self._chosen:
-            return plot_run_tsne(self.run, place=place), file
-        return FIGURES[tab](self.run), file
+            shares, maps = journey(self.run, place)
+            self.journey.said.value = of_maps(maps)
+            figure = plot_journey(self.run, place, shares, maps)
+            return figure, f"{file}-{place}", of_journey(self.run, place, shares)
+        ringed = {"place": place} if tab == "t-SNE" and self._chosen else {}
+        return FIGURES[tab](self.run, **ringed), file, of_run(tab, self.run)
 
     def save_history(self, folder):
         """Write the history as CSV."""

@@ -3,6 +3,7 @@
 They share parts with the explorer. `small_views` computes and draws what they show; each shows its own errors.
 """
 
+import contextlib
 import html
 
 import numpy
@@ -12,8 +13,9 @@ import torch
 from lirf_kit.config import LirfError
 from lirf_kit.data.partition import check_deposit_classes
 from lirf_kit.method.networks import evaluation_mode, predict
-from lirf_kit.widgets import small_views as views
+from lirf_kit.widgets import small_drawings as drawings, small_views as views
 from lirf_kit.widgets.controls import class_buttons, class_grid, pressed
+from lirf_kit.widgets.drawings import moving
 from lirf_kit.widgets.jobs import Calls
 from lirf_kit.widgets.pieces import Knob, Panel, Picture, StoryView, ipywidgets, need_widgets
 from lirf_kit.widgets.tabs import ImageChoice, table_html
@@ -30,11 +32,21 @@ class _SmallPanel(Panel):
         self.panel.add_class("lirf-small-widget").add_class(f"lirf-{kind}")
 
     def _still(self, static):
+        """Return a sentence, the table, and if widgets can't be shown some settings as an animated PNG."""
+        said = f"{self.named}: run this cell in JupyterLab (make lab)."
         try:
             table = self.table
         except LirfError:  # the panel says why
-            table = None
-        return f"{self.named}: run this cell in JupyterLab (make lab).", table, None
+            return said, None, None
+        frames, (now, *others) = {}, self._settings()
+        for setting in sorted({now, *others}) if static else ():
+            with contextlib.suppress(LirfError):  # not every setting need be allowed
+                frames[setting] = self._recorded(setting)
+        if not frames:
+            return said, table, None
+        titles = "; ".join(figure.get_suptitle() for figure in frames.values())
+        picture = moving(frames.values(), [2] * len(frames), still=list(frames).index(now))
+        return said, table, (picture, f"{self.named}. Recorded, one after another: {titles}.")
 
     def _follow(self, controls, function, names="value"):
         """Call a function whenever one of the controls changes, and show its errors."""
@@ -81,6 +93,13 @@ class ClassPicker(_SmallPanel):
     def deposit_classes(self):
         """The classes that are chosen now. None and all can be chosen, but `split_by_class` refuses them."""
         return pressed(self.buttons)
+
+    def _settings(self):
+        classes, chosen = tuple(range(len(self.buttons))), self.deposit_classes
+        return chosen, chosen[:1], classes[: len(classes) // 2], classes[:-1]
+
+    def _recorded(self, chosen):
+        return drawings.plot_counts(self._data, chosen)
 
     def _show(self):
         try:
@@ -140,6 +159,12 @@ class CutSlider(_SmallPanel):
     def table(self):
         """The `cut_table` for the slider's position."""
         return views.cut_table(self._original, self._image, self.slider.value, self._keep)
+
+    def _settings(self):
+        return self.slider.value, *(n for _, n in self.slider.steps)
+
+    def _recorded(self, after):
+        return drawings.plot_cut(self._original, self._image, after, self._keep)
 
     def _show(self):
         table = self.table
@@ -218,6 +243,13 @@ class TemperatureSlider(_SmallPanel):
         """The `softened` logits of the original for the current settings."""
         return views.softened(self._logits, self._classes, self.slider.value).round(3)
 
+    def _settings(self):
+        return self.slider.value, 0.5, 1.0, 2.0, 4.0, 16.0
+
+    def _recorded(self, temperature):
+        shown = self._names, self.student.value
+        return drawings.plot_softened(self._logits, self._classes, temperature, *shown)
+
     @property
     def terms(self):
         """The `distillations` for the current settings."""
@@ -247,10 +279,8 @@ class TemperatureSlider(_SmallPanel):
 
 def _softened_html(teacher, student, terms, names, deposit_classes, said):
     """Return three panels, over all classes, g's and ḡ's: bars are the teacher's softmax, lines the student's."""
-    titles, panels = (
-        {"all": "all classes", "g": "g: the preserved, L<sub>kp</sub>", "ḡ": "ḡ: the deposited, L<sub>pt</sub>"},
-        "",
-    )
+    titles = {"all": "all classes", "g": "g: the preserved, L<sub>kp</sub>", "ḡ": "ḡ: the deposited, L<sub>pt</sub>"}
+    panels = ""
     for column, title in titles.items():
         bars = ""
         for number, (name, high, other) in enumerate(zip(names, teacher[column], student[column])):
@@ -306,7 +336,15 @@ class PointTracker(_SmallPanel):
         self.choice = ImageChoice(options, Calls(self._fail).safe(self._by_hand))
         self.image = Picture(layout={"width": "120px", "height": "120px", "flex": "none"})
         self._table = ipywidgets.HTML()
-        self.maps = _maps(embeddings, part)
+        points = numpy.stack(list(embeddings.values())).astype(numpy.float32)  # (panels, N, 2)
+        scene = {
+            "classes": list(part.class_names), "given": list(part.deposit_classes or ()),
+            "labels": part.labels.tolist(), "count": len(part), "epochs": 0,
+        }  # fmt: skip
+        self.maps = StoryView(  # a story's maps alone, with nothing before or after
+            names=list(embeddings), scene=scene, frames=[{"epoch": 0}], places=points[0].tobytes(),
+            tsne=points.tobytes(),
+        )  # fmt: skip
         said = ipywidgets.HBox([self.image, self._table], layout={"align_items": "center", "min_height": "156px"})
         self._build("tracker", self.choice.controls, said, self.maps)
         self._follow([self.maps], lambda change: self.show(change["new"]), names="picked")
@@ -316,6 +354,15 @@ class PointTracker(_SmallPanel):
     def table(self):
         """The `point_table` of the image that has the ring."""
         return views.point_table(self._embeddings, self._part, self._probabilities, self.place).round(1)
+
+    def _settings(self):
+        labels, given = self._part.labels.tolist(), self._part.deposit_classes or ()
+        deposited = [place for place, label in enumerate(labels) if label in given]
+        kept = [place for place, label in enumerate(labels) if label not in given and label != labels[self.place]]
+        return self.place, *deposited[:1], *kept[:1], *kept[-1:]
+
+    def _recorded(self, place):
+        return drawings.plot_ring(self._embeddings, self._part, self._probabilities, place)
 
     def show(self, place):
         """Put the rings around an image of the part, in every panel, and set the controls to it."""
@@ -336,15 +383,3 @@ class PointTracker(_SmallPanel):
 
     def _by_hand(self):
         self.show(self.choice.place(self._part))
-
-
-def _maps(embeddings, part):
-    """Return the panels: a story's maps alone, with nothing before or after."""
-    points = numpy.stack(list(embeddings.values())).astype(numpy.float32)  # (panels, N, 2)
-    scene = {
-        "classes": list(part.class_names), "given": list(part.deposit_classes or ()), "labels": part.labels.tolist(),
-        "count": len(part), "epochs": 0,
-    }  # fmt: skip
-    return StoryView(
-        names=list(embeddings), scene=scene, frames=[{"epoch": 0}], places=points[0].tobytes(), tsne=points.tobytes()
-    )

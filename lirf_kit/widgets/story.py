@@ -8,10 +8,11 @@ import math
 
 import numpy
 import torch
+from torch import nn
 
-from lirf_kit.method.containers import module_share
+from lirf_kit.method.containers import DifferenceModule, module_share
 from lirf_kit.method.networks import evaluation_mode, penultimate, predict
-from lirf_kit.method.withdrawing import merge_logits, withdraw
+from lirf_kit.method.withdrawing import merge_logits
 from lirf_kit.widgets.small_views import image_png
 
 FRAMES = 32  # of a story, about
@@ -23,16 +24,8 @@ NEIGHBOURS = 10  # that say where an image belongs on the original's map
 class Story:
     """What a deposit is watched on, and what was seen so far.
 
-    Parameters
-    ----------
-    original : SplitNetwork
-    part : ImageData
-        Images of the validation part, the points of the map.
-    deposit_set : ImageData
-    config : Config
-        Reads `split_after`.
-    home : numpy.ndarray
-        (N, 2), where t-SNE puts the original's features of the part.
+    `part` has images of the validation part, the points of the map; `home`, (N, 2), is where t-SNE puts the original's
+    features of them.
 
     Attributes
     ----------
@@ -61,7 +54,7 @@ class Story:
         with evaluation_mode(original):
             features = predict(original.features, self.images)  # (W, D)
         self._known, count = features[: len(part)].float(), len(part)
-        self._before = [self._among_neighbours(torch.cat([self._known] * times, dim=1), times) for times in (1, 2)]
+        self._before = self._among_neighbours(self._known, self._known)
         self._samples = self._choose()
         self.samples = [(_pixels(self.images[place]), int(self.labels[place])) for place in self._samples]
         self.scene = {
@@ -74,27 +67,23 @@ class Story:
             "count": count,
         }
 
-    def look(self, target, recovered, epoch):
+    def look(self, target, deposit_module, epoch):
         """Look at the networks as they are now, and remember and return the frame and its points."""
-        with torch.no_grad(), evaluation_mode(recovered):
+        lower = deposit_module.restore(target)
+        with torch.no_grad(), evaluation_mode(nn.ModuleList([target, lower])):
             own = predict(target.features, self.images)  # (W, D)
-            module = predict(lambda part: penultimate(target.upper, recovered.module_lower(part)), self.images)
+            module = predict(lambda part: penultimate(target.upper, lower(part)), self.images)
             logits = [target.upper[-1](features) for features in (own, module)]
-        merged = merge_logits(*logits, recovered.deposit_module.deposit_classes, recovered.preserved)
+        merged = merge_logits(*logits, deposit_module.deposit_classes, deposit_module.preserved)
         if self._share is None:
-            self._share = round(100 * module_share(recovered.deposit_module, target))
-        frame = {
-            "epoch": epoch,
-            "module": self._share,
-            "target": self._told(logits[0]),
-            "recovered": self._told(merged),
-        }
-        count = len(self.home)
-        both = own[:count].float(), torch.cat([own, module], dim=1)[:count].float()
-        places = numpy.stack([self._moved(features, times) for times, features in enumerate(both, start=1)])
+            self._share = round(100 * module_share(deposit_module, target))
+        told = {"target": self._told(logits[0]), "recovered": self._told(merged)}
+        frame, count = {"epoch": epoch, "module": self._share} | told, len(self.home)
+        # an image moves as its neighbours among the original's features change
+        moved = self._among_neighbours(own[:count].float(), module[:count].float()) - self._before
         self.frames.append(frame)
-        self.places.append(places)
-        return frame, places
+        self.places.append(self.home + moved)
+        return frame, self.places[-1]
 
     def _told(self, logits):
         """Return the six images' answers and how sure they are, and the accuracy on each part."""
@@ -126,18 +115,19 @@ class Story:
             "deposited": bool(self.deposited[place]),
         }  # fmt: skip
 
-    def _moved(self, features, times):
-        """Return where the original's map has these features: an image moves as its neighbours there change."""
-        return self.home + self._among_neighbours(features, times) - self._before[times - 1]
+    def _among_neighbours(self, target, module):
+        """Return the mean place, on the original's map, of each image's neighbours in the original's features.
 
-    def _among_neighbours(self, features, times):
-        """Return the mean place, on the original's map, of each image's neighbours in the original's features."""
-        distances = torch.cdist(features, torch.cat([self._known] * times, dim=1))  # (N, N)
-        distances.fill_diagonal_(math.inf)  # an image isn't its own neighbour
-        near, who = distances.topk(min(NEIGHBOURS, len(distances) - 1), largest=False)
-        weights = 1 / (near**2 + 1e-6)
-        weights = (weights / weights.sum(dim=1, keepdim=True)).cpu().numpy()  # (N, k)
-        return (weights[:, :, None] * self.home[who.cpu().numpy()]).sum(axis=1).astype(numpy.float32)
+        The result is (2, N, 2): for the target's features, and for the recovered network's, which are the target's and
+        the module's side by side. The squares of their distances add up.
+        """
+        squares = [torch.cdist(features, self._known).square() for features in (target, module)]  # (N, N)
+        squares = torch.stack([squares[0], squares[0] + squares[1]])
+        squares.diagonal(dim1=1, dim2=2).fill_(math.inf)  # an image isn't its own neighbour
+        near, who = squares.topk(min(NEIGHBOURS, len(self._known) - 1), largest=False)
+        weights = 1 / (near + 1e-6)
+        weights = (weights / weights.sum(dim=2, keepdim=True)).cpu().numpy()  # (2, N, k)
+        return (weights[..., None] * self.home[who.cpu().numpy()]).sum(axis=2).astype(numpy.float32)
 
 
 def _pixels(image):
@@ -153,8 +143,9 @@ def watch(story, told):
     def look(done, total, original_lower, target, deposit_module):
         if done % math.ceil(total / FRAMES) and done != total:
             return
-        deposit_module.hold(original_lower, target)  # a difference isn't trained; it is taken
-        recovered = withdraw(target, deposit_module, check=False)
-        told(*story.look(target, recovered, story.config.deposit_epochs * done / total), done, total)
+        if isinstance(deposit_module, DifferenceModule):  # it isn't trained; it is taken
+            deposit_module.hold(original_lower, target)
+        epoch = story.config.deposit_epochs * done / total
+        told(*story.look(target, deposit_module, epoch), done, total)
 
     return look

@@ -7,10 +7,10 @@ import numpy
 
 from lirf_kit.config import LirfError
 from lirf_kit.widgets.controls import OFF, STEPS
-from lirf_kit.widgets.drawings import plot_surface, png
+from lirf_kit.widgets.drawings import plot_surface
 from lirf_kit.widgets.exploring import EXPLORED, fill_grid, knob_grid, surface_points
-from lirf_kit.widgets.pieces import ipywidgets
-from lirf_kit.widgets.tabs import NOTHING, figure_box, page, put
+from lirf_kit.widgets.pieces import Picture, ipywidgets
+from lirf_kit.widgets.tabs import page
 from lirf_kit.widgets.words import of_surface, one_image
 
 METRICS = (
@@ -20,10 +20,13 @@ METRICS = (
 
 
 class SurfaceTab:
-    """The tab, and the measuring in the background; `runs` is the growing list of finished runs."""
+    """The tab, and the measuring in the background; `runs` is the growing list of finished runs.
 
-    def __init__(self, main, controls, runs, say):
-        self._main, self._controls, self._runs, self._say = main, controls, runs, say
+    `changed` is called when there is another surface to draw.
+    """
+
+    def __init__(self, main, controls, runs, say, changed):
+        self._main, self._controls, self._runs, self._say, self._changed = main, controls, runs, say, changed
         self.measured = []  # the grid's points so far: pairs of a config and its metrics by "network: column"
         self.filling = None  # an Event while a grid is being filled; it is set to cancel that
         names = [name for name in EXPLORED if name in STEPS]
@@ -33,9 +36,9 @@ class SurfaceTab:
         self.fill = ipywidgets.Button(description="fill grid", tooltip="measure what is missing, in two processes")
         self.cancel = ipywidgets.Button(description="cancel", tooltip="end the measuring", disabled=True)
         self.note = ipywidgets.HTML("")
-        self.image = figure_box("lirf-small")
+        self.image = Picture().add_class("lirf-figure").add_class("lirf-small")
         for control in (self.across, self.up, self.metric):
-            control.observe(main.safe(self.draw), names="value")
+            control.observe(main.safe(changed), names="value")
             control.layout.width, control.style.description_width = "235px", "52px"
         self.fill.on_click(main.safe(self._fill))
         self.cancel.on_click(main.safe(self._cancel))
@@ -63,26 +66,21 @@ class SurfaceTab:
         """Return the measured points that agree with the controls in everything but the chosen knobs."""
         return surface_points(self._found(), self._config(), self.names, self.metric.value)
 
-    def draw(self):
-        """Draw what has been measured so far, or say why the controls' settings have no surface."""
-        drawn = NOTHING
+    def show(self):
+        """Say how much has been measured so far, or why the controls' settings have no surface."""
         try:
-            points = self._points()
-            self.note.value = f"{len(points)} measured; everything else as the controls are set now"
-            if len(points):
-                drawn = png(self.figure()[0]), of_surface(points, self.metric.value)
+            self.note.value = f"{len(self._points())} measured; everything else as the controls are set now"
         except LirfError as error:
             self.note.value = html.escape(str(error))
-        put(self.image, drawn)
 
     def figure(self):
-        """Return the figure, which shows how much a single validation image counts, and a name for its file."""
+        """Return the figure, a name for its file, and its description; it shows how much a single image counts."""
         points, metric, data = self._points(), self.metric.value, self._controls.data
         if not len(points):
             raise LirfError("a surface must have a measured point before it can be saved: press Run, or fill grid")
         one = one_image(data.labels[data.validation_indices], self._config().deposit_classes)
         file = "-".join(["surface", *metric.replace(":", "").split(), "over", *self.names])
-        return plot_surface(points, metric, one.get(metric.split(": ")[1], 0.0)), file
+        return plot_surface(points, metric, one.get(metric.split(": ")[1], 0.0)), file, of_surface(points, metric)
 
     def _fill(self):
         """Measure the grid's missing points in the background."""
@@ -123,7 +121,7 @@ class SurfaceTab:
 
     def _measured(self, config, metrics, said):
         self.measured.append((config, metrics))
-        self.draw()
+        self._changed()
         if not self.filling.is_set():
             self._say(said)
 

@@ -3,31 +3,17 @@
 import pandas
 import torch
 
-from lirf_kit.widgets.drawings import plot_pair, png
+from lirf_kit.config import LirfError
+from lirf_kit.widgets.drawings import plot_pair
 from lirf_kit.widgets.exploring import EXPLORED, compare_runs, history_table
 from lirf_kit.widgets.pieces import Knob, Pad, Picture, ipywidgets, unobserved
 from lirf_kit.widgets.small_views import image_png
 
-NOTHING = (b"", "nothing to see yet")  # stands in for a figure: its PNG, and its description
 SPACE = "\N{NO-BREAK SPACE}"  # a list collapses ordinary ones
 HISTORY = {  # the history's columns, of those of `history_table`, and what they are called
     "run": "run", "deposit": "deposit", "target: Pre Acc": "T Pre", "target: Dep Acc": "T Dep", "target: H Mean": "H",
     "recovered: Avg Acc": "R Avg", "seconds": "s",
 }  # fmt: skip
-
-
-def figure_box(*kinds):
-    """Return a place for a figure."""
-    picture = Picture(png=NOTHING[0], alt=NOTHING[1])
-    for kind in ("lirf-figure", *kinds):
-        picture.add_class(kind)
-    return picture
-
-
-def put(picture, drawn):
-    """Show a drawn figure: a PNG and its description."""
-    with picture.hold_sync():
-        picture.png, picture.alt = drawn
 
 
 def page(*children):
@@ -117,21 +103,24 @@ class YoursTab:
 
 
 class CompareTab:
-    """Two pinned runs side by side: their numbers and the differences, the knobs that differ, and a figure of each."""
+    """Two pinned runs side by side: their numbers and the differences, the knobs that differ, and a figure of each.
 
-    def __init__(self, main):
+    `changed` is called when another kind of figure is chosen.
+    """
+
+    def __init__(self, changed):
         self.pinned = {}  # a run's number, and the run, by A and B
         self.table = ipywidgets.HTML("Pin one run as A and another as B, with the buttons below.")
         self.kind = ipywidgets.Dropdown(
             options=("classes", "curves", "confusion", "t-SNE"), description="figure", tooltip="which figure of A and B"
         )
-        self.kind.observe(main.safe(self.show), names="value")
-        self.image = figure_box("lirf-pair")
+        self.kind.observe(changed, names="value")
+        self.image = Picture().add_class("lirf-figure").add_class("lirf-pair")
         left = ipywidgets.VBox([self.kind, self.table]).add_class("lirf-compare")
         self.box = page(ipywidgets.HBox([left, self.image]))
 
     def show(self):
-        """Show the pinned runs' metrics, settings, and one figure of each."""
+        """Show the pinned runs' metrics and settings."""
         if len(self.pinned) < 2:
             for letter, (number, _) in self.pinned.items():
                 self.table.value = f"{letter} is run {number}. Pin another as well."
@@ -144,9 +133,14 @@ class CompareTab:
         settings = table[table.pop("differs")].drop(numbers, errors="ignore").rename("≠ {}".format)
         said = "settings that differ" + table_html(settings) if len(settings) else "all settings are the same"
         self.table.value = table_html(metrics) + said
-        missing = self.kind.value == "t-SNE" and not (one.embeddings and other.embeddings)
-        said = f"{self.kind.value} of run {first}, above run {second}"
-        put(self.image, NOTHING if missing else (png(plot_pair(self.kind.value, self.pinned)), said))
+
+    def figure(self):
+        """Return the figure, a name for its file, and its description."""
+        if len(self.pinned) < 2:
+            raise LirfError("two runs must be pinned before they can be saved side by side: pin as A, pin as B")
+        kind, first, second = self.kind.value, self.pinned["A"][0], self.pinned["B"][0]
+        said = f"{kind} of run {first}, above run {second}"
+        return plot_pair(kind, self.pinned), f"runs-{first}-{second}-{kind}", said
 
 
 def places_of(labels, number):
@@ -190,6 +184,6 @@ class JourneyTab(ImageChoice):
 
     def __init__(self, class_names, changed):
         super().__init__([(name, number) for number, name in enumerate(class_names)], changed)
-        self.image, self.said = figure_box("lirf-image"), ipywidgets.HTML()
+        self.image, self.said = Picture().add_class("lirf-figure"), ipywidgets.HTML()
         hint = ipywidgets.HTML("or click a point of the t-SNE figure")
         self.box = page(ipywidgets.HBox([self.controls, hint]), self.image, self.said)

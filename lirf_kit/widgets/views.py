@@ -43,8 +43,13 @@ class Picture(View):
 
     _esm = HERE / "picture.js"
     png = _shared(traitlets.Bytes())  # a new picture replaces the old one as soon as it is decoded
-    alt = _shared(traitlets.Unicode())  # what the picture shows, for people who can't see it
+    alt = _shared(traitlets.Unicode("nothing to see yet"))  # what it shows, for people who can't see it
     clicked = _shared(traitlets.Int(0))
+
+    def show(self, png=b"", alt="nothing to see yet"):
+        """Show another picture, or nothing."""
+        with self.hold_sync():
+            self.png, self.alt = png, alt
 
 
 class Knob(View):

@@ -1,5 +1,6 @@
 """The small widgets without a browser: what they compute, what they draw, and how they take a turned knob."""
 
+import base64
 import html
 import importlib
 import io
@@ -13,7 +14,8 @@ import torch
 from PIL import Image
 
 import lirf_kit as lk
-from lirf_kit.widgets import small_views
+from lirf_kit.widgets import small_drawings, small_views
+from lirf_kit.widgets.drawings import png
 
 TOY = torch.tensor([5.0, 3.0, 1.0, 2.0, 0.0])
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -177,7 +179,7 @@ def test_no_class_and_all_classes_are_said_and_a_click_mends_it(tiny_data):
     picker.buttons[4].value = False
     assert "must name at least one class, not none" in picker.message.value and 'role="alert"' in picker.message.value
     assert "–" in picker.counts.value and picker.deposit_classes == ()
-    assert "text/plain" in picker._bundles()[0] and VIEW in picker._bundles()[-1]
+    assert [set(bundle) >= {"text/plain"} for bundle, _ in picker._bundles()] == [True, True]  # a sentence, the panel
     for button in picker.buttons:
         button.value = True
     assert "not name all 10" in picker.message.value
@@ -318,16 +320,78 @@ def test_each_widget_is_a_panel_and_where_it_can_t_be_a_text(tracker, tiny_data,
         tracker,
     ]
     for widget in made:
-        still, live = widget._bundles()
-        assert VIEW in live and VIEW not in still and "run this cell in JupyterLab" in still["text/plain"]
-        assert 'class="lirf-asleep"' in still["text/html"]  # which the live panel hides
-    monkeypatch.setenv("LIRF_KIT_STATIC", "1")
-    for widget in made:
-        (kept,) = widget._bundles()
-        assert set(kept) == {"text/plain", "text/html"} and "<table" in kept["text/html"]
-        assert str(widget.table.index[0]) in kept["text/plain"]
+        (said, _), (table, _), (live, _) = widget._bundles()
+        assert VIEW in live and "run this cell in JupyterLab" in said["text/plain"]
+        for still in (said, table):
+            assert VIEW not in still and 'class="lirf-asleep"' in still["text/html"]  # which the live panel hides
+        assert "<table" in table["text/html"] and str(widget.table.index[0]) in table["text/plain"]
     monkeypatch.setattr(tracker, "_still", lambda static: ("a text", None, None))
-    assert tracker._bundles()[0]["text/plain"] == "a text" and "<table" not in tracker._bundles()[0]["text/html"]
+    assert [set(bundle) for bundle, _ in tracker._bundles()[:-1]] == [{"text/plain", "text/html"}]
+
+
+def test_where_nothing_can_be_turned_some_settings_are_recorded(
+    tracker, tiny_data, tiny_original, tiny, tiny_parts, monkeypatch
+):
+    monkeypatch.setenv("LIRF_KIT_STATIC", "1")
+    part, place = tiny_parts.validation, tracker.place
+    assert place == 0 and int(part.labels[0]) not in (0, 1, 2)
+    images = [part.class_names[int(part.labels[at])] for at in tracker._settings()]
+    wanted = {  # what is recorded, and which of it is seen where pictures don't move: the table's
+        lk.ClassPicker(tiny_data, (3, 8)): (["3;", "3 8", "0 1 2 3 4;", "0 1 2 3 4 5 6 7 8"], (3, 8)),
+        lk.CutSlider(tiny_original, tiny_data.images, tiny): (["stage 1", "stage 2"], tiny.split_after),
+        lk.TemperatureSlider(temperature=3.0): (["0.5,", "1,", "2,", "3,", "4,", "16,"], 3.0),
+        tracker: ([f"class {name}" for name in images], place),
+    }
+    assert len({*images} & {"0", "1", "2"}) == 1 and len({*images}) >= 3
+    for widget, (settings, now) in wanted.items():
+        (said, _), (picture, about), (table, _) = widget._bundles()
+        alt = about["image/png"]["alt"]
+        assert all(setting in alt for setting in settings) and alt.count("; ") == len(settings) - 1
+        content = base64.b64decode(picture["image/png"])
+        with Image.open(io.BytesIO(content)) as moving:
+            apart = now != sorted(widget._settings())[0]  # then what is seen first comes before the recording
+            assert moving.n_frames == len(settings) + apart and len(content) < 120_000
+            first, shown = numpy.asarray(moving.convert("RGB")).astype(int), pixels(png(widget._recorded(now)))
+            assert first.shape == shown.shape and abs(first - shown).mean() < 3
+            for at in range(apart, moving.n_frames):
+                moving.seek(at)
+                assert moving.info["duration"] == 2000
+    assert "run this cell" in said["text/plain"] and "<table" in table["text/html"]
+
+
+def test_a_setting_that_is_not_allowed_is_not_recorded(tiny_original, tiny_data, tiny):
+    slider = lk.CutSlider(tiny_original, tiny_data.images, tiny.replace(keep=0.3))
+    _, _, (content, alt) = slider._still(True)
+    assert "stage 2" in alt and "stage 1" not in alt
+    slider.slider.value = 1
+    assert slider._still(True)[1:] == (None, None)
+
+
+def widths(axes):
+    return [bar.get_width() for bar in axes.patches]
+
+
+def test_the_recorded_frames_draw_what_the_widgets_compute(tiny_data, tiny_original, tiny, tracker):
+    counts = lk.part_counts(tiny_data, (3, 8))
+    drawn = small_drawings.plot_counts(tiny_data, (3, 8))
+    assert widths(drawn.axes[-1]) == [*counts["deposited"], *counts["preserved"]]
+    assert [axes.xaxis.label.get_weight() for axes in drawn.axes[:-1]].count("bold") == 2
+    table = lk.cut_table(tiny_original, tiny_data.images[:1], 1, tiny.keep)
+    (axes,) = small_drawings.plot_cut(tiny_original, tiny_data.images[:1], 1, tiny.keep).axes
+    assert widths(axes) == table[["parameters", "module"]].to_numpy().flatten().tolist()
+    assert axes.lines[0].get_ydata()[0] == (table["target"] == "learns").sum() - 0.5  # the cut
+    toy = TOY.detach()
+    shares = lk.softened(toy, (0, 1), 2.0)
+    drawn = small_drawings.plot_softened(toy, (0, 1), 2.0, "abcde", "knows nothing")
+    for axes, column in zip(drawn.axes, ("all", "g", "ḡ")):
+        assert [bar.get_height() for bar in axes.patches] == pytest.approx(shares[column].dropna().tolist())
+    assert "KD = 0.444" in drawn.axes[2].get_title()
+    drawn = tracker._recorded(25)
+    rows = lk.point_table(tracker._embeddings, tracker._part, tracker._probabilities, 25)
+    for axes, points, (name, row) in zip(drawn.axes, tracker._embeddings.values(), rows.iterrows()):
+        assert axes.collections[-1].get_offsets().tolist() == [points[25].tolist()] and name in axes.get_title()
+        assert f"says {row.answer}, {row.probability:.0f} %" in axes.get_xlabel()
+        assert f"{row.neighbours} of 10" in axes.get_xlabel()
 
 
 def test_the_package_is_imported_without_ipywidgets():
