@@ -36,7 +36,7 @@ notebooks: $(READY) ## run every notebook and write it back with its outputs
 		status=$$?; rm -rf $$home; exit $$status
 
 editions: $(READY) ## write editions/student and editions/instructor from the notebooks
-	$(BIN)/python -m lirf_kit.classroom.editions
+	$(BIN)/python -m lirf_kit editions
 
 test: $(READY) ## the tests, then every notebook
 	$(BIN)/python -m pytest tests

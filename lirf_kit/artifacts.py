@@ -65,11 +65,15 @@ ABANDONED = 3600.0  # seconds after which such a folder must be from a process t
 
 def home():
     """Return the folder that runs are saved in: ``$LIRF_KIT_HOME``, or else one in the user's cache folder."""
-    named = os.environ.get("LIRF_KIT_HOME")
+    return named_folder("LIRF_KIT_HOME", os.environ.get("LIRF_KIT_HOME"), "")
+
+
+def named_folder(setting, named, inside):
+    """Return the folder that a setting names, or if it names none, one inside the kit's folder in the user's cache."""
     try:
-        return Path(named).expanduser() if named else platformdirs.user_cache_path("lirf_kit")
+        return Path(named).expanduser() if named else platformdirs.user_cache_path("lirf_kit") / inside
     except RuntimeError as error:  # ~ of an unknown user
-        raise LirfError(f"LIRF_KIT_HOME must be a folder that can be made, not {named!r}: {error}") from error
+        raise LirfError(f"{setting} must be a folder that can be made, not {named!r}: {error}") from error
 
 
 def run_folder(kind, made_from):
@@ -140,15 +144,7 @@ def load_run(kind, made_from):
 def turn_to_make(kind, made_from):
     """Let one process at a time make a run; the others wait, and are given what it has made.
 
-    Parameters
-    ----------
-    kind, made_from
-        As for `save_run`.
-
-    Yields
-    ------
-    tuple of dict, or None
-        What `load_run` returns if another process has made the run in the meantime; None if it is your turn.
+    Yields what `load_run` returns if another process has made the run in the meantime, and None if it is your turn.
     """
     folder = run_folder(kind, made_from)
     with locked(folder.with_name(f".{folder.name}.lock"), f"the same {kind}") as waited:
@@ -159,20 +155,9 @@ def turn_to_make(kind, made_from):
 def locked(file, what):
     """Hold a lock, so that two processes don't make the same thing at once; a process that has to wait says so.
 
-    The lock ends with its process, even if that is killed. Where there can be no locks, for example because the folder
-    is read-only, the block runs without one.
-
-    Parameters
-    ----------
-    file : pathlib.Path
-        The lock's file, removed afterwards.
-    what : str
-        What is made under the lock, for the message.
-
-    Yields
-    ------
-    bool
-        Whether another process had the lock before.
+    The lock ends with its process, even if that is killed; its file is removed. Where there can be no locks, for
+    example because the folder is read-only, the block runs without one. `what` is made under the lock, for the message.
+    Yields whether another process had the lock before.
     """
     waited = False
     with contextlib.ExitStack() as held:
@@ -194,13 +179,9 @@ def locked(file, what):
 def new_folder(folder):
     """Yield an empty folder to write files into; when the block ends, it takes the place of `folder`.
 
-    Everything is flushed to disk first. An older folder is renamed, and removed at the very end. If the process is
-    killed in between, `put_back` finds it; what killed processes left behind is removed here.
-
-    Raises
-    ------
-    OSError
-        If something can't be written; then the older folder is where it was.
+    Everything is flushed to disk first. An older folder is renamed, and removed at the very end; if something can't be
+    written, an `OSError` is raised and it is back where it was. If the process is killed in between, `put_back` finds
+    it; what killed processes left behind is removed here.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     sweep(folder.parent)
@@ -223,18 +204,9 @@ def new_folder(folder):
 
 
 def write_file(file, content):
-    """Write a file beside, flush it to disk and rename it, so that it is never found half written.
+    """Write bytes beside a file, flush them to disk and rename them, so that the file is never found half written.
 
-    Parameters
-    ----------
-    file : pathlib.Path
-        Replaced if it exists.
-    content : bytes
-
-    Raises
-    ------
-    OSError
-        If it can't be written; then an older file is as it was, and nothing else is left.
+    If that is not possible, an `OSError` is raised, an older file is as it was, and nothing else is left.
     """
     beside = file.with_name(f"{WRITING}{secrets.token_hex(8)}")
     try:
@@ -273,6 +245,11 @@ def _remove(file):
         file.unlink()
 
 
+def serialised(weights):
+    """Return named tensors as what a safetensors file contains; the same weights give the same bytes."""
+    return safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+
+
 def fingerprint(*tensors):
     """Return a hash of the types, shapes and values of some tensors; it is the same on every device."""
     digest = hashlib.sha256()
@@ -285,11 +262,7 @@ def fingerprint(*tensors):
 
 def _write(folder, version, made_from, weights, metrics):
     """Write a run's three files."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    contents = {
-        "weights.safetensors": safetensors.torch.save(plain),
-        "metrics.json": json.dumps(metrics, indent=1).encode(),
-    }
+    contents = {"weights.safetensors": serialised(weights), "metrics.json": json.dumps(metrics, indent=1).encode()}
     checksums = {name: checksum(content) for name, content in contents.items()}
     note = {"version": version, "made_from": made_from, "sha256": checksums}
     contents["made_from.json"] = json.dumps(note, indent=1).encode()

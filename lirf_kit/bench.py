@@ -47,14 +47,10 @@ WORKERS = 16  # of a DataLoader, on a machine with many cores
 def bench(config=None):
     """Measure the input path, a training step and a deposit step on generated pictures.
 
-    The input path always pads by four pixels, crops and mirrors. If the config asks for `compile`, the training step
-    is compiled; the deposit step never is.
-
-    Parameters
-    ----------
-    config : Config, optional
-        Sets the network, the steps, the precision, the threads and the device; by default the preset ``cifar10-small``.
-        Of its data only `image_size` and the fractions count: the pictures are noise in ten classes.
+    The config, by default the preset ``cifar10-small``, sets the network, the steps, the precision, the threads and the
+    device. Of its data only `image_size` and the fractions count: the pictures are noise in ten classes. The input path
+    always pads by four pixels, crops and mirrors. If the config asks for `compile`, the training step is compiled; the
+    deposit step never is. A `LirfError` is raised if a batch is larger than the deposit set.
 
     Returns
     -------
@@ -66,11 +62,6 @@ def bench(config=None):
         of that), compile_seconds (how much longer the first call took, if compiled); `deposit_step`: images_per_second,
         seconds, and their ratio to the training step's; `peak_memory` (MiB; on the CPU that of the whole process so
         far).
-
-    Raises
-    ------
-    LirfError
-        If a batch is larger than the deposit set.
     """
     config = preset("cifar10-small") if config is None else config
     device = resolve_device(config.device)
@@ -111,17 +102,10 @@ def about(config, device, stages):
 def gradient_errors(inputs=(1, 2, 4, 7, 8, 15, 16), outputs=(8, 33)):
     """Compare one training step's gradients with those of float64, for shortcuts of many widths, on the CPU.
 
-    Parameters
-    ----------
-    inputs, outputs : sequence of int
-        The widths of two stages: each pair makes a network with the shortcut that joins them, for grey images and for
-        RGB ones with a strided stem.
-
-    Returns
-    -------
-    dict of tuple of int to float
-        By the two widths: the distance of the network's gradient from the reference, relative to its length. Below
-        1e-5 where all is well; the fault that `networks.layout` avoids makes it 1e-2 and more.
+    Each pair of widths of two stages, from `inputs` and `outputs`, makes a network with the shortcut that joins them,
+    for grey images and for RGB ones with a strided stem. Returns for each pair the distance of the network's gradient
+    from the reference, relative to its length: below 1e-5 where all is well; the fault that `networks.layout` avoids
+    makes it 1e-2 and more.
     """
     errors, generator = {}, torch.Generator().manual_seed(0)
     for widths in itertools.product(inputs, outputs):

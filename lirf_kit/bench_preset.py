@@ -27,25 +27,17 @@ RUNS = 3
 GOAL = 80  # percent of the validation images
 PEER_BATCH = 128
 PEER_STEPS = 8  # on a CPU, where an epoch of CIFAR-10 takes the better part of an hour
-STAGES = ("seed", "data", "network", "optimiser", "training", "partition", "deposit", "withdrawal", "picture")
+STAGES = ("seed", "data", "network", "optimiser", "training", "partition", "deposit", "picture")
 
 
 def bench_preset(config, runs=RUNS, peer=True):
-    """Run a preset's whole path with several seeds, each from scratch, and time its steps.
+    """Run a preset's whole path with several seeds, counting up from the config's own, and time its steps.
 
-    The peer is the recipe that most course notebooks use: a ResNet-18 with a 3×3 stem, torchvision's transforms in a
-    DataLoader with a worker for each core (at most 16), batches of 128, SGD, float32 (on a GPU with PyTorch's default,
-    TF32 in convolutions), and as many CPU threads as PyTorch likes. Its cosine schedule is left out, because that only
-    steps once an epoch. The peer's network is always the ResNet-18, so that part of the ratio of a preset with a
-    smaller network is due to the network.
-
-    Parameters
-    ----------
-    config : Config
-    runs : int
-        How many seeds, counting up from the config's own.
-    peer : bool
-        Measure the peer as well: a whole epoch on a GPU, `PEER_STEPS` steps on a CPU.
+    The peer, measured for a whole epoch on a GPU and for `PEER_STEPS` steps on a CPU, is the recipe that most course
+    notebooks use: a ResNet-18 with a 3×3 stem, torchvision's transforms in a DataLoader with a worker for each core (at
+    most 16), batches of 128, SGD, float32 (on a GPU with PyTorch's default, TF32 in convolutions), and as many CPU
+    threads as PyTorch likes. Its cosine schedule is left out, because that only steps once an epoch. The peer's network
+    is always the ResNet-18, so that part of the ratio of a preset with a smaller network is due to the network.
 
     Returns
     -------
@@ -59,11 +51,6 @@ def bench_preset(config, runs=RUNS, peer=True):
         reaches 80, None if it never does; at the top level the median, None unless every run reaches it. The peer has
         its `images_per_second` and `seconds_per_epoch`, how many of an epoch's steps were measured, and as `ratio` the
         images per second of our training steps divided by its own.
-
-    Raises
-    ------
-    LirfError
-        If `runs` is below 1.
     """
     results = about_preset(config, runs)
     measured = [_run(config.replace(seed=seed)) for seed in results["seeds"]]
@@ -83,7 +70,10 @@ def bench_preset(config, runs=RUNS, peer=True):
 
 
 def about_preset(config, runs=RUNS):
-    """Return what `bench_preset` measures: machine, kit (its version), seed, seeds, precision, threads and config."""
+    """Say what `bench_preset` measures: machine, kit (its version), seed, seeds, precision, threads and config.
+
+    Raises a `LirfError` if `runs` is below 1.
+    """
     if runs < 1:
         raise LirfError(f"runs must be at least 1, not {runs}")
     seeds = [config.replace(seed=config.seed + number).seed for number in range(runs)]
@@ -109,7 +99,7 @@ def _run(config):
     if original.checkpoint is not None:
         raise KeyboardInterrupt  # half a training is not a measurement
     target, deposit_module = timed("deposit", deposit, original, parts.deposit_set, config)
-    recovered = timed("withdraw", withdraw, target, deposit_module, config.preserved)
+    recovered = timed("withdraw", withdraw, target, deposit_module)
     features = timed("features", extract_features, recovered, parts.test)
     timed("t-SNE", embed_tsne, features, config)
     peak = peak_memory(device)

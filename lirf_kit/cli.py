@@ -4,29 +4,16 @@ import argparse
 import ast
 import contextlib
 import errno
-import importlib.metadata
-import importlib.util
 import json
 import math
 import os
-import platform
-import re
-import shutil
 import sys
 import time
 import warnings
 
 import lirf_kit as lk
 
-GPU = """Measure what needs a GPU, piece by piece: the parts, plain and compiled (a training step's share of the
-matrix-product peak); timed runs of the preset, with the usual ResNet-18 recipe beside them; the results over seeds and
-deposit sets. Each piece is written as gpu-* when it is done. If the command is cut off, call it again: it goes on with
-what is missing. Estimated for an H100, not measured: 2, 5 and 13 minutes. Half of the last are the retrained networks;
-independent ones would add 3 minutes."""
 BANK_PLANS = [(1, 1, 1), (2, 2, 1), (1,) * 5, (1,) * 9]  # how many classes each deposit takes out
-WRONG_GRADIENT = 1e-4  # relative; rounding makes about 1e-6
-LEAST_FREE = 0.5  # GiB, for saved runs
-SHORT_RUN, TOO_SLOW = 4, 40  # seconds for the doctor's run: measured on two CPU cores, and too many for a class
 
 
 def main(arguments=None):
@@ -68,31 +55,48 @@ class _Parser(argparse.ArgumentParser):
 def _parser():
     """Return the command line's grammar."""
     parser = _Parser(prog="lirf_kit", description="Learning with Recoverable Forgetting, for teaching.")
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--folder", metavar="FOLDER", help="your own images, train/<class>/*, instead of the preset's")
-    shared.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
-    shared.add_argument("--device", default="auto", metavar="auto|cpu|cuda|mps", help="default: CUDA, then CPU")
-    shared.add_argument(
-        "--out",
-        metavar="FOLDER",
-        help="folder to write to (default: figures, or else benchmarks)",
-    )
-    recipe = argparse.ArgumentParser(add_help=False)
-    recipe.add_argument("--preset", default="digits", metavar="NAME", help="data set and recipe (default: digits)")
-    recipe.add_argument("--set", action="append", default=[], metavar="KNOB=VALUE", help="turn a knob of the preset")
-    grid = argparse.ArgumentParser(add_help=False)
-    grid.add_argument("--deposit-sets", type=int, default=5, metavar="N", help="random ones for each seed (default: 5)")
-    grid.add_argument("--jobs", type=int, metavar="N", help="processes (default: one a core; one on a GPU)")
-    grid.add_argument("--data-name", metavar="NAME", help="what to call the data in tables, with --folder")
-    commands = parser.add_subparsers(
-        required=True,
-        metavar="figures | table | evidence | distillation | containers | bank | ablation | sweep | bench | gpu | "
-        "diagrams | slides | doctor",
-        parser_class=_Parser,
-    )
-    figures = commands.add_parser("figures", parents=[recipe, shared], help="the whole path once: figures and results")
-    figures.set_defaults(command=_figures)
-    table = commands.add_parser("table", parents=[recipe, shared, grid], help="the results, over seeds if asked")
+    commands = parser.add_subparsers(required=True, parser_class=_Parser)
+
+    def command(run, *parents):
+        """Add the command that a function runs, with the options that it shares with others."""
+        summary = run.__doc__.partition("\n")[0].rstrip(".")
+        added = commands.add_parser(run.__name__[1:], help=summary, description=run.__doc__, parents=parents)
+        added.set_defaults(command=run)
+        return added
+
+    def option(*names, **about):
+        """Return an option as a parent, for commands to share."""
+        parent = argparse.ArgumentParser(add_help=False)
+        parent.add_argument(*names, **about)
+        return parent
+
+    def count(name, default, words):
+        words = f"{words} (default: {default})"
+        return option(f"--{name}", type=int, default=default, metavar="N", help=words)
+
+    def sets(default):
+        return count("deposit-sets", default, "random ones for each seed")
+
+    def preset(default):
+        return option("--preset", default=default, metavar="NAME", help=f"data set and recipe (default: {default})")
+
+    turned = option("--set", action="append", default=[], metavar="KNOB=VALUE", help="turn a knob of the preset")
+    shared = [
+        option("--folder", metavar="FOLDER", help="your own images, train/<class>/*, instead of the preset's"),
+        option("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)"),
+        option("--device", default="auto", metavar="auto|cpu|cuda|mps", help="default: CUDA, then CPU"),
+        option("--out", metavar="FOLDER", help="folder to write to (default: figures, or else benchmarks)"),
+    ]
+    path = [preset("digits"), turned, *shared]
+    named = option("--data-name", metavar="NAME", help="what to call the data in tables, with --folder")
+    jobs = option("--jobs", type=int, metavar="N", help="processes (default: one a core; one on a GPU)")
+    grid = [*path, sets(5), jobs, named]
+    unseen = option("--on", default="test", metavar="test|validation", help="unseen images (default: test)")
+    few = option("--per-class", type=int, metavar="N", help="training images of each class to use (default: all)")
+    once, twice = (count("seeds", number, "training seeds") for number in (1, 2))
+
+    command(_figures, *path)
+    table = command(_table, *grid)
     table.add_argument("--seeds", type=int, metavar="N", help="number of training seeds, each with random deposit sets")
     table.add_argument(
         "--references", nargs="*", metavar="NAME", help="of retrained, independent, 'head masking' (default: all)"
@@ -100,97 +104,53 @@ def _parser():
     table.add_argument(
         "--among", default="all", metavar="all|part", help="arg max over all classes, or over the part's (default: all)"
     )
-    table.set_defaults(command=_table)
-    evidence = commands.add_parser(
-        "evidence", parents=[recipe, shared, grid], help="is it forgotten? every test on every network, over seeds"
-    )
-    evidence.add_argument("--seeds", type=int, default=1, metavar="N", help="training seeds (default: 1)")
-    evidence.add_argument("--on", default="test", metavar="test|validation", help="unseen images (default: test)")
-    evidence.add_argument("--per-class", type=int, metavar="N", help="training images of a class for probes (all)")
+    evidence = command(_evidence, *grid, once, unseen, few)
     evidence.add_argument("--relearning", action="store_true", help="also continue training every network")
-    evidence.set_defaults(command=_evidence)
-    distillation = commands.add_parser(
-        "distillation", parents=[recipe, shared, grid], help="what students learn from each teacher, over seeds"
-    )
-    distillation.add_argument("--seeds", type=int, default=1, metavar="N", help="training seeds (default: 1)")
-    distillation.add_argument("--on", default="test", metavar="test|validation", help="unseen images (default: test)")
-    distillation.add_argument("--per-class", type=int, metavar="N", help="training images of a class they see (all)")
-    distillation.add_argument("--epochs", type=int, default=8, metavar="N", help="of each student (default: 8)")
-    distillation.set_defaults(command=_distillation)
-    containers = commands.add_parser(
-        "containers", parents=[recipe, shared, grid], help="ways to keep what was forgotten: bytes, recovery, thieves"
-    )
-    containers.add_argument("--seeds", type=int, default=1, metavar="N", help="training seeds (default: 1)")
-    containers.add_argument("--on", default="test", metavar="test|validation", help="unseen images (default: test)")
-    containers.set_defaults(command=_containers)
-    bank = commands.add_parser(
-        "bank", parents=[recipe, shared, grid], help="several deposits, any subset withdrawn; the order; many deposits"
-    )
-    bank.add_argument("--seeds", type=int, default=1, metavar="N", help="training seeds (default: 1)")
+    command(_distillation, *grid, once, unseen, few, count("epochs", 8, "of each student"))
+    command(_containers, *grid, once, unseen)
+    bank = command(_bank, *grid, once, unseen)
     bank.add_argument(
         "--sizes", action="append", metavar="1,1,1", help="classes that each deposit takes out; may be given again "
         "(default: 1,1,1 in all orders, 2,2,1, and five and nine deposits of one class)",
     )  # fmt: skip
     bank.add_argument(
-        "--choices",
-        type=int,
-        metavar="N",
-        help="of classes, for each seed (default: 3; 1 with more than three deposits)",
-    )
+        "--choices", type=int, metavar="N", help="of classes, for each seed (default: 3; 1 with more than three "
+        "deposits)",
+    )  # fmt: skip
     bank.add_argument("--teacher", default="original", metavar="original|target", help="of the modules")
-    bank.add_argument("--on", default="test", metavar="test|validation", help="unseen images (default: test)")
-    bank.set_defaults(command=_bank)
-    ablation = commands.add_parser(
-        "ablation", parents=[recipe, shared, grid], help="each part of the method left out, on the validation part"
-    )
-    ablation.add_argument("--seeds", type=int, default=2, metavar="N", help="training seeds (default: 2)")
-    ablation.set_defaults(command=_ablation)
-    sweep = commands.add_parser(
-        "sweep", parents=[recipe, shared, grid], help="one knob at several values, on the validation part"
-    )
+    command(_ablation, *grid, twice)
+    sweep = command(_sweep, *grid, twice)
     sweep.add_argument("knob", metavar="KNOB")
     sweep.add_argument("values", nargs="+", metavar="VALUE")
-    sweep.add_argument("--seeds", type=int, default=2, metavar="N", help="training seeds (default: 2)")
-    sweep.set_defaults(command=_sweep)
-    bench = commands.add_parser("bench", parents=[shared], help="how fast: the parts, or a preset's whole run")
+    bench = command(_bench, turned, *shared, count("runs", 3, "of the preset, each with a seed"))
     bench.add_argument("--preset", metavar="NAME", help="measure this preset's whole run instead of the parts")
-    bench.add_argument(
-        "--set", action="append", default=[], metavar="KNOB=VALUE", help="turn a knob of it, or of cifar10-small"
-    )
-    bench.add_argument("--runs", type=int, default=3, metavar="N", help="of the preset, each with a seed (default: 3)")
     bench.add_argument("--no-peer", dest="peer", action="store_false", help="leave out the usual ResNet-18 recipe")
-    bench.set_defaults(command=_bench)
-    gpu = commands.add_parser("gpu", parents=[shared], help="all that needs a GPU, at once", description=GPU)
-    gpu.add_argument("--preset", default="cifar10", metavar="NAME", help="data set and recipe (default: cifar10)")
-    gpu.add_argument("--set", action="append", default=[], metavar="KNOB=VALUE", help="turn a knob of the preset")
-    gpu.add_argument("--runs", type=int, default=3, metavar="N", help="timed runs of the whole path (default: 3)")
-    gpu.add_argument("--seeds", type=int, default=5, metavar="N", help="training seeds of the table (default: 5)")
-    gpu.add_argument("--deposit-sets", type=int, default=3, metavar="N", help="random ones for each seed (default: 3)")
+    timed, seeds = count("runs", 3, "timed runs of the whole path"), count("seeds", 5, "training seeds of the table")
+    gpu = command(_gpu, preset("cifar10"), turned, *shared, timed, seeds, sets(3), named)
     gpu.add_argument(
         "--references", nargs="*", default=["head masking", "retrained"], metavar="NAME", help="of 'head masking', "
         "retrained, independent; the table is written again after each one (default: the first two)",
     )  # fmt: skip
-    gpu.add_argument("--data-name", metavar="NAME", help="what to call the data in tables, with --folder")
-    gpu.set_defaults(command=_gpu)
-    diagrams = commands.add_parser("diagrams", help="the drawings of the method that the notebooks show, as SVG")
+    diagrams = command(_diagrams)
     diagrams.add_argument("--out", default="notebooks/images", metavar="FOLDER", help="default: notebooks/images")
-    diagrams.set_defaults(command=_diagrams)
-    slides = commands.add_parser("slides", help="slides for class at 16:9, as PNG and PDF")
+    slides = command(_slides)
     slides.add_argument("--figures", default="figures", metavar="FOLDER", help="with the kit's figures (figures)")
     slides.add_argument("--out", default="slides", metavar="FOLDER", help="folder to write to (default: slides)")
-    slides.set_defaults(command=_slides)
-    doctor = commands.add_parser("doctor", parents=[recipe, shared], help="what is installed, and what is missing")
+    editions = command(_editions)
+    editions.add_argument("--source", default="notebooks", metavar="FOLDER", help="with the notebooks (notebooks)")
+    editions.add_argument("--out", default="editions", metavar="FOLDER", help="folder to write to (default: editions)")
+    doctor = command(_doctor, *path)
     doctor.add_argument(
         "--class", dest="for_class", action="store_true", help="before class: also disk space, a run of some seconds, "
         "and a line to send to your lecturer",
     )  # fmt: skip
-    doctor.set_defaults(command=_doctor)
+    commands.metavar = " | ".join(commands.choices)
     return parser
 
 
 def _figures(options):
-    """Walk the whole path once, and write its figures and its table."""
-    from lirf_kit.evidence.laboratory import OUTPUT_ALONE
+    """The whole path once: figures and results."""
+    from lirf_kit.evidence.references import OUTPUT_ALONE
 
     config, out = _config(options), _folder(options)
     data, parts, networks = _path(config)
@@ -201,7 +161,7 @@ def _figures(options):
     outside = config.replace(**OUTPUT_ALONE)
     with _timed("deposit, output alone"):
         pair = lk.load_or_deposit(networks["original"], parts.deposit_set, outside)
-    at_the_output = {"target, output alone": pair[0], "recovered, output alone": lk.withdraw(*pair, config.preserved)}
+    at_the_output = {"target, output alone": pair[0], "recovered, output alone": lk.withdraw(*pair)}
     with _timed("features and t-SNE"):
         embedded = shown_too | at_the_output
         embeddings = lk.embed_networks(embedded, parts.test, config)
@@ -232,17 +192,12 @@ def _some(embeddings, names):
 
 
 def _table(options):
-    """Print the results of one run, or their mean and standard deviation over many."""
-    from lirf_kit.config import check_choice
+    """The results, over seeds if asked."""
     from lirf_kit.evidence.references import REFERENCES
 
     references = REFERENCES if options.references is None else options.references
     config = _config(options)
-    if options.seeds is not None and options.seeds < 1:
-        raise lk.LirfError(f"seeds must be at least 1, not {options.seeds}")
-    for name in references:
-        check_choice("references", name, REFERENCES)
-    check_choice("among", options.among, ("all", "part"))
+    _check_table(references, options.seeds, options.among)
     out = _folder(options)
     if options.seeds is None:
         data, parts, networks = _path(config)
@@ -251,6 +206,7 @@ def _table(options):
         table = lk.results_table(networks, parts, among=options.among)
         path = _write_text(table.to_csv(), out / f"results-{options.preset}.csv")
         print(f"\n{table.to_string(na_rep='–')}")
+        results = table
     else:
         results = lk.results_over_seeds(
             config, options.seeds, options.deposit_sets, "test", options.among, references, options.jobs
@@ -261,12 +217,23 @@ def _table(options):
         print(
             f"\n95 % confidence interval of the mean, over the seeds\n{lk.summary(results, interval=True).to_string()}"
         )
-    print(f"\nwritten: {path}")
-    return options.seeds and _status(results)
+    return _status(results, path)
+
+
+def _check_table(references, seeds, among="all"):
+    """Raise a `LirfError` now, not after many minutes, if one of the table's options is wrong."""
+    from lirf_kit.config import check_choice
+    from lirf_kit.evidence.references import REFERENCES
+
+    for name in references:
+        check_choice("references", name, REFERENCES)
+    if seeds is not None and seeds < 1:
+        raise lk.LirfError(f"seeds must be at least 1, not {seeds}")
+    check_choice("among", among, ("all", "part"))
 
 
 def _evidence(options):
-    """Print what every test reads in every network, and how far each network is from a retrained one."""
+    """Is it forgotten? Every test on every network, over seeds."""
     from lirf_kit.evidence.laboratory import protocol
 
     config, out = _config(options), _folder(options)
@@ -287,8 +254,7 @@ def _evidence(options):
     closed = table[read & table["network"].str.startswith("target")]
     print("\nhow much of the gap between original and retrained networks is closed, in percent (100: as if never seen)")
     print(closed.pivot_table("closed", ["test", "task"], "network", sort=False).round(0).to_string(na_rep="–"))
-    print(f"\nwritten: {path}")
-    return _status(results)
+    return _status(results, path)
 
 
 def _cell(row):
@@ -297,7 +263,7 @@ def _cell(row):
 
 
 def _distillation(options):
-    """Print how much students know about the deposit classes, for each teacher, lesson and size of student."""
+    """What students learn from each teacher, over seeds."""
     from lirf_kit.evidence.distillation import protocol
 
     config, out = _config(options), _folder(options)
@@ -314,12 +280,11 @@ def _distillation(options):
     print(f"\n{_data_name(config, options)}, {asked}")
     print(f"mean ± standard deviation over the runs (n = {means['n'].max()}), in percent; one column per teacher")
     print(means.pivot_table("cell", by[:2], "network", "first", sort=False).to_string(na_rep="–"))
-    print(f"\nwritten: {path}")
-    return _status(results)
+    return _status(results, path)
 
 
 def _containers(options):
-    """Print what each container costs, what it brings back, and what a thief of it gets."""
+    """Ways to keep what was forgotten: bytes, recovery, thieves."""
     config, out = _config(options), _folder(options)
     results = lk.custody_over_seeds(config, options.seeds, options.deposit_sets, options.on, options.jobs)
     summary = lk.custody_summary(results)
@@ -327,12 +292,11 @@ def _containers(options):
     path = _write_about(results.round(4), out / f"{name}.csv", config, options, f"{options.on} part")
     lk.save_figure(lk.plot_custody(summary), out, name)
     print(f"\nmeans over n runs; Δ, mean and trained on: points from the original\n{summary.to_string()}")
-    print(f"\nwritten: {path}")
-    return _status(results)
+    return _status(results, path)
 
 
 def _bank(options):
-    """Print what a bank of several deposits forgets, keeps and brings back, and write the runs."""
+    """Several deposits, any subset withdrawn; the order; many deposits."""
     from lirf_kit.evidence.experiments import joined
 
     config, out = _config(options, lk.bank_recipe), _folder(options)
@@ -353,8 +317,7 @@ def _bank(options):
     name = f"bank-{options.preset}-{options.seeds}-seeds"
     results = joined(found)
     path = _write_about(results.round(4), out / f"{name}.csv", config, options, f"{options.on} part, all classes")
-    print(f"\nwritten: {path}")
-    return _status(results)
+    return _status(results, path)
 
 
 def _sizes(text):
@@ -368,13 +331,13 @@ def _sizes(text):
 
 
 def _ablation(options):
-    """Print what each part of the method is good for."""
+    """Each part of the method left out, on the validation part."""
     config, out = _config(options), _folder(options)
     return _vary(lk.ablations(config), out / f"ablation-{options.preset}.csv", config, options)
 
 
 def _sweep(options):
-    """Print what one knob does."""
+    """One knob at several values, on the validation part."""
     config = _config(options)
     variants = {text: _turned(f"{options.knob}={text}") for text in options.values}
     for change in variants.values():
@@ -385,12 +348,12 @@ def _sweep(options):
 def _vary(variants, path, config, options):
     """Run several settings of the knobs, print their means, and write the runs."""
     results = lk.sweep(config, variants, options.seeds, options.deposit_sets, jobs=options.jobs)
-    print(f"\nwritten: {_write_results(results, path, config, options, 'validation part, all classes')}")
-    return _status(results)
+    return _status(results, _write_results(results, path, config, options, "validation part, all classes"))
 
 
-def _status(results):
-    """Return the exit status of a grid: 1 if some of its runs failed; a warning has named them."""
+def _status(results, written):
+    """Print where results are, and return the exit status: 1 if some runs failed; a warning has named them."""
+    print(f"\nwritten: {written}")
     return int(results.attrs.get("failed", 0) > 0)
 
 
@@ -431,7 +394,7 @@ def _machines(machines):
 
 
 def _bench(options):
-    """Print how fast this machine is, and write it as JSON."""
+    """How fast: the parts, or a preset's whole run."""
     from lirf_kit.bench import bench
     from lirf_kit.bench_preset import about_preset, bench_preset
 
@@ -464,7 +427,14 @@ def _print_bench(results):
 
 
 def _gpu(options):
-    """Measure, one piece after the other, all that needs a GPU; write each piece as soon as it is done."""
+    """All that needs a GPU, at once.
+
+    Piece by piece: the parts, plain and compiled (a training step's share of the matrix-product peak); timed runs of
+    the preset, with the usual ResNet-18 recipe beside them; the results over seeds and deposit sets. Each piece is
+    written as gpu-* when it is done. If the command is cut off, call it again: it goes on with what is missing.
+    Estimated for an H100, not measured: 2, 5 and 13 minutes. Half of the last are the retrained networks; independent
+    ones would add 3 minutes.
+    """
     from lirf_kit.bench import STAGES, about, bench
     from lirf_kit.bench_preset import about_preset, bench_preset
 
@@ -473,7 +443,8 @@ def _gpu(options):
     if config.device == "auto" and device.type == "cpu":
         raise lk.LirfError("gpu needs a GPU, but PyTorch finds none here; --device cpu would take many hours")
     whole, compiled = about_preset(config, options.runs), config.replace(compile=True)
-    _check_grid(options, config)
+    _check_table(options.references, options.seeds)
+    lk.random_deposit_sets(len(lk.load_dataset(config).class_names), options.deposit_sets, config.seed)
     out = _folder(options)
     pieces = {
         "gpu-bench": (about(config, device, STAGES), lambda: bench(config)),
@@ -495,20 +466,7 @@ def _gpu(options):
         with _timed(", ".join(["table", *references])):
             results = lk.results_over_seeds(config, options.seeds, options.deposit_sets, references=references, jobs=1)
         _write_results(results, path, config, options, "test part, all classes")
-    print(f"\nwritten: {out / 'gpu-*'}")
-    return _status(results)
-
-
-def _check_grid(options, config):
-    """Raise a `LirfError` now, not after many minutes, if the table's options or its data are wrong."""
-    from lirf_kit.config import check_choice
-    from lirf_kit.evidence.references import REFERENCES as known
-
-    for name in options.references:
-        check_choice("references", name, known)
-    if options.seeds < 1:
-        raise lk.LirfError(f"seeds must be at least 1, not {options.seeds}")
-    lk.random_deposit_sets(len(lk.load_dataset(config).class_names), options.deposit_sets, config.seed)
+    return _status(results, out / "gpu-*")
 
 
 def _holds(path, measured):
@@ -521,140 +479,31 @@ def _holds(path, measured):
 
 
 def _diagrams(options):
-    """Write the notebooks' drawings."""
+    """The drawings of the method that the notebooks show, as SVG."""
     from lirf_kit.pictures.diagrams import write_diagrams
 
     print(f"written: {', '.join(str(path) for path in write_diagrams(options.out))}")
 
 
 def _slides(options):
-    """Write the slides."""
+    """Slides for class at 16:9, as PNG and PDF."""
     from lirf_kit.pictures.slides import write_slides
 
     print(f"written: {', '.join(str(path) for path in write_slides(options.figures, options.out))}")
 
 
+def _editions(options):
+    """The notebooks for students, with blanks, and for the instructor."""
+    from lirf_kit.classroom.editions import write_editions
+
+    print(f"written: {len(write_editions(options.source, options.out))} notebooks in {options.out}")
+
+
 def _doctor(options):
-    """Print what is installed, the device, the notebooks' kernel, and what to do about what is missing."""
-    print(f"{'python':<14} {platform.python_version()}")
-    needed, for_notebooks = _requirements()
-    missing = [name for name in needed + for_notebooks if not _print_version(name)]
-    kernel = _kernel()
-    print(f"{'kernel':<14} {kernel or 'missing'}")
-    try:
-        wrong = None if set(missing) & set(needed) else _machine(options)
-    except ImportError as error:  # its metadata is there, but it can't be imported
-        wrong = missing.append(error.name or str(error))
-    lacking = missing or ([] if kernel else ["the notebooks' kernel, python3"])
-    if lacking:
-        print("\nmissing: " + ", ".join(lacking))
-        print('to install it, in the kit\'s folder: python -m pip install -e ".[dev]" (make lab does it for you)')
-    elif not wrong:
-        print("\nall there: make lab opens the notebooks")
-    if options.for_class:
-        _check_for_class(options, lacking, wrong)
+    """What is installed, and what is missing."""
+    from lirf_kit.doctor import examine
 
-
-def _check_for_class(options, lacking, wrong):
-    """If nothing is missing, look for disk space and walk a short path; print a line for the lecturer."""
-    problems = ["missing: " + ", ".join(lacking)] * bool(lacking) + ["wrong convolutions"] * bool(wrong)
-    found = [
-        f"python {platform.python_version()}",
-        f"{platform.system()} {platform.machine()}",
-        f"{os.cpu_count()} cores",
-    ]
-    if not problems:
-        from lirf_kit.artifacts import home
-        from lirf_kit.pictures.figures import writable_folder
-
-        try:
-            free = shutil.disk_usage(writable_folder(home())).free / 2**30
-            seconds, problem = _short_path(options.device)
-        except lk.LirfError as error:
-            problems.append(str(error))
-        else:
-            print(f"{'disk':<14} {free:.1f} GiB free where runs are saved")
-            print(f"{'short run':<14} {seconds:.1f} s (where the notebooks were made: {SHORT_RUN} s)")
-            found += [f"{free:.1f} GiB free", f"short run {seconds:.1f} s"]
-            if free < LEAST_FREE:
-                problems.append(f"less than {LEAST_FREE} GiB free in {home()}: make room, or set LIRF_KIT_HOME")
-            if problem:
-                problems.append(problem)
-            if seconds > TOO_SLOW:
-                problems.append("slow: run each notebook once before class, so that its networks are saved")
-    state = "not ready: " + "; ".join(problems) if problems else "ready"
-    print(f"\nto send to your lecturer:\n{' | '.join([state, *found])}")
-
-
-def _short_path(device):
-    """Train, deposit and withdraw with a third of the epochs; return the seconds, and what is wrong with the result."""
-    config = lk.preset("digits").replace(device=device, epochs=10, deposit_epochs=10)
-    data = lk.load_dataset(config)
-    parts = lk.split_by_class(data, config.deposit_classes)
-    start = time.perf_counter()
-    original = lk.train_original(data, config)
-    target, deposit_module = lk.deposit(original, parts.deposit_set, config)
-    seconds = time.perf_counter() - start
-    recovered = lk.withdraw(target, deposit_module)
-    left, back = lk.accuracy(target, parts.deposit_validation), lk.accuracy(recovered, parts.validation)
-    if left < 20 and back > 90:
-        return seconds, ""
-    return (
-        seconds,
-        f"the short run's numbers are wrong: Dep Acc {left:.0f} % in the target, Avg Acc {back:.0f} % recovered",
-    )
-
-
-def _requirements():
-    """Return the packages that the kit needs, and those that its notebooks and tests need, by its own metadata."""
-    try:
-        lines = importlib.metadata.requires("lirf-kit")
-    except importlib.metadata.PackageNotFoundError:
-        return ["lirf-kit"], []
-    named = [(re.match(r"[\w.-]+", line).group(), line.partition(";")[2]) for line in lines]
-    return [name for name, extra in named if not extra], [name for name, extra in named if "dev" in extra]
-
-
-def _machine(options):
-    """Print what there is to say of the machine; return whether its convolutions are wrong."""
-    import torch
-
-    from lirf_kit.artifacts import home
-    from lirf_kit.bench import gradient_errors
-
-    config = _config(options)
-    print(f"{'device':<14} {lk.resolve_device(config.device)} (asked for: {config.device})")
-    print(f"{'instructions':<14} {torch.backends.cpu.get_cpu_capability()}")
-    print(f"{'runs':<14} {home()}")
-    wrong = {widths: error for widths, error in gradient_errors().items() if not error < WRONG_GRADIENT}
-    if not wrong:
-        print(f"{'convolutions':<14} right")
-    else:
-        print(
-            f"{'convolutions':<14} wrong: on this processor PyTorch gets the gradients of networks with widths "
-            f"{', '.join(map(str, wrong))} wrong; install another version of PyTorch, or set the environment variable "
-            "ONEDNN_MAX_CPU_ISA=AVX before you start Python"
-        )
-    return bool(wrong)
-
-
-def _print_version(name):
-    """Print a package's version, and return whether it is there."""
-    try:
-        version = importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        version = None
-    print(f"{name:<14} {version or 'missing'}")
-    return version is not None
-
-
-def _kernel():
-    """Return the folder of the kernel that the notebooks ask for, or None."""
-    if importlib.util.find_spec("jupyter_client") is None:
-        return None
-    from jupyter_client.kernelspec import KernelSpecManager
-
-    return KernelSpecManager().find_kernel_specs().get("python3")
+    examine(lambda: _config(options), options.device, options.for_class)
 
 
 def _config(options, recipe=lambda config: config):
@@ -697,22 +546,17 @@ def _path(config):
     with _timed("deposit"):
         target, deposit_module = lk.load_or_deposit(original, parts.deposit_set, config)
     with _timed("withdraw"):
-        recovered = lk.withdraw(target, deposit_module, config.preserved)
+        recovered = lk.withdraw(target, deposit_module)
     return data, parts, {"original": original, "target": target, "recovered": recovered}
 
 
-class _timed:
+@contextlib.contextmanager
+def _timed(step):
     """Print how long the block took (what was found again takes next to nothing)."""
-
-    def __init__(self, step):
-        self.step = step
-
-    def __enter__(self):
-        self.start = time.perf_counter()
-
-    def __exit__(self, *_):
-        with contextlib.suppress(OSError):  # output that nobody reads must not cost the results
-            print(f"{self.step:<20} {time.perf_counter() - self.start:8.3f} s")
+    start = time.perf_counter()
+    yield
+    with contextlib.suppress(OSError):  # output that nobody reads must not cost the results
+        print(f"{step:<20} {time.perf_counter() - start:8.3f} s")
 
 
 def _write_text(text, path):

@@ -32,12 +32,11 @@ STAGES = (
     "optimiser",
     "partition",
     "deposit",
-    "withdrawal",
     "picture",
     "machine",
 )
 # pydantic's `Field`, for the knobs of each stage; `title` is the knob's symbol in the paper
-_data, _seed, _network, _training, _optimiser, _partition, _deposit, _withdrawal, _picture, _machine = (
+_data, _seed, _network, _training, _optimiser, _partition, _deposit, _picture, _machine = (
     partial(Field, json_schema_extra={"stage": stage}) for stage in STAGES
 )
 
@@ -136,11 +135,6 @@ class Config(BaseModel, frozen=True, strict=True, extra="forbid", allow_inf_nan=
     batch_statistics: Literal["frozen", "updated"] = _deposit(
         "frozen", description="whether BatchNorm keeps the original's running statistics or follows the deposit set's"
     )
-    # withdrawal
-    preserved: Literal["target", "mean"] = _withdrawal(
-        "target", description="the preserved logits of the recovered network: the target's (the paper's), or the mean "
-        "of the target's and the module's; a mean only helps with a difference",
-    )  # fmt: skip
     # picture
     perplexity: float = _picture(30.0, gt=1, description="neighbours that t-SNE lets each point feel")
     tsne_engine: Literal["auto", "sklearn", "torchdr"] = _picture(
@@ -313,7 +307,6 @@ _CIFAR = {
     "ridge": 0.3,
     "lambda_os": 1.0,
     "container": "difference",
-    "preserved": "mean",
     "threads": 0,
 }
 _RESNET18 = {"widths": (64, 128, 256, 512), "blocks_per_stage": 2, "split_after": 3}
@@ -365,11 +358,14 @@ def bank_recipe(config):
     """Return a config with the knobs of a bank's deposits, which are smaller than a preset's and follow one another.
 
     A single class gives the module few images to learn from, and the target little to hold on to. On the digits, a
-    bank's deposits look at mixtures too, and take longer. For other data sets the preset's knobs stay.
+    bank's deposits look at mixtures too, and take longer, with the weight of L_cs that was chosen together with these.
+    For other data sets the preset's knobs stay.
 
     Parameters
     ----------
     config : Config
         A preset's.
     """
-    return config.replace(deposit_epochs=96, mixtures=True) if config.dataset == "digits" else config
+    if config.dataset != "digits":
+        return config
+    return config.replace(deposit_epochs=96, mixtures=True, lambda_cs=0.5, ridge=0.3)

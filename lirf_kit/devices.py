@@ -100,19 +100,9 @@ def compiled(function, config):
 def with_fallback(call, function, plain):
     """Call something with a compiled function, or with the plain one if compiling fails.
 
-    It is compiled when it is first called, for the first backward pass, and again for inputs of another kind.
-
-    Parameters
-    ----------
-    call : callable
-        Takes a function. If compiling fails in the middle, it is called a second time.
-    function, plain : callable
-        The function as `compiled` returned it, and as it was before.
-
-    Returns
-    -------
-    tuple
-        What the call returns, and the function to use from now on: the plain one, after a warning, if compiling failed.
+    It is compiled when it is first called, for the first backward pass, and again for inputs of another kind. If that
+    fails, there is a warning, and `call` is called a second time, with `plain`. Returns what the call returns, and the
+    function to use from now on.
     """
     try:
         return call(function), function
@@ -125,17 +115,10 @@ def with_fallback(call, function, plain):
 
 
 def place_images(images, config, device):
-    """Return images on the device, or pinned on the host if they would take up too much of the device's memory.
+    """Return uint8 images on the device, or pinned on the host if they would take up too much of the device's memory.
 
-    The parts of a data set copy their images, and these copies count too.
-
-    Parameters
-    ----------
-    images : torch.Tensor
-        uint8, on the CPU.
-    config : Config
-        Reads `images_on`; ``"auto"`` prints a line if it decides on the host.
-    device : torch.device
+    The parts of a data set copy their images, and these copies count too. The config's `images_on` may decide instead;
+    where ``"auto"`` decides on the host, a line says so.
     """
     if device.type != "cuda":
         return images.to(device)

@@ -32,7 +32,7 @@ def test_a_preset_s_bench_has_the_seconds_of_every_step(small, tmp_path, capsys)
         assert seconds == statistics.median(run["seconds"][step] for run in results["runs"])
     assert results["seeds"] == [run["seed"] for run in results["runs"]] == [0, 1, 2]
     assert len(results["history"]) == lk.preset("digits").epochs == results["config"]["epochs"]
-    assert results["config"]["preserved"] == "target" and results["config"]["perplexity"] == 10
+    assert results["config"]["perplexity"] == 10
     said = capsys.readouterr().out
     assert results["peak_memory"] > 0 and "history: 2 epochs" in said
     assert "accuracies.recovered.Avg Acc" in said and "time_to_accuracy" not in said

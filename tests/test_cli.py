@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 
+import nbformat
 import pandas
 import pytest
 import torch
@@ -247,7 +248,7 @@ def test_doctor_says_versions_device_and_kernel(capsys, own_home):
 def test_doctor_says_what_to_do_about_what_is_missing(capsys, monkeypatch):
     requires = importlib.metadata.requires("lirf-kit") + ['no-such-package>=1; extra == "dev"']
     monkeypatch.setattr("importlib.metadata.requires", lambda name: requires)
-    monkeypatch.setattr("lirf_kit.cli._kernel", lambda: None)
+    monkeypatch.setattr("lirf_kit.doctor._kernel", lambda: None)
     assert main(["doctor"]) == 0
     said = capsys.readouterr().out
     assert "missing: no-such-package" in said and "kernel         missing" in said and 'pip install -e ".[dev]"' in said
@@ -277,15 +278,15 @@ def test_doctor_for_class_tries_the_path_and_gives_a_line_for_the_lecturer(capsy
 @pytest.mark.parametrize(
     ("place", "stand_in", "problem"),
     [
-        ("lirf_kit.cli._kernel", lambda: None, "missing: the notebooks' kernel, python3"),
-        ("lirf_kit.cli._machine", lambda options: True, "wrong convolutions"),
-        ("lirf_kit.cli._short_path", lambda device: (99.0, ""), "slow: run each notebook once before class"),
-        ("lirf_kit.cli._short_path", lambda device: (1.0, "wrong numbers"), "wrong numbers | python"),
-        ("lirf_kit.cli.LEAST_FREE", 1e9, "less than 1000000000.0 GiB free in "),
+        ("lirf_kit.doctor._kernel", lambda: None, "missing: the notebooks' kernel, python3"),
+        ("lirf_kit.doctor._machine", lambda options: True, "wrong convolutions"),
+        ("lirf_kit.doctor._short_path", lambda device: (99.0, ""), "slow: run each notebook once before class"),
+        ("lirf_kit.doctor._short_path", lambda device: (1.0, "wrong numbers"), "wrong numbers | python"),
+        ("lirf_kit.doctor.LEAST_FREE", 1e9, "less than 1000000000.0 GiB free in "),
     ],
 )  # fmt: skip
 def test_doctor_for_class_tells_the_lecturer_what_is_wrong(capsys, monkeypatch, place, stand_in, problem):
-    monkeypatch.setattr("lirf_kit.cli._short_path", lambda device: (1.0, ""))
+    monkeypatch.setattr("lirf_kit.doctor._short_path", lambda device: (1.0, ""))
     monkeypatch.setattr(place, stand_in)
     assert main(["doctor", "--class"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith(f"not ready: {problem}")
@@ -484,6 +485,15 @@ def test_gpu_says_in_one_sentence_that_it_needs_one(measurements, tmp_path, caps
     said = fails(capsys, "gpu", "--out", tmp_path / "out")
     assert said == "lirf_kit: gpu needs a GPU, but PyTorch finds none here; --device cpu would take many hours\n"
     assert not measurements and not (tmp_path / "out").exists()
+
+
+def test_editions_writes_both_and_refuses_a_folder_without_notebooks(tmp_path, capsys):
+    said = fails(capsys, "editions", "--source", tmp_path, "--out", tmp_path / "out")
+    assert said == f"lirf_kit: source must be a folder with notebooks, not '{tmp_path}'\n"
+    nbformat.write(nbformat.v4.new_notebook(), tmp_path / "a.ipynb")
+    assert main(["editions", "--source", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out == f"written: 2 notebooks in {tmp_path / 'out'}\n"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["instructor", "student"]
 
 
 def test_evidence_prints_every_test_and_writes_runs_and_a_figure(tiny, monkeypatch, tmp_path, capsys):

@@ -21,7 +21,6 @@ PRESETS = ["digits", "cifar10-small", "cifar10-class", "cifar10", "cifar100", "c
         ("bits", 9, "bits must be a whole number at least 1 and at most 8, not 9"),
         ("bits", 4.0, "bits must be a whole number at least 1 and at most 8, not 4.0"),
         ("container", "delta", "container must be pruned or difference, not 'delta'"),
-        ("preserved", "sum", "preserved must be target or mean, not 'sum'"),
         ("lambda_kp", -1, "lambda_kp must be a number at least 0, not -1"),
         ("lambda_re", -1.0, "lambda_re must be a number at least 0, not -1.0"),
         ("lambda_pt", -1e-9, "lambda_pt must be a number at least 0, not -1e-09"),

@@ -12,7 +12,8 @@ import torch
 import lirf_kit as lk
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "11_from_scratch.ipynb"
-KNOBS = ("lambda_at", "lambda_cs", "lambda_kp", "lambda_os", "lambda_re", "lambda_pt", "widths", "epochs", "batch_size")
+WEIGHTS = ("lambda_at", "lambda_cs", "lambda_kp", "lambda_os", "lambda_re", "lambda_pt")
+KNOBS = (*WEIGHTS, "ridge", "widths", "epochs", "batch_size")
 
 
 def code_cells(tag=None):

@@ -6,7 +6,8 @@ tagged `remove-cell`, hold the text's numbers to the run. The student edition ha
 outputs, notes or hidden cells. The instructor edition has everything, unfolded.
 """
 
-import argparse
+import itertools
+import re
 from pathlib import Path
 
 import nbformat
@@ -18,22 +19,10 @@ CHECKED = "nbval-check-output"  # a blank can't give the output of a solution
 
 
 def write_editions(source="notebooks", destination="editions"):
-    """Write the student edition and the instructor edition of every notebook in a folder.
+    """Write the student and the instructor edition of every notebook in a folder; return the paths.
 
-    Parameters
-    ----------
-    source, destination : str or Path
-        The notebooks, and the folder for ``student/`` and ``instructor/``.
-
-    Returns
-    -------
-    list of Path
-        The files.
-
-    Raises
-    ------
-    LirfError
-        If there is no notebook, or if a solution block isn't closed: the sentence names the notebook and the cell.
+    They go into ``student/`` and ``instructor/`` of the destination. If there is no notebook, or if a solution block
+    isn't closed, a `LirfError` names the notebook and the cell, and nothing is written.
     """
     files = sorted(Path(source).glob("*.ipynb"))
     if not files:
@@ -80,30 +69,14 @@ def instructor(notebook, name="notebook"):
 def check_solutions(notebook, name):
     """Raise a `LirfError` unless each BEGIN SOLUTION of a cell is followed by its END SOLUTION."""
     for number, cell in enumerate(notebook.cells):
-        opened = False
-        for line in cell.source.splitlines():
-            begins, ends = BEGIN in line, END in line
-            if begins == opened and (begins or ends) or (ends and not opened):
-                what = "begins twice" if begins else "ends without a beginning"
+        marks = re.findall(f"{BEGIN}|{END}", cell.source)
+        for mark, expected in zip(marks, itertools.cycle((BEGIN, END))):
+            if mark != expected:
+                what = "begins twice" if mark == BEGIN else "ends without a beginning"
                 raise LirfError(f"{name}, cell {number}: a solution block {what}; check its ### lines")
-            opened = begins or (opened and not ends)
-        if opened:
+        if len(marks) % 2:
             raise LirfError(f"{name}, cell {number}: the solution block isn't closed; add a line ### {END}")
 
 
 def _tags(cell):
     return cell.metadata.get("tags", [])
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description="write the student edition and the instructor edition of the notebooks"
-    )
-    parser.add_argument("--source", default="notebooks")
-    parser.add_argument("--destination", default="editions")
-    given = parser.parse_args()
-    try:
-        written = write_editions(given.source, given.destination)
-    except LirfError as error:
-        raise SystemExit(str(error)) from None
-    print(f"{len(written)} notebooks in {given.destination}/student and {given.destination}/instructor")

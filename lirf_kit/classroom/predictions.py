@@ -14,7 +14,9 @@ import pandas
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from lirf_kit.artifacts import write_file
 from lirf_kit.config import LirfError
+from lirf_kit.pictures.figures import COOL, WARM
 
 FILE = "my-predictions.json"
 SKIP = "skip"
@@ -111,12 +113,9 @@ def _load(path):
     """Return the entries of a file by question; a `LirfError` if it is damaged."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(entries, dict) or not all(
-            isinstance(entry, dict) and isinstance(entry.get("predicted"), (int, float, str))
-            for entry in entries.values()
-        ):
+        if not all(isinstance(entry["predicted"], (int, float, str)) for entry in entries.values()):
             raise ValueError
-    except (ValueError, OSError):
+    except (ValueError, OSError, AttributeError, KeyError, TypeError):
         raise LirfError(f"{path} must hold predictions as predict_first writes them; it is damaged") from None
     return entries
 
@@ -146,10 +145,8 @@ def _keep(question, **fields):
     if old is None:
         return
     entries[question] = old | fields
-    beside = Path(f"{FILE}.new")
     try:
-        beside.write_text(json.dumps(entries, indent=1, ensure_ascii=False), encoding="utf-8")
-        beside.replace(FILE)  # never half a file
+        write_file(Path(FILE), json.dumps(entries, indent=1, ensure_ascii=False).encode())
     except OSError as error:
         print(f"{FILE} can't be written in this folder ({error.strerror}), so this prediction isn't kept.")
 
@@ -209,33 +206,34 @@ def class_predictions(folder):
     folder = Path(folder)
     if not folder.is_dir():
         raise LirfError(f"folder must be a folder with the class's files, not {str(folder)!r}")
-    answers, results, units = {}, {}, {}
+    tables = []
     for path in sorted(folder.rglob("*.json")):
         try:
-            entries = _load(path)
+            tables.append(_rows(_load(path)))
         except LirfError as error:
             print(f"left out: {error}")
-            continue
-        for question, entry in entries.items():
-            answers.setdefault(question, []).append(entry["predicted"])
-            units[question] = entry.get("unit", "")
-            if entry.get("actual") is not None:
-                results[question] = entry["actual"]
-    if not answers:
+    if not any(map(len, tables)):
         raise LirfError(f"folder must hold at least one prediction, such as {FILE}; {str(folder)!r} has none")
-    figure = Figure(figsize=(7, 2.4 * len(answers)), layout="constrained")
-    for axes, (question, given) in zip(figure.subplots(len(answers), squeeze=False).flat, answers.items()):
-        if all(isinstance(each, (int, float)) for each in given):
-            axes.hist(given, bins=min(20, max(5, len(given) // 2)), color="#0072B2", edgecolor="white")
-            axes.set_xlabel(units[question])
-            if isinstance(results.get(question), (int, float)):
-                axes.axvline(results[question], color="#D55E00", linestyle="--")
-        else:
-            counts = pandas.Series([str(each) for each in given]).value_counts()
-            right = str(results.get(question))
-            colours = ["#D55E00" if name == right else "#0072B2" for name in counts.index]
-            marks = ["//" if name == right else "" for name in counts.index]
-            axes.bar(counts.index, counts, color=colours, hatch=marks)
+    questions = pandas.concat(tables).groupby("question", sort=False)
+    figure = Figure(figsize=(7, 2.4 * len(questions)), layout="constrained")
+    for axes, (question, rows) in zip(figure.subplots(len(questions), squeeze=False).flat, questions):
+        _draw_answers(axes, rows)
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(title=question, ylabel="students")
     return figure
+
+
+def _draw_answers(axes, rows):
+    """Draw a class's answers to one question: a histogram of numbers, or bars for choices, the result in orange."""
+    answers, results = rows["predicted"].tolist(), rows["actual"].dropna().tolist()
+    if all(isinstance(each, (int, float)) for each in answers):
+        axes.hist(answers, bins=min(20, max(5, len(answers) // 2)), color=COOL[0], edgecolor="white")
+        axes.set_xlabel(rows["unit"].iloc[-1])
+        if results and isinstance(results[-1], (int, float)):
+            axes.axvline(results[-1], color=WARM[0], linestyle="--")
+    else:
+        counts = rows["predicted"].astype(str).value_counts()
+        result = str(results[-1]) if results else ""
+        colours = [WARM[0] if name == result else COOL[0] for name in counts.index]
+        marks = ["//" if name == result else "" for name in counts.index]
+        axes.bar(counts.index, counts, color=colours, hatch=marks)

@@ -30,19 +30,10 @@ DEEP = ("I;16", "I;16B", "I;16L", "I;16N")  # Pillow's names for 16 bits of grey
 def decode(files, image_size, cache, boxes=None, skip_unreadable=False):
     """Decode image files into one array, or load the array that an earlier call made from the same files.
 
-    Each image is cropped to its box, turned upright if its EXIF data says how, cropped to a centred square, and scaled.
-
-    Parameters
-    ----------
-    files : list of pathlib.Path
-    image_size : int
-        Height and width of every image.
-    cache : pathlib.Path
-        The folder to keep the array in. If it can't be written, a warning says so, and the array is returned anyway.
-    boxes : list of tuple of float, optional
-        Left, top, width and height of the region to keep of each image, in pixels of the image as stored.
-    skip_unreadable : bool
-        Leave out files that can't be read, with a warning, instead of raising.
+    Each image is cropped to its box (left, top, width and height, in pixels of the image as stored), turned upright if
+    its EXIF data says how, cropped to a centred square, and scaled to `image_size`. The array is kept in the folder
+    `cache`; if that can't be written, a warning says so, and the array is returned anyway. If a file can't be read as
+    an image, a `LirfError` names it, or with `skip_unreadable` a warning, and it is left out.
 
     Returns
     -------
@@ -50,11 +41,6 @@ def decode(files, image_size, cache, boxes=None, skip_unreadable=False):
         uint8, (N, C, H, W): grey (C = 1) if every image is grey, else RGB.
     kept : numpy.ndarray
         int64, (N,), for each image the index of its file.
-
-    Raises
-    ------
-    LirfError
-        If a file can't be read as an image; the message names it.
     """
     key = _key(files, image_size, boxes, skip_unreadable)
     folder = cache / f"decoded-{key[:16]}"
@@ -157,7 +143,7 @@ def _in_8_bits(image, stored):
 
 
 def printable(file):
-    """Return a file's name as a text that can be printed anywhere, also if it isn't UTF-8."""
+    """Return a file's name as a text that can be printed anywhere, even if it isn't UTF-8."""
     return str(file).encode(errors="backslashreplace").decode()
 
 

@@ -4,7 +4,6 @@ import hashlib
 import http.client
 import os
 import time
-import urllib.error
 import urllib.request
 
 from lirf_kit.devices import progress_bar
@@ -17,17 +16,10 @@ UNREACHED = (OSError, http.client.HTTPException)  # what a connection raises tha
 
 
 def download(url, file, md5):
-    """Download a file, unless it is there and its checksum is right.
+    """Download a file, unless it is there and its MD5 checksum is right.
 
-    What was received is kept beside it, as ``<file>.part``, and the next try or call continues there if the server can.
-
-    Parameters
-    ----------
-    url : str
-    file : pathlib.Path
-        Appears when it is complete.
-    md5 : str
-        The checksum that the whole file must have.
+    The file appears when it is complete. What was received is kept beside it, as ``<file>.part``, and the next try or
+    call continues there if the server can.
 
     Raises
     ------
@@ -44,12 +36,9 @@ def download(url, file, md5):
             if not _has(part, md5):
                 _receive(url, part)
             break
-        except urllib.error.HTTPError as error:
-            if error.code == 416:  # nothing comes after what there is: it can't be a beginning of this file
+        except UNREACHED as error:
+            if getattr(error, "code", None) == 416:  # HTTP: nothing comes after what there is, so it is another file's
                 part.unlink(missing_ok=True)
-            if attempt == TRIES:
-                raise
-        except UNREACHED:
             if attempt == TRIES:
                 raise
         time.sleep(PAUSE * attempt)

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
 import numpy
-import platformdirs
 import torchvision
 from sklearn.datasets import load_digits
 from torchvision.datasets.utils import check_integrity
 
-from lirf_kit.artifacts import locked
+from lirf_kit.artifacts import locked, named_folder
 from lirf_kit.config import LirfError
 from lirf_kit.data.decoding import decode, printable
 from lirf_kit.data.downloading import download
@@ -25,15 +24,8 @@ from lirf_kit.data.downloading import download
 CUB_URL = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz"
 CUB_MD5 = "97eceeb196236b17998738112f37df78"
 CUB_FILES = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt", "bounding_boxes.txt")
-BROKEN = (
-    OSError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    tarfile.TarError,
-    zlib.error,
-    http.client.HTTPException,
-)  # what downloads and archives raise
+# what downloads and archives raise
+BROKEN = (OSError, RuntimeError, EOFError, ValueError, tarfile.TarError, zlib.error, http.client.HTTPException)
 
 
 @dataclass(frozen=True)
@@ -59,11 +51,7 @@ class Source:
 
 def data_root(config):
     """Return the folder for downloads and decoded images: `data_root`, ``$LIRF_KIT_DATA``, or one in the cache."""
-    named = config.data_root or os.environ.get("LIRF_KIT_DATA")
-    try:
-        return Path(named).expanduser() if named else platformdirs.user_cache_path("lirf_kit") / "data"
-    except RuntimeError as error:  # ~ of an unknown user
-        raise LirfError(f"data_root must be a folder that can be made, not {named!r}: {error}") from error
+    return named_folder("data_root", config.data_root or os.environ.get("LIRF_KIT_DATA"), "data")
 
 
 def digits(config):

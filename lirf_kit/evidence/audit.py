@@ -19,12 +19,12 @@ from lirf_kit.artifacts import home
 from lirf_kit.config import LirfError, check_choice
 from lirf_kit.data.partition import split_by_class
 from lirf_kit.evidence.few_shot import few_shot_table
-from lirf_kit.evidence.laboratory import ANSWERS_ONLY, DIGITS, OTHER_SEED, OUTPUT_ALONE
+from lirf_kit.evidence.laboratory import DIGITS
 from lirf_kit.evidence.membership import membership_table
 from lirf_kit.evidence.probes import probe_table
 from lirf_kit.evidence.readings import ALL, read_features
 from lirf_kit.evidence.recalibration import recalibration_table
-from lirf_kit.evidence.references import mask_head, retrain
+from lirf_kit.evidence.references import ANSWERS_ONLY, OUTPUT_ALONE, another_seed, mask_head, retrain
 from lirf_kit.evidence.relearning import relearn
 from lirf_kit.evidence.streisand import ANSWERS, AUDITOR, streisand_table
 from lirf_kit.method.caching import load_or_deposit
@@ -126,7 +126,6 @@ def blind_audit(original, data, config, seed, budget=BUDGET):
     if outside == config:
         raise LirfError("config must have lambda_cs or lambda_os above 0: with both at 0, two networks are the same")
     parts = split_by_class(data, config.deposit_classes)
-    another = config.replace(seed=(config.seed + OTHER_SEED) % 2**32)
     networks = (
         load_or_deposit(original, parts.deposit_set, config)[0],
         load_or_deposit(original, parts.deposit_set, outside)[0],
@@ -136,14 +135,9 @@ def blind_audit(original, data, config, seed, budget=BUDGET):
     drawn = numpy.random.default_rng((seed, len(KINDS))).permutation(len(KINDS))
     key = {name: KINDS[place] for name, place in zip(NAMELESS, drawn)}
     hidden = {name: networks[place] for name, place in zip(NAMELESS, drawn)}
-    hidden |= dict(zip(REFERENCES, (original, retrain(data, parts, another))))
+    hidden |= dict(zip(REFERENCES, (original, retrain(data, parts, another_seed(config)))))
     # closures, because whatever is an attribute would be printed by vars(audit)
-    return Audit(
-        seed,
-        budget,
-        lambda tool, network: TOOLS[tool][-1](hidden[network], parts, config),
-        lambda: dict(key),
-    )
+    return Audit(seed, budget, lambda tool, network: TOOLS[tool][-1](hidden[network], parts, config), lambda: dict(key))
 
 
 class Audit:
@@ -152,16 +146,10 @@ class Audit:
     Attributes
     ----------
     seed, budget : int
-    tools : pandas.DataFrame
-        What you can ask, and how many queries each question costs.
     networks : tuple of str
         The four that you judge.
     references : tuple of str
         Two that you know: the original, and a network retrained with a different seed.
-    log : pandas.DataFrame
-        What you have asked so far, and the answers.
-    left : int
-        How many queries you have left.
     """
 
     def __init__(self, seed, budget, measure, reveal):
@@ -176,7 +164,7 @@ class Audit:
 
     @property
     def tools(self):
-        """What you can ask."""
+        """What you can ask, and how many queries each question costs."""
         rows = {name: (cost, unit, asks) for name, (cost, unit, asks, _) in TOOLS.items()}
         return pandas.DataFrame.from_dict(rows, orient="index", columns=["queries", "unit", "what it tells"])
 
@@ -263,14 +251,8 @@ class Audit:
         points = {"networks": int(table["right"].sum()), "reasons": sum(map(bool, quoted.values()))}
         points["yardstick"] = 2 * compared
         asked = [[tool, network, value] for (tool, network), value in self._asked.items()]
-        entry = {
-            "seed": self.seed,
-            "budget": self.budget,
-            "kinds": kinds,
-            "reasons": reasons,
-            "points": points,
-            "asked": asked,
-        }
+        entry = {"seed": self.seed, "budget": self.budget, "kinds": kinds, "reasons": reasons}
+        entry |= {"points": points, "asked": asked}
         spent = self.budget - self.left
         return Verdict(table.set_index("network"), points, spent, self.budget, self.seed, *_record(entry))
 

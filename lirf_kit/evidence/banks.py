@@ -9,7 +9,7 @@ import torch
 from lirf_kit.config import LirfError, check_choice
 from lirf_kit.data.images import load_dataset
 from lirf_kit.data.partition import split_by_class
-from lirf_kit.evidence.experiments import found_or_measured, joined, over_grid
+from lirf_kit.evidence.experiments import draw_sets, joined, over_grid
 from lirf_kit.evidence.metrics import class_accuracies
 from lirf_kit.method.bank import KnowledgeBank
 from lirf_kit.method.caching import load_or_train
@@ -52,7 +52,8 @@ def bank_costs(bank, original):
     pandas.DataFrame
         One row per way to keep the knowledge: parameters, and bytes (a network's weights in float32, a module's file).
     """
-    whole, each = _bytes(original), count_parameters(original)
+    whole = sum(value.nbytes for value in original.state_dict().values())
+    each = count_parameters(original)
     module_parameters = [count_parameters(bank[name]) for name in bank]
     sizes = [module_bytes(bank[name]) for name in bank]
     subsets = 2 ** len(bank)
@@ -108,8 +109,8 @@ def bank_over_seeds(config, seeds, sizes=(1, 1, 1), choices=3, orders=1, on="tes
     seeds = range(config.seed, config.seed + seeds) if isinstance(seeds, int) else seeds
     found = []
     for seed in seeds:
-        sets = _choices(num_classes, sum(sizes), choices, seed)
-        found.append(over_grid(_run, (sizes, orders, on, teacher), config, [seed], sets, jobs))
+        sets = draw_sets(num_classes, sum(sizes), choices, seed)
+        found.append(over_grid("bank", _measure, (sizes, orders, on, teacher), config, [seed], sets, jobs))
     return joined(found)
 
 
@@ -144,20 +145,6 @@ def order_spread(results):
     return spread.mean().round(2).assign(n=spread.size())
 
 
-def _choices(num_classes, count, choices, seed):
-    """Draw distinct sets of classes."""
-    generator, drawn = numpy.random.default_rng(seed), {}
-    possible = len(list(itertools.islice(itertools.combinations(range(num_classes), count), choices)))
-    while len(drawn) < possible:
-        drawn[tuple(sorted(generator.choice(num_classes, count, replace=False).tolist()))] = None
-    return list(drawn)
-
-
-def _run(config, deposit_classes, *asked):
-    """Return one run's rows."""
-    return found_or_measured("bank", _measure, config, deposit_classes, *asked)
-
-
 def _measure(data, config, deposit_classes, sizes, orders, on, teacher):
     """Make one choice's deposits in some orders, and measure every state of the bank."""
     original = load_or_train(data, config)
@@ -168,8 +155,8 @@ def _measure(data, config, deposit_classes, sizes, orders, on, teacher):
     before, images = class_accuracies({"": original}, part)[""], torch.bincount(part.labels.cpu()).numpy()
     rows = []
     for order in itertools.islice(itertools.permutations(sets), orders):
-        bank, run = KnowledgeBank(original, config, teacher), {"seed": config.seed, "deposit classes": deposit_classes}
-        run |= {"deposits": str(list(sets.values())), "order": " ".join(order)}
+        bank, run = KnowledgeBank(original, config, teacher), {"deposits": str(list(sets.values()))}
+        run["order"] = " ".join(order)
         states = []
         for count, name in enumerate(order, 1):
             bank.deposit(name, split_by_class(data, sets[name]).deposit_set)
@@ -201,8 +188,3 @@ def _reading(now, before, images, out, back):
         "worst back": float(change[back].min()) if back else None,
         "known": pooled(kept + back),
     }
-
-
-def _bytes(network):
-    """Return what a network's weights take in float32, statistics included."""
-    return sum(value.numel() * value.element_size() for value in network.state_dict().values())

@@ -11,8 +11,9 @@ import torch
 
 from lirf_kit.config import check_choice
 from lirf_kit.data.partition import split_by_class
-from lirf_kit.evidence.experiments import found_or_measured, over_grid
+from lirf_kit.evidence.experiments import over_grid
 from lirf_kit.evidence.readings import check_parts
+from lirf_kit.evidence.references import another_seed
 from lirf_kit.evidence.relearning import train_on
 from lirf_kit.evidence.thieves import untaught
 from lirf_kit.method.caching import load_or_deposit, load_or_train
@@ -23,7 +24,6 @@ from lirf_kit.method.withdrawing import RecoveredNetwork
 BITS = (1, 2, 3, 4, 8)
 ROUNDED = (4, 8)  # bits for what has its own weights: the original's lower blocks, and pruned modules
 KEEPS = (0.5, 0.3)
-OTHER_SEED = 1000  # added to the seed for the deposit that leaves the wrong target
 
 
 def custody_table(original, parts, config, on="validation", bits=BITS, keeps=KEEPS):
@@ -67,18 +67,18 @@ def custody_table(original, parts, config, on="validation", bits=BITS, keeps=KEE
     deposited = torch.tensor(parts.deposit_set.deposit_classes)
     difference = config.replace(container="difference")
     target, _ = load_or_deposit(original, parts.deposit_set, difference)
-    again = difference.replace(seed=(config.seed + OTHER_SEED) % 2**32)  # the same images in a different order
-    wrong, _ = load_or_deposit(original, parts.deposit_set, again)
+    wrong, _ = load_or_deposit(original, parts.deposit_set, another_seed(difference))  # the images in another order
     since = train_on(target, parts.preservation_set, config)
     fresh = untaught(target)
     several = len(deposited) > 1
     whole, rows = module_bytes(DepositModule(target.lower, deposited)), []
-    for kind, setting, module, size in _containers(original, target, parts, config, bits, keeps):
+    for kind, setting, module in _containers(original, target, parts, config, bits, keeps):
         recovered = {name: RecoveredNetwork(network, module) for name, network in {"": target, "since": since}.items()}
         recovered["mean"] = RecoveredNetwork(target, module, "mean")
         found = {name: _accuracies(network, read) for name, network in recovered.items()}
         thief = {"alone": SplitNetwork(module.restore(fresh), target.upper)}
         thief["wrong target"] = SplitNetwork(module.restore(wrong), target.upper)
+        size = module_bytes(module)
         rows.append(
             {"kind": kind, "setting": setting, "bytes": size, "share": size / whole}
             | found[""]
@@ -103,7 +103,7 @@ def custody_over_seeds(config, seeds, deposit_sets=5, on="test", jobs=None):
         original's Avg Acc.
     """
     check_choice("on", on, ("validation", "test"))
-    return over_grid(_compare, (on,), config, seeds, deposit_sets, jobs)
+    return over_grid("custody", _measure, (on,), config, seeds, deposit_sets, jobs)
 
 
 def custody_summary(results):
@@ -126,38 +126,29 @@ def custody_summary(results):
     return groups[columns].mean().round(2).assign(n=groups.size())
 
 
-def _compare(config, deposit_classes, *asked):
-    """Return one run's rows."""
-    return found_or_measured("custody", _measure, config, deposit_classes, *asked)
-
-
 def _measure(data, config, deposit_classes, on):
     """Make one run's containers and compare them."""
     parts = split_by_class(data, deposit_classes)
     original = load_or_train(data, config)
-    table = custody_table(original, parts, config, on)
-    read = getattr(parts, on)
-    for name, value in _accuracies(original, read).items():
-        table[f"original's {name}"] = value
-    run = {"seed": config.seed, "deposit classes": deposit_classes}
-    return [run | row for row in table.to_dict("records")]
+    before = {f"original's {name}": value for name, value in _accuracies(original, getattr(parts, on)).items()}
+    return custody_table(original, parts, config, on).assign(**before).to_dict("records")
 
 
 def _containers(original, target, parts, config, bits, keeps):
-    """Yield the kind and the setting of each container, the module, and the bytes that it takes."""
+    """Yield the kind and the setting of each container, and the module."""
     cut, classes = split(original, config.split_after), parts.deposit_set.deposit_classes
     for count in bits:
         module = DifferenceModule(target.lower, classes, count, config.batch_statistics == "updated")
         module.hold(cut.lower, target)
-        yield "difference", _bits(count), *_sized(module)
+        yield "difference", _bits(count), module
     for keep in keeps:
         pruned = config.replace(container="pruned", keep=keep)
         _, module = load_or_deposit(original, parts.deposit_set, pruned)
-        yield "pruned", f"keep {keep:g}", *_sized(module)
+        yield "pruned", f"keep {keep:g}", module
         for count in ROUNDED:
-            yield "pruned, rounded", f"keep {keep:g}, {_bits(count)}", *_sized(round_module(module, count))
+            yield "pruned, rounded", f"keep {keep:g}, {_bits(count)}", round_module(module, count)
     for count in ROUNDED:
-        yield "original, rounded", _bits(count), *_sized(round_module(DepositModule(cut.lower, classes), count))
+        yield "original, rounded", _bits(count), round_module(DepositModule(cut.lower, classes), count)
 
 
 def _accuracies(network, part):
@@ -166,10 +157,6 @@ def _accuracies(network, part):
     deposited = torch.isin(part.labels, torch.tensor(part.deposit_classes, device=part.labels.device))
     chosen = {"Pre Acc": ~deposited, "Dep Acc": deposited, "Avg Acc": deposited | True}
     return {name: 100 * float(right[which].mean()) for name, which in chosen.items()}
-
-
-def _sized(module):
-    return module, module_bytes(module)
 
 
 def _bits(count):

@@ -7,6 +7,8 @@ images with their labels. Most of their Dep Acc then comes from the labels, and 
 is a leak. A student *without labels* shows what the teacher alone gives away.
 """
 
+import itertools
+
 import pandas
 import torch
 from torch.nn import functional
@@ -14,13 +16,13 @@ from torch.nn import functional
 from lirf_kit.config import LirfError, check_choice
 from lirf_kit.data.partition import split_by_class
 from lirf_kit.devices import all_finite, cpu_threads, progress_bar, seeded_generator
-from lirf_kit.evidence.experiments import found_or_measured, over_grid
+from lirf_kit.evidence.experiments import over_grid
 from lirf_kit.evidence.metrics import PROTOCOLS
 from lirf_kit.evidence.readings import (
     ALL,
     ONLY,
-    check_networks,
-    check_parts,
+    check_count,
+    check_input,
     check_per_class,
     limited,
     lower_blocks,
@@ -28,7 +30,7 @@ from lirf_kit.evidence.readings import (
     training_images,
     untrained_network,
 )
-from lirf_kit.evidence.references import retrain
+from lirf_kit.evidence.references import ANSWERS_ONLY, OUTPUT_ALONE, retrain
 from lirf_kit.method.caching import load_or_deposit, load_or_train
 from lirf_kit.method.losses import attention_distance, attention_map, distillation_loss
 from lirf_kit.method.networks import accuracy, check_last_batch, evaluation_mode, predict, strides
@@ -40,10 +42,7 @@ SIZES = {"same size": 1, "half the width": 2}  # what the widths are divided by
 MEANS = "a student learns more"
 TRANSFER = ("all classes", "preserved classes", "deposit classes")
 PRESERVED = "preserved images"  # a task, beside `ALL` and `ONLY`
-VARIANTS = {  # other targets: without one term, or without all that hides the classes inside
-    "target, λ_at = 0": {"lambda_at": 0.0},
-    "target, output alone": {"lambda_cs": 0.0, "lambda_os": 0.0},
-}
+VARIANTS = {"target, λ_at = 0": {"lambda_at": 0.0}, ANSWERS_ONLY: OUTPUT_ALONE}  # other targets
 EPOCHS = 8
 
 
@@ -93,13 +92,12 @@ def distillation_table(
         If a class has no images, or a teacher has no lower blocks; if the last batch is a single image where feature
         maps are 1×1; or if a student's weights stop being finite.
     """
-    check_parts(parts, on)
-    check_networks(teachers)
+    check_input(teachers, parts, on)
     for name, chosen, allowed in (("lessons", lessons, LESSONS), ("sizes", sizes, SIZES)):
         for each in chosen:
             check_choice(name, each, tuple(allowed))
     check_choice("transfer", transfer, TRANSFER)
-    _check_epochs(epochs)
+    check_count("epochs", epochs)
     images = training_images(parts, config.seed, per_class)
     if transfer != TRANSFER[0]:
         chosen = parts.preservation_set if transfer == TRANSFER[1] else parts.deposit_set
@@ -114,11 +112,16 @@ def distillation_table(
             student = _student(parts, config, SIZES[size])
             train_student(student, images, taught[name], lesson, config, epochs, attention_weight)
             found[size, lesson, name] = _read(student, parts, on)
-    rows, note = [], f"transfer set: {transfer}"
-    for size, lesson in ((size, lesson) for size in sizes for lesson in lessons):
+    return _arranged(found, teachers, sizes, lessons, f"transfer set: {transfer}")
+
+
+def _arranged(found, teachers, sizes, lessons, note):
+    """Return what the students know as tidy rows: by size, lesson and task, beside the control if there are labels."""
+    rows = []
+    for size, lesson in itertools.product(sizes, lessons):
         each = {LABELS_ALONE: found[size, "labels", LABELS_ALONE]} if "labels" in lesson else {}
         each |= {name: found[size, lesson, name] for name in teachers}
-        for task in found[size, lesson, next(iter(teachers))]:
+        for task in next(iter(each.values())):
             values = {name: accuracies[task] for name, accuracies in each.items()}
             rows.append(tidy(f"student by {lesson}, {size}", task, values, "%", MEANS, dict.fromkeys(each, note)))
     return pandas.concat(rows, ignore_index=True)
@@ -139,19 +142,10 @@ def _student(parts, config, divisor):
 
 
 def train_student(student, images, taught, lesson, config, epochs, attention_weight):
-    """Train a student in place.
+    """Train a student in place on N images.
 
-    Parameters
-    ----------
-    student : SplitNetwork
-    images : ImageData
-        The transfer set, N images.
-    taught : tuple of torch.Tensor, or None
-        The teacher's logits (N, K) and attention maps (N, H·W); None for a student without a teacher.
-    lesson : str
-        One of `LESSONS`; without a teacher, only its labels are used.
-    config, epochs, attention_weight
-        As for `distillation_table`.
+    `taught` is a teacher's logits (N, K) and attention maps (N, H·W), or None for a student without a teacher, which
+    uses only the lesson's labels. The other parameters are as for `distillation_table`.
     """
     generator = seeded_generator(config.seed, images.labels.device)
     steps = epochs * -(-len(images) // config.batch_size)
@@ -191,12 +185,6 @@ def _read(student, parts, on):
     return accuracies | {PRESERVED: accuracy(student, preserved)}
 
 
-def _check_epochs(epochs):
-    """Raise a `LirfError` unless the number of epochs is a whole number of at least 1."""
-    if not isinstance(epochs, int) or epochs < 1:
-        raise LirfError(f"epochs must be a whole number of at least 1, not {epochs!r}")
-
-
 def distillation_over_seeds(config, seeds, deposit_sets=5, on="test", per_class=None, epochs=EPOCHS, jobs=None):
     """Repeat `distillation_table` over seeds and deposit sets; runs that are on disk are loaded.
 
@@ -223,19 +211,14 @@ def distillation_over_seeds(config, seeds, deposit_sets=5, on="test", per_class=
     """
     check_choice("on", on, ("validation", "test"))
     check_per_class(per_class)
-    _check_epochs(epochs)
-    return over_grid(_distil, (on, per_class, epochs), config, seeds, deposit_sets, jobs)
+    check_count("epochs", epochs)
+    return over_grid("distillation", _measure, (on, per_class, epochs), config, seeds, deposit_sets, jobs)
 
 
 def protocol(on, per_class=None, epochs=EPOCHS):
     """Say in words what `distillation_over_seeds` measures, and what its students see: the transfer set."""
     seen = "all training images" if per_class is None else f"at most {per_class} training images of each class"
     return f"{on} part, {PROTOCOLS['all']}; transfer set: {seen}; epochs: {epochs}"
-
-
-def _distil(config, deposit_classes, *asked):
-    """Return one run's rows."""
-    return found_or_measured("distillation", _measure, config, deposit_classes, *asked)
 
 
 def _measure(data, config, deposit_classes, on, per_class, epochs):
@@ -248,6 +231,4 @@ def _measure(data, config, deposit_classes, on, per_class, epochs):
     for name, variant in ({"target": config} | variants).items():
         teachers[name], _ = load_or_deposit(original, parts.deposit_set, variant)
     teachers["retrained"] = retrain(data, parts, config)
-    table = distillation_table(teachers, parts, config, on, epochs=epochs, per_class=per_class)
-    run = {"seed": config.seed, "deposit classes": deposit_classes}
-    return [run | row for row in table.to_dict("records")]
+    return distillation_table(teachers, parts, config, on, epochs=epochs, per_class=per_class).to_dict("records")

@@ -59,11 +59,14 @@ def random_deposit_sets(num_classes, count, seed):
         raise LirfError(f"deposit_sets must be from 1 to {math.comb(num_classes, size)}, not {count}")
     if count > MOST_RUNS:
         raise LirfError(f"deposit_sets must be at most {MOST_RUNS}, not {count}")
-    generator = numpy.random.default_rng(seed)
-    drawn = {}
-    while len(drawn) < count:
-        classes = generator.choice(num_classes, size, replace=False)
-        drawn[tuple(sorted(int(number) for number in classes))] = None
+    return draw_sets(num_classes, size, count, seed)
+
+
+def draw_sets(num_classes, size, count, seed):
+    """Draw distinct sets of classes at random, each of the same size: as many as asked, or as there are."""
+    generator, drawn = numpy.random.default_rng(seed), {}
+    while len(drawn) < min(count, math.comb(num_classes, size)):
+        drawn[tuple(sorted(generator.choice(num_classes, size, replace=False).tolist()))] = None
     return list(drawn)
 
 
@@ -106,42 +109,29 @@ def results_over_seeds(config, seeds, deposit_sets=5, on="test", among="all", re
     check_choice("among", among, ("all", "part"))
     for name in references:
         check_choice("references", name, REFERENCES)
-    return over_grid(_run, (on, among, tuple(references)), config, seeds, deposit_sets, jobs)
+    return over_grid("result", _measure, (on, among, tuple(references)), config, seeds, deposit_sets, jobs)
 
 
-def over_grid(run, asked, config, seeds, deposit_sets, jobs=None):
-    """Call a function for every seed and deposit set, in parallel, once the original of each seed is there.
+def over_grid(kind, measure, asked, config, seeds, deposit_sets, jobs=None):
+    """Make a run for every seed and deposit set, in parallel, once the original of each seed is there.
 
-    Parameters
-    ----------
-    run : callable
-        Takes a config of the seed, the deposit classes, and what is asked; returns a list of dict, its rows.
-    asked : tuple
-        Further arguments of `run`.
-    config, seeds, deposit_sets, jobs
-        As for `results_over_seeds`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The rows of all runs. Its `attrs` say how many runs failed, and on which machines the others were measured.
-
-    Raises
-    ------
-    LirfError
-        As `results_over_seeds` does.
+    `measure` takes the data, a config of the seed, the deposit classes, and what is asked, a tuple of plain values; it
+    returns a list of dict, the rows of a run. `kind` is what a run is saved as (see `artifacts.MADE_BY`). The other
+    parameters and the errors are as for `results_over_seeds`. Returns the rows of all runs, with seed and deposit
+    classes; their `attrs` say how many runs failed, and on which machines the others were measured.
     """
     runs = [(config.replace(seed=seed), classes) for seed, classes in _grid(config, seeds, deposit_sets)]
     workers = _workers(config, len(runs), jobs)
     originals = {turned.seed: (turned,) for turned, _ in runs}
     failed = dict(zip(originals, _in_parallel(_keep_original, originals.values(), workers, "originals")))
-    found = [(*each, *asked) for each in runs if failed[each[0].seed] is None]
-    outcomes = _in_parallel(run, found, workers, "seeds × deposit sets")
+    possible = [run for run in runs if failed[run[0].seed] is None]
+    calls = [(kind, measure, *run, asked) for run in possible]
+    outcomes = _in_parallel(_found_or_measured, calls, workers, "seeds × deposit sets")
     rows = [row for outcome in outcomes if isinstance(outcome, list) for row in outcome]
     reasons = [f"seed {seed}: {reason}" for seed, reason in failed.items() if reason is not None]
     reasons += [
         f"seed {turned.seed}, deposit classes {classes}: {outcome}"
-        for (turned, classes, *_), outcome in zip(found, outcomes)
+        for (turned, classes), outcome in zip(possible, outcomes)
         if isinstance(outcome, str)
     ]
     _report("run", rows, reasons)
@@ -263,28 +253,14 @@ def _keep_original(config):
         raise KeyboardInterrupt  # no run may use a half-trained network
 
 
-def _run(config, deposit_classes, *asked):
-    """Return one run's rows of results."""
-    return found_or_measured("result", _measure, config, deposit_classes, *asked)
-
-
-def found_or_measured(kind, measure, config, deposit_classes, *asked):
+def _found_or_measured(kind, measure, config, deposit_classes, asked):
     """Return one run's rows: loaded from disk if they are there, otherwise measured and saved.
 
-    Each row says on which machine it was measured, also if it is loaded on another one.
-
-    Parameters
-    ----------
-    kind : str
-        What the run is saved as; see `artifacts.MADE_BY`.
-    measure : callable
-        Takes the data, the config, the deposit classes and what is asked; returns a list of dict.
-    config, deposit_classes, asked
-        What `measure` is given.
+    Each row says on which machine it was measured, even if it is loaded on another one.
     """
     data = load_dataset(config)
     made_from = {
-        "config": config.stages("seed", "network", "optimiser", "training", "deposit", "withdrawal"),
+        "config": config.stages("seed", "network", "optimiser", "training", "deposit"),
         "data": fingerprint(data.images, data.labels, data.train_indices, data.validation_indices, data.test_indices),
         "deposit_classes": list(deposit_classes),
         "asked": [list(each) if isinstance(each, tuple) else each for each in asked],
@@ -296,7 +272,8 @@ def found_or_measured(kind, measure, config, deposit_classes, *asked):
                 rows = measure(data, config, deposit_classes, *asked)
                 found = {}, {"rows": rows, "machine": machine(resolve_device(config.device))}
                 save_run(kind, made_from, *found)
-    return [row | {"deposit classes": deposit_classes, "machine": found[1]["machine"]} for row in found[1]["rows"]]
+    run = {"seed": config.seed, "deposit classes": deposit_classes}
+    return [run | row | {"machine": found[1]["machine"]} for row in found[1]["rows"]]
 
 
 def _measure(data, config, deposit_classes, on, among, references):
@@ -304,12 +281,11 @@ def _measure(data, config, deposit_classes, on, among, references):
     parts = split_by_class(data, deposit_classes)
     original = load_or_train(data, config)
     target, deposit_module = load_or_deposit(original, parts.deposit_set, config)
-    networks = {"original": original, "target": target, "recovered": withdraw(target, deposit_module, config.preserved)}
+    networks = {"original": original, "target": target, "recovered": withdraw(target, deposit_module)}
     networks |= reference_networks(original, data, parts, config, references)
-    table = results_table(networks, parts, on, among)
+    table = results_table(networks, parts, on, among).rename_axis("network").reset_index()
     size = {"module bytes": module_bytes(deposit_module), "module share": module_share(deposit_module, target)}
-    run = {"seed": config.seed, "deposit classes": deposit_classes}
-    return [run | {"network": name} | dict(table.loc[name]) | size for name in networks]
+    return table.assign(**size).to_dict("records")
 
 
 def sweep(config, variants, seeds, deposit_sets=5, on="validation", jobs=None):

@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from lirf_kit.config import LirfError
 from lirf_kit.evidence.probes import MOST_STEPS, check_tasks, fit_and_note, task_part
-from lirf_kit.evidence.readings import ALL, ONLY, tidy
+from lirf_kit.evidence.readings import ALL, ONLY, check_count, drawn_per_class, tidy
 
 SHOTS = (1, 5, 20)  # labelled images per class
 DRAWS = 10  # random choices of the labelled images; the table has the mean over them
@@ -63,18 +63,18 @@ def few_shot_table(readings, config, shots=SHOTS, share=0.02, tasks=(ALL, ONLY),
     labels = readings.train.labels.cpu().numpy()
     check_shots(shots, readings.train)
     check_tasks(tasks, readings.train, allowed=(ALL, ONLY))
-    if not isinstance(draws, int) or draws < 1:
-        raise LirfError(f"draws must be a whole number of at least 1, not {draws!r}")
+    check_count("draws", draws)
     if not 0 < share <= 1:
         raise LirfError(f"share must be a number above 0 and at most 1, not {share!r}")
     rows = []
     for shot in shots:
-        chosen = [_draw(labels, [shot] * readings.train.num_classes, (config.seed, draw)) for draw in range(draws)]
+        counts = [shot] * readings.train.num_classes
+        chosen = [drawn_per_class(labels, counts, (config.seed, draw)) for draw in range(draws)]
         for task in tasks:
             values = _mean_scores(readings, chosen, task, lambda *given: (nearest_mean(*given), ""))[0]
             rows.append(tidy(f"class means, {shot} a class", task, values, "%", MEANS))
     counts = [max(1, round(share * count)) for count in numpy.bincount(labels)]
-    chosen = [_draw(labels, counts, (config.seed, draw)) for draw in range(draws)]
+    chosen = [drawn_per_class(labels, counts, (config.seed, draw)) for draw in range(draws)]
     values, notes = _mean_scores(readings, chosen, ALL, _new_head)
     rows.append(tidy(f"new head, {100 * share:g}% of the data", ALL, values, "%", MEANS, notes))
     return pandas.concat(rows, ignore_index=True)
@@ -90,13 +90,6 @@ def check_shots(shots, part, classes=None):
                 f"shots must be whole numbers from 1 to {counts[scarce]}, the number of training images of "
                 f"{part.class_names[scarce]!r}, not {shot!r}"
             )
-
-
-def _draw(labels, counts, seed):
-    """Return the places of randomly drawn images; `counts` says how many of each class."""
-    draw = numpy.random.default_rng(seed)
-    members = [draw.permutation(numpy.flatnonzero(labels == number))[:count] for number, count in enumerate(counts)]
-    return numpy.concatenate(members)
 
 
 def _mean_scores(readings, chosen, task, answer):
@@ -117,22 +110,7 @@ def _mean_scores(readings, chosen, task, answer):
 
 
 def nearest_mean(features, labels, asked):
-    """Return for each point the class whose mean is nearest.
-
-    Parameters
-    ----------
-    features : numpy.ndarray
-        (N, D), of labelled images.
-    labels : numpy.ndarray
-        (N,).
-    asked : numpy.ndarray
-        (M, D).
-
-    Returns
-    -------
-    numpy.ndarray
-        (M,).
-    """
+    """Return for each point that is asked, (M, D), the class whose mean is nearest; the features are (N, D)."""
     classes = numpy.unique(labels)
     means = numpy.stack([features[labels == number].mean(axis=0) for number in classes])
     return classes[cdist(asked, means).argmin(axis=1)]

@@ -14,7 +14,7 @@ from lirf_kit.config import LirfError, check_choice
 from lirf_kit.data.images import load_dataset
 from lirf_kit.data.partition import split_by_class
 from lirf_kit.evidence.distillation import distillation_table
-from lirf_kit.evidence.experiments import found_or_measured, over_grid
+from lirf_kit.evidence.experiments import over_grid
 from lirf_kit.evidence.few_shot import SHOTS, check_shots, few_shot_table
 from lirf_kit.evidence.membership import members_and_unseen, membership_table
 from lirf_kit.evidence.probes import NEIGHBOURS, check_tasks, probe_table
@@ -23,15 +23,14 @@ from lirf_kit.evidence.readings import (
     ALL,
     TASKS,
     YARDSTICK,
-    check_networks,
-    check_parts,
+    check_input,
     check_per_class,
     read_features,
     training_images,
     untrained_network,
 )
 from lirf_kit.evidence.recalibration import recalibration_table
-from lirf_kit.evidence.references import mask_head, retrain
+from lirf_kit.evidence.references import ANSWERS_ONLY, OUTPUT_ALONE, another_seed, mask_head, retrain
 from lirf_kit.evidence.relearning import relearn, relearning_table
 from lirf_kit.evidence.streisand import streisand_table
 from lirf_kit.evidence.thieves import thief_table
@@ -39,11 +38,6 @@ from lirf_kit.method.caching import load_or_deposit, load_or_train
 from lirf_kit.method.withdrawing import withdraw
 
 DIGITS = {"%": 1, "nats": 2, "cosine": 2, "ratio": 2, "classes": 0, "steps": 0}  # decimal places for each unit
-
-
-OTHER_SEED = 1000  # added to the seed for the second retrained network
-OUTPUT_ALONE = {"lambda_cs": 0.0, "lambda_os": 0.0}  # the paper's loss forgets there, and not inside
-ANSWERS_ONLY = "target, output alone"
 
 
 def evidence_networks(original, data, parts, config):
@@ -69,10 +63,10 @@ def evidence_networks(original, data, parts, config):
     outside = config.replace(**OUTPUT_ALONE)
     if outside != config:
         networks[ANSWERS_ONLY] = load_or_deposit(original, parts.deposit_set, outside)[0]
-    another = config.replace(seed=(config.seed + OTHER_SEED) % 2**32)
+    another = another_seed(config)
     return networks | {
         "target": target,
-        "recovered": withdraw(target, deposit_module, config.preserved),
+        "recovered": withdraw(target, deposit_module),
         "retrained": retrain(data, parts, config),
         "retrained, another seed": retrain(data, parts, another),
         "head masking": mask_head(original, parts.deposit_set.deposit_classes),
@@ -105,12 +99,7 @@ def evidence_over_seeds(config, seeds, deposit_sets=5, on="test", per_class=None
     if per_class is not None and per_class < max(SHOTS):
         raise LirfError(f"per_class must be at least {max(SHOTS)}, the most shots of a few-shot test, not {per_class}")
     check_shots(SHOTS, load_dataset(config).train)
-    return over_grid(_examine, (on, per_class, relearning), config, seeds, deposit_sets, jobs)
-
-
-def _examine(config, deposit_classes, *asked):
-    """Return one run's rows of the evidence table."""
-    return found_or_measured("evidence", _measure, config, deposit_classes, *asked)
+    return over_grid("evidence", _measure, (on, per_class, relearning), config, seeds, deposit_sets, jobs)
 
 
 def _measure(data, config, deposit_classes, on, per_class, relearning):
@@ -119,8 +108,7 @@ def _measure(data, config, deposit_classes, on, per_class, relearning):
     networks = evidence_networks(load_or_train(data, config), data, parts, config)
     tasks = TASKS if len(deposit_classes) > 1 else (ALL, AGAINST)  # a single class has none to be told from
     table = evidence_table(networks, parts, config, on, per_class, tasks, relearning)
-    run = {"seed": config.seed, "deposit classes": deposit_classes}
-    return [run | row for row in table.drop(columns=["retrained", "spread", "reads"]).to_dict("records")]
+    return table.drop(columns=["retrained", "spread", "reads"]).to_dict("records")
 
 
 def evidence_summary(results):
@@ -208,8 +196,7 @@ def evidence_table(
         Before anything is computed, if a class has no images or too few, or a network has no lower blocks, or the tasks
         include "deposit classes only" and there is only one deposit class.
     """
-    check_parts(parts, on)
-    check_networks(networks)
+    check_input(networks, parts, on)
     train = training_images(parts, config.seed, per_class)
     check_tasks(tasks, train, NEIGHBOURS)
     check_shots(SHOTS, train)
@@ -257,13 +244,10 @@ def with_yardstick(table):
 def _reads(table):
     """Return a sentence for each row."""
     inside = (table["value"] - table["retrained"]).abs() <= table["spread"]
-    blind = table[inside & (table["network"] == "original")]
-    blind = set(zip(blind["test"], blind["task"]))
+    original = inside & (table["network"] == "original")
+    blind = original.groupby([table["test"], table["task"]]).transform("any")
     said = table.apply(_read, axis=1)
-    doubtful = [
-        (row.test, row.task) in blind and text.endswith("as if never seen")
-        for row, text in zip(table.itertuples(), said)
-    ]
+    doubtful = blind & said.str.endswith("as if never seen")
     return said.mask(doubtful, said + ", but this test can't tell the original from them either")
 
 

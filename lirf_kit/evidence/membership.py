@@ -100,23 +100,9 @@ def log_probabilities(network, part):
 def attack(seen, truth, seed):
     """Score each image by a regression that wasn't trained on it; a higher score means a likelier member.
 
-    Parameters
-    ----------
-    seen : numpy.ndarray
-        (N, D), what the attacker sees about each image.
-    truth : numpy.ndarray
-        bool, (N,), which images are members.
-    seed : int
-        For drawing the folds.
-
-    Returns
-    -------
-    area : float
-        The area under the ROC curve, in [0, 1], averaged over the folds.
-    scores : numpy.ndarray
-        (N,).
-    note : str
-        Empty if the regression converged in every fold.
+    The attacker sees (N, D) numbers; `truth`, bool (N,), says which images are members, and the seed draws the folds.
+    Returns the area under the ROC curve, in [0, 1], averaged over the folds; the scores, (N,); and a note, empty if
+    the regression converged in every fold.
     """
     attacker = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=MOST_STEPS))
     scores, areas, notes = numpy.empty(len(truth)), [], []

@@ -167,28 +167,15 @@ def _ask(probe, task, features, readings, config, neighbours):
         fitted = KNeighborsClassifier(neighbours).fit(learnt, labels)
     else:
         fitted, note = (fit_linear if probe == "linear" else fit_mlp)(learnt, labels, config.seed)
-    return 100 * _share_right(truth, fitted.predict(asked), task), note
+    score = balanced_accuracy_score if task == AGAINST else accuracy_score
+    return 100 * score(truth, fitted.predict(asked)), note
 
 
 def fit_linear(features, labels, seed, steps=None):
-    """Fit a scaler and a logistic regression, whose C is chosen on a held-out quarter of the features.
+    """Fit a scaler and a logistic regression to training features, (N, D); return the pipeline, and a note.
 
-    Parameters
-    ----------
-    features : numpy.ndarray
-        (N, D), of training images.
-    labels : numpy.ndarray
-        (N,).
-    seed : int
-        For the split that chooses C, by log-loss; the final fit is on all features.
-    steps : int, optional
-        How many steps the solver takes at most; None: `MOST_STEPS`.
-
-    Returns
-    -------
-    fitted : sklearn.pipeline.Pipeline
-    note : str
-        Empty if the solver converged.
+    C is chosen by its log-loss on a held-out quarter, which the seed draws; the final fit is on all features. The note
+    says if the solver didn't converge in so many steps (`MOST_STEPS` unless given); otherwise it is empty.
     """
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=steps or MOST_STEPS, class_weight="balanced"))
     halves = StratifiedShuffleSplit(1, test_size=0.25, random_state=seed)
@@ -214,11 +201,6 @@ def fit_and_note(probe, features, labels):
         if warning not in failed:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     return fitted, f"did not converge in {fitted[-1].max_iter} steps" if failed else ""
-
-
-def _share_right(truth, given, task):
-    """Return the accuracy; for *deposit against preserved*, the balanced accuracy."""
-    return (balanced_accuracy_score if task == AGAINST else accuracy_score)(truth, given)
 
 
 def task_part(task, features, part):

@@ -12,7 +12,7 @@ from torch import nn
 
 from lirf_kit.config import LirfError, check_choice
 from lirf_kit.data.images import ImageData
-from lirf_kit.evidence.references import HeadMaskedNetwork
+from lirf_kit.evidence.references import unmasked
 from lirf_kit.method.bank import BankNetwork
 from lirf_kit.method.networks import PREDICT_BATCH, SplitNetwork, build_network, evaluation_mode
 from lirf_kit.method.withdrawing import RecoveredNetwork
@@ -63,8 +63,7 @@ def read_features(networks, parts, config, on="validation", per_class=None):
     LirfError
         If a class has no images, or a network has no lower blocks; see `check_parts` and `pooled_features`.
     """
-    check_parts(parts, on)
-    check_networks(networks)
+    check_input(networks, parts, on)
     train, evaluated = training_images(parts, config.seed, per_class), getattr(parts, on)
     features = {
         name: list(zip(*(pooled_features(network, part, config.split_after) for part in (train, evaluated))))
@@ -123,16 +122,16 @@ def lower_blocks(network):
 
     Each is an nn.Sequential of normalisation, stem and stages, followed by the (shared) upper blocks.
     """
-    if isinstance(network, HeadMaskedNetwork):
-        network = network.original
+    network = unmasked(network)
     if isinstance(network, RecoveredNetwork):
         lowers = network.module_lowers if isinstance(network, BankNetwork) else [network.module_lower]
         return [network.target.layers, *(nn.Sequential(*lower, *network.target.upper) for lower in lowers)]
     return [network.layers] if isinstance(network, SplitNetwork) else []
 
 
-def check_networks(networks):
-    """Raise a `LirfError` unless there is at least one network, and each has lower blocks."""
+def check_input(networks, parts, on):
+    """Raise a `LirfError` unless each network has lower blocks, there is at least one, and `check_parts` is content."""
+    check_parts(parts, on)
     if not networks:
         raise LirfError("networks must hold at least one, not none")
     for name, network in networks.items():
@@ -187,15 +186,27 @@ def limited(part, seed, per_class=None):
     if per_class is None:
         return part
     check_per_class(per_class)
-    draw, labels = numpy.random.default_rng(seed), part.labels.cpu().numpy()
-    chosen = [draw.permutation(numpy.flatnonzero(labels == number))[:per_class] for number in range(part.num_classes)]
-    return part.select(torch.from_numpy(numpy.sort(numpy.concatenate(chosen))), part.deposit_classes)
+    chosen = drawn_per_class(part.labels.cpu().numpy(), [per_class] * part.num_classes, seed)
+    return part.select(torch.from_numpy(numpy.sort(chosen)), part.deposit_classes)
+
+
+def drawn_per_class(labels, counts, seed):
+    """Return the places of randomly drawn images, class by class; `counts` says how many of each at most."""
+    draw = numpy.random.default_rng(seed)
+    members = [draw.permutation(numpy.flatnonzero(labels == number))[:count] for number, count in enumerate(counts)]
+    return numpy.concatenate(members)
 
 
 def check_per_class(per_class):
     """Raise a `LirfError` unless the number of images of a class is None or at least 1."""
-    if per_class is not None and (not isinstance(per_class, int) or per_class < 1):
-        raise LirfError(f"per_class must be a whole number at least 1, or None for all, not {per_class!r}")
+    if per_class is not None:
+        check_count("per_class", per_class, "a whole number at least 1, or None for all")
+
+
+def check_count(name, number, allowed="a whole number of at least 1"):
+    """Raise a `LirfError` unless a parameter is a whole number of at least 1; `allowed` says so in the sentence."""
+    if not isinstance(number, int) or number < 1:
+        raise LirfError(f"{name} must be {allowed}, not {number!r}")
 
 
 def check_parts(parts, on):
@@ -211,15 +222,9 @@ def check_parts(parts, on):
 
 
 def tidy(test, task, values, unit, higher_means, notes=None):
-    """Return one row per network, with the columns `COLUMNS`; a note says what is unusual about a value.
+    """Return one row per network, with the columns `COLUMNS`, from the values by the networks' names.
 
-    Parameters
-    ----------
-    test, task, unit, higher_means : str
-    values : dict of str to float
-        By the networks' names.
-    notes : dict of str to str, optional
-        For some or all of the networks.
+    `notes` says, for some or all of the networks, what is unusual about a value.
     """
     notes = notes or {}
     rows = [(test, task, name, value, unit, higher_means, notes.get(name, "")) for name, value in values.items()]

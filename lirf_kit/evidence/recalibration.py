@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from lirf_kit.config import LirfError
-from lirf_kit.evidence.readings import ALL, check_networks, check_parts, limited, tidy
-from lirf_kit.evidence.references import HeadMaskedNetwork
+from lirf_kit.evidence.readings import ALL, check_input, limited, tidy
+from lirf_kit.evidence.references import unmasked
 from lirf_kit.method.networks import accuracy
 
 BATCH = 256  # images at a time; their statistics are averaged over the batches
@@ -46,8 +46,7 @@ def recalibration_table(networks, parts, config, on="validation", per_class=None
     LirfError
         If a class has no images, or a network has no lower blocks.
     """
-    check_parts(parts, on)
-    check_networks(networks)
+    check_input(networks, parts, on)
     preserved = limited(parts.preservation_set, config.seed, per_class).images
     order = torch.randperm(len(preserved), generator=torch.Generator().manual_seed(config.seed))
     images, deposited = preserved[order.to(preserved.device)], getattr(parts, f"deposit_{on}")
@@ -79,7 +78,7 @@ def recalibrated(network, images):
     """
     if len(images) < 2:
         raise LirfError(f"images must be at least two, not {len(images)}: one has no statistics")
-    fresh = copy.deepcopy(network.original if isinstance(network, HeadMaskedNetwork) else network)
+    fresh = copy.deepcopy(unmasked(network))
     for layer in fresh.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.reset_running_stats()

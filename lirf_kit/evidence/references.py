@@ -11,6 +11,9 @@ from lirf_kit.data.images import Dataset
 from lirf_kit.method.caching import load_or_train
 
 REFERENCES = ("retrained", "independent", "head masking")
+OUTPUT_ALONE = {"lambda_cs": 0.0, "lambda_os": 0.0}  # the paper's loss forgets there, and not inside
+ANSWERS_ONLY = "target, output alone"  # what tables call a target that was made with it
+OTHER_SEED = 1000  # added to the seed for a second network of the same kind
 
 
 class HeadMaskedNetwork(nn.Module):
@@ -52,6 +55,16 @@ def mask_head(original, deposit_classes):
         In evaluation mode.
     """
     return HeadMaskedNetwork(original, tuple(deposit_classes)).eval()
+
+
+def unmasked(network):
+    """Return a network without head masking, which a thief or an auditor would spot and remove at once."""
+    return network.original if isinstance(network, HeadMaskedNetwork) else network
+
+
+def another_seed(config):
+    """Return the config with another seed, for a second network of the same kind."""
+    return config.replace(seed=(config.seed + OTHER_SEED) % 2**32)
 
 
 def retrain(data, parts, config):

@@ -7,6 +7,8 @@ answers with deposit classes again.
 """
 
 import copy
+import dataclasses
+import itertools
 
 import pandas
 import torch
@@ -15,8 +17,8 @@ from torch.nn import functional
 from lirf_kit.config import LirfError, check_choice
 from lirf_kit.devices import cpu_threads, progress_bar, seeded_generator
 from lirf_kit.evidence.few_shot import check_shots
-from lirf_kit.evidence.readings import check_networks, check_parts, limited, tidy
-from lirf_kit.evidence.references import HeadMaskedNetwork
+from lirf_kit.evidence.readings import check_input, limited, tidy
+from lirf_kit.evidence.references import unmasked
 from lirf_kit.method.networks import accuracy
 
 SCENARIOS = ("labelled", "preserved only", "shuffled labels")
@@ -75,8 +77,7 @@ def relearn(
         If a class has no images or fewer than k, or a network has no lower blocks, or the steps don't start at 0 and
         increase.
     """
-    check_parts(parts, on)
-    check_networks(networks)
+    check_input(networks, parts, on)
     check_shots((shots,), parts.deposit_set, parts.deposit_set.deposit_classes)
     for scenario in scenarios:
         check_choice("scenarios", scenario, SCENARIOS)
@@ -85,23 +86,16 @@ def relearn(
         raise LirfError(f"steps must be whole numbers that start at 0 and increase, not {steps!r}")
     read = [limited(getattr(parts, f"{part}_{on}"), config.seed, per_class) for part in ("deposit", "preservation")]
     few = limited(parts.deposit_set, config.seed, shots)
+    order = torch.randperm(len(few), generator=torch.Generator().manual_seed(config.seed))
+    shown = dict(zip(SCENARIOS, (few, few.select(slice(0)), dataclasses.replace(few, labels=few.labels[order]))))
     starts, curves = {name: accuracy(network, read[1], "part") for name, network in networks.items()}, []
     runs = [(scenario, name) for scenario in scenarios for name in networks]
     with cpu_threads(config):
         for scenario, name in progress_bar(runs, desc="relearn", unit="network"):
-            images, labels = few.images, few.labels
-            if scenario == "preserved only":
-                images, labels = images[:0], labels[:0]
-            if scenario == "shuffled labels":
-                labels = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(config.seed))]
-            learner = _learner(networks[name])
-            generator = seeded_generator(config.seed, labels.device)
-            batches = _batches(images, labels, parts.preservation_set, generator)
-            for step, _ in enumerate(_train(learner, batches, rate)):
+            learning = _learning(networks[name], shown[scenario], parts.preservation_set, config, rate)
+            for step, learner in enumerate(itertools.islice(learning, steps[-1] + 1)):
                 if step in steps:
                     curves.append((scenario, name, step, *(accuracy(learner, part) for part in read), starts[name]))
-                if step == steps[-1]:
-                    break
     return pandas.DataFrame(curves, columns=["scenario", "network", "step", "Dep Acc", "Pre Acc", "start"])
 
 
@@ -123,37 +117,24 @@ def train_on(network, preserved, config, steps=64, rate=0.01):
     nn.Module
         In evaluation mode.
     """
-    learner, generator = _learner(network), seeded_generator(config.seed, preserved.labels.device)
     with cpu_threads(config):
-        for step, _ in enumerate(_train(learner, _batches(*_none_of(preserved), preserved, generator), rate)):
-            if step == steps:
-                return learner.eval()
+        learning = _learning(network, preserved.select(slice(0)), preserved, config, rate)
+        return next(itertools.islice(learning, steps, None)).eval()
 
 
-def _none_of(part):
-    """Return no images and no labels."""
-    return part.images[:0], part.labels[:0]
+def _learning(network, few, preserved, config, rate):
+    """Train a copy of a network on the same few deposit images and newly drawn preserved ones; yield it at each step.
 
-
-def _learner(network):
-    """Return a copy of a network in which all weights can be trained."""
-    learner = copy.deepcopy(network.original if isinstance(network, HeadMaskedNetwork) else network)
-    return learner.requires_grad_(True)  # the target's upper blocks were frozen
-
-
-def _batches(images, labels, preserved, generator):
-    """Yield batches endlessly: always the same deposit images, with newly drawn preserved ones."""
+    It is yielded before it takes the step, and goes on for as long as it is asked to.
+    """
+    learner = copy.deepcopy(unmasked(network)).requires_grad_(True)  # the target's upper blocks were frozen
+    optimiser = torch.optim.SGD(learner.parameters(), rate, momentum=0.9, nesterov=True)
+    generator = seeded_generator(config.seed, few.labels.device)
     while True:
+        yield learner
         chosen = torch.randint(len(preserved), (REHEARSED,), generator=generator, device=generator.device)
         rehearsed = preserved.select(chosen)
-        yield torch.cat([images, rehearsed.images]), torch.cat([labels, rehearsed.labels])
-
-
-def _train(learner, batches, rate):
-    """Train in place; yield before each step."""
-    optimiser = torch.optim.SGD(learner.parameters(), rate, momentum=0.9, nesterov=True)
-    for images, labels in batches:
-        yield
+        images, labels = torch.cat([few.images, rehearsed.images]), torch.cat([few.labels, rehearsed.labels])
         learner.train()
         loss = functional.cross_entropy(learner(images), labels)
         optimiser.zero_grad()

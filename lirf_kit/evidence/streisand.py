@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.metrics.pairwise import cosine_similarity
 
 from lirf_kit.evidence.membership import log_probabilities
-from lirf_kit.evidence.readings import YARDSTICK, check_networks, check_parts, lower_blocks, pooled_features, tidy
+from lirf_kit.evidence.readings import YARDSTICK, check_input, lower_blocks, pooled_features, tidy
 
 ANSWERS, FEATURES, AUDITOR = "answers on deposit images", "features of deposit images", "auditor"
 MEASURES = {
@@ -65,8 +65,7 @@ def streisand_table(networks, parts, config, on="validation"):
     LirfError
         If a class has no images, or a network has no lower blocks.
     """
-    check_parts(parts, on)
-    check_networks(networks)
+    check_input(networks, parts, on)
     deposited, everything = getattr(parts, f"deposit_{on}"), getattr(parts, on)
     going = {name: destinations(network, deposited) for name, network in networks.items()}
     found = {}
@@ -125,17 +124,7 @@ def _from_retrained(name, going):
 def class_cosines(features, labels):
     """Return the mean cosine similarity of two different images of the same class, and of two of different classes.
 
-    Parameters
-    ----------
-    features : numpy.ndarray
-        (N, D).
-    labels : numpy.ndarray
-        (N,).
-
-    Returns
-    -------
-    same, different : float
-        In [−1, 1]; NaN where there is no such pair.
+    Features are (N, D), labels (N,). A value is NaN where there is no such pair.
     """
     cosines, same = cosine_similarity(features), labels[:, None] == labels
     pairs = ~numpy.eye(len(labels), dtype=bool)
@@ -168,18 +157,9 @@ def auditor_view(network, part):
 
 
 def auditor_scores(view, deposit_classes):
-    """Return the auditor's numbers, as `streisand_table` explains them.
+    """Return what an auditor's view reveals: silent classes, their weight, and both rankings, as in `streisand_table`.
 
-    Parameters
-    ----------
-    view : pandas.DataFrame
-        From `auditor_view`.
-    deposit_classes : sequence of int
-        The right answer for the auditor's ranking.
-
-    Returns
-    -------
-    silent, weight, by_answers, by_weights : float
+    `view` is from `auditor_view`; the deposit classes are the right answer for the rankings.
     """
     silent = (view["answers"] == 0).to_numpy()
     length, weight = view["length"].to_numpy(), 0.0

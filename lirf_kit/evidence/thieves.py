@@ -5,7 +5,7 @@ import copy
 import pandas
 
 from lirf_kit.devices import seeded_generator
-from lirf_kit.evidence.readings import ALL, ONLY, check_networks, check_parts, tidy
+from lirf_kit.evidence.readings import ALL, ONLY, check_input, tidy
 from lirf_kit.method.bank import BankNetwork
 from lirf_kit.method.networks import SplitNetwork, accuracy, draw_weights
 from lirf_kit.method.withdrawing import RecoveredNetwork
@@ -40,8 +40,7 @@ def thief_table(networks, parts, on="validation"):
     LirfError
         If a class has no images, or a network has no lower blocks.
     """
-    check_parts(parts, on)
-    check_networks(networks)
+    check_input(networks, parts, on)
     stolen, deposited = dict(networks), getattr(parts, f"deposit_{on}")
     for network in networks.values():
         if isinstance(network, RecoveredNetwork) and not isinstance(network, BankNetwork):  # a bank has several modules

@@ -16,11 +16,11 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from lirf_kit.artifacts import checksum, fingerprint
+from lirf_kit.artifacts import checksum, fingerprint, serialised
 from lirf_kit.config import Config, LirfError, check_choice
 from lirf_kit.method.bank_files import read_bank, write_bank
 from lirf_kit.method.caching import load_or_deposit
-from lirf_kit.method.containers import file_content, module_bytes, read_module, save_module, serialised
+from lirf_kit.method.containers import file_content, module_bytes, module_file, read_module, save_module
 from lirf_kit.method.networks import SplitNetwork, build_network, penultimate, prepare, split
 from lirf_kit.method.withdrawing import RecoveredNetwork, merge_logits
 
@@ -116,7 +116,7 @@ class KnowledgeBank:
         cut.upper.requires_grad_(False)  # T^(n-)
         self.config, self.teacher = config, teacher
         self._original = cut if teacher == "original" else None
-        self._made_from = fingerprint(*original.layers.state_dict().values())
+        self._made_from = _mark(original.layers)
         self._missing = set()  # names of modules whose files `load` couldn't use
         target = SplitNetwork(copy.deepcopy(cut.lower), cut.upper).eval()
         self._state = _State(target, _mark(target), {}, None)
@@ -199,7 +199,7 @@ class KnowledgeBank:
         target = SplitNetwork(made.lower, self.target.upper).eval()  # T^(n-) stays the one that all share
         target.history = made.history
         whole = deposit_set.deposit_classes is not None
-        account = _Account(module, classes, whole, _hex(module), checksum(serialised(module)))
+        account = _Account(module, classes, whole, _hex(module), checksum(module_file(module)))
         self._state = _State(target, _mark(target), {**self._accounts, name: account}, tuple(deposit_set.class_names))
 
     def _check_deposit(self, name, deposit_set):
@@ -276,7 +276,7 @@ class KnowledgeBank:
             lowers[name] = network.lower
         kept = [number for number in range(self.target.upper[-1].out_features) if number not in self._deposited()]
         modules = [self[name] for name in chosen], [lowers[name] for name in chosen]
-        return BankNetwork(self.target, *modules, kept, self.config.preserved).eval()
+        return BankNetwork(self.target, *modules, kept, modules[0][0].preserved).eval()
 
     def withdraw_all(self):
         """Withdraw every module that is in the bank."""
@@ -323,11 +323,8 @@ class KnowledgeBank:
 
     def _check_unchanged(self, *names):
         """Raise a `LirfError` unless the target, and the modules of these names, are what their deposits left."""
-        changed = [
-            f"module {name!r}" for name in names if checksum(serialised(self[name])) != self._accounts[name].sha256
-        ]
-        if _mark(self.target) != self._state.mark:
-            changed.insert(0, "bank.target")
+        wrong = [name for name in names if checksum(module_file(self[name])) != self._accounts[name].sha256]
+        changed = ["bank.target"] * (_mark(self.target) != self._state.mark) + [f"module {name!r}" for name in wrong]
         if changed:
             raise LirfError(
                 f"{changed[0]} must be as its deposit left it, but was changed since: load the bank from its folder, "
@@ -361,18 +358,17 @@ class KnowledgeBank:
             its deposit.
         """
         self._check_unchanged(*self)
-        contents = {"target": safetensors.torch.save(_plain(self.target.layers))}
-        contents |= {f"module-{name}": serialised(self[name]) for name in self}
-        remembered = {name: vars(account) | {"module": None} for name, account in self._accounts.items()}
+        contents = {"target": serialised(self.target.layers.state_dict())}
+        contents |= {f"module-{name}": module_file(self[name]) for name in self}
         index = {
-            "identity": fingerprint(*self.target.upper.state_dict().values()),
+            "identity": _mark(self.target.upper),
             "original": self._made_from,
             "config": self.config.model_dump(mode="json"),
             "teacher": self.teacher,
             "num_classes": self.target.upper[-1].out_features,
             "class_names": self._class_names,
             "modules": {name: account.sha256 for name, account in self._accounts.items()},
-            "accounts": remembered,
+            "accounts": {name: vars(account) | {"module": None} for name, account in self._accounts.items()},
         }
         missing = {f"module-{name}": self._accounts[name].sha256 for name in self._missing}
         write_bank(Path(folder), index, contents, missing)
@@ -408,7 +404,7 @@ class KnowledgeBank:
         bank = cls(target, config, index["teacher"])
         bank._original, bank._made_from = None, index["original"]
         if original is not None:
-            if fingerprint(*original.layers.state_dict().values()) != bank._made_from:
+            if _mark(original.layers) != bank._made_from:
                 raise LirfError("original must be the network that this bank was made from, not a different one")
             lower = split(copy.deepcopy(original), config.split_after).lower
             bank._original = SplitNetwork(lower, bank.target.upper).eval()
@@ -429,14 +425,9 @@ class KnowledgeBank:
         return bank
 
 
-def _mark(target):
-    """Return a target's fingerprint."""
-    return fingerprint(*target.state_dict().values())
-
-
-def _plain(module):
-    """Return a module's weights as safetensors takes them."""
-    return {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+def _mark(network):
+    """Return the fingerprint of a network's weights."""
+    return fingerprint(*network.state_dict().values())
 
 
 def _hex(module):

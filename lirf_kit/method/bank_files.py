@@ -17,24 +17,12 @@ OWN = re.compile(r"(target|module-.+)-[0-9a-f]{8}\.safetensors")  # the names of
 
 
 def write_bank(folder, index, contents, missing):
-    """Write a bank's folder.
+    """Write a bank's folder; raise a `LirfError` if it can't be written, or holds a different bank.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-    index : dict
-        Plain values; `"identity"` is what two banks of one folder must share, and ``"modules"`` the checksum of each
-        module, handed out or not, by name.
-    contents : dict of str to bytes
-        ``"target"``, and the name of each module after ``"module-"``.
-    missing : dict of str to str
-        Modules that couldn't be read: their names in `contents`, and the checksums that their files should have. If
-        such a file is in the folder, it stays, and so does what the index says about it.
-
-    Raises
-    ------
-    LirfError
-        If the folder can't be written, or holds a different bank.
+    In the index, plain values, ``"identity"`` is what two banks of one folder must share, and ``"modules"`` holds the
+    checksum of each module, handed out or not, by name. The contents are ``"target"`` and, by their names after
+    ``"module-"``, the modules. `missing` has the checksums that the files of modules that couldn't be read should have.
+    If such a file is in the folder, it stays, and so does what the index says about it.
     """
     digests = {name: checksum(content) for name, content in contents.items()} | missing
     files = {name: f"{name}-{digest[:8]}.safetensors" for name, digest in digests.items()}
@@ -58,21 +46,10 @@ def write_bank(folder, index, contents, missing):
 
 
 def read_bank(folder):
-    """Read a bank's folder.
+    """Return a bank's index and its files' contents, as `write_bank` was given them, and the faults of the other files.
 
-    Returns
-    -------
-    index : dict
-        As `write_bank` was given it.
-    contents : dict of str to bytes
-        Of the files that are as they were written.
-    faults : dict of str to str
-        For the other files' names in `contents`, what is wrong.
-
-    Raises
-    ------
-    LirfError
-        If the index is missing, damaged or of another version, or if the target's file isn't as it was written.
+    `faults` says what is wrong by the names in `contents`. A `LirfError` is raised if the index is missing, damaged or
+    of another version, or if the target's file isn't as it was written.
     """
     _read_index(folder)  # before a lock is made in a folder that holds no bank
     with _locked(folder):

@@ -91,23 +91,19 @@ def load_or_deposit(original, deposit_set, config, teacher=None, gone=()):
     if gone or teacher is not None:
         made_from["gone"] = sorted(gone)
         made_from["teacher"] = teacher and fingerprint(*teacher.layers.state_dict().values())
+    both = {"target": target.layers, "deposit_module": deposit_module}
     found = load_run("deposit", made_from)
     if found is None:
         with turn_to_make("deposit", made_from) as found:
             if found is None:
                 finish_deposit(original, target, deposit_module, deposit_set, config, teacher, gone)
-                _save_deposit(target, deposit_module, made_from)
+                # one file for both, so that a target is never paired with another deposit's module
+                weights = {f"{name}.{key}": value for name in both for key, value in both[name].state_dict().items()}
+                save_run("deposit", made_from, weights, {"history": target.history})
                 return target, deposit_module
     weights, metrics = found
-    for name, module in {"target": target.layers, "deposit_module": deposit_module}.items():
+    for name, module in both.items():
         own = {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}
         module.load_state_dict(own)
     target.history = metrics["history"]
     return target, deposit_module
-
-
-def _save_deposit(target, deposit_module, made_from):
-    """Save a deposit: one file for both, so that a target is never paired with another deposit's module."""
-    both = {"target": target.layers, "deposit_module": deposit_module}
-    weights = {f"{name}.{key}": value for name in both for key, value in both[name].state_dict().items()}
-    save_run("deposit", made_from, weights, {"history": target.history})

@@ -13,9 +13,9 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from lirf_kit.artifacts import write_file
+from lirf_kit.artifacts import serialised, write_file
 from lirf_kit.config import LirfError
-from lirf_kit.method.networks import SplitNetwork, layout
+from lirf_kit.method.networks import layout
 from lirf_kit.method.packing import dequantise, pack, quantise, unpack
 from lirf_kit.method.pruning import prune_lower
 
@@ -37,6 +37,10 @@ class DepositModule(nn.Module):
     stored : dict of str to torch.Tensor, optional
         What its file holds instead of the weights, if they are rounded (see `round_module`).
     """
+
+    preserved = (
+        "target"  # where the preserved logits come from (see `withdraw`): it has only learnt the deposit classes
+    )
 
     def __init__(self, lower, deposit_classes):
         super().__init__()
@@ -82,24 +86,29 @@ class DifferenceModule(nn.Module):
         and move with the module.
     """
 
+    preserved = "mean"  # where the preserved logits come from (see `withdraw`): its own are as good as the original's
+
     def __init__(self, lower, deposit_classes, bits, statistics=False):
         super().__init__()
         self.bits, self.statistics = bits, statistics
         self.register_buffer("deposit_classes", torch.as_tensor(deposit_classes, dtype=torch.int64))
         self.register_buffer("belongs_to", torch.zeros(32, dtype=torch.uint8))
-        for name, content in self._compress(lower, lower).items():  # of the right shapes; `hold` fills them
+        for name, content in self.taken_from(lower, lower).items():  # of the right shapes; `hold` fills them
             self.register_buffer(name, content)
 
     def hold(self, original_lower, target):
         """Take in the difference of a target's lower blocks from the original's, and remember the target."""
-        for name, content in self._compress(original_lower, target.lower).items():
+        for name, content in self.taken_from(original_lower, target.lower).items():
             setattr(self, name, content)
         self.belongs_to.copy_(self.identify(target))
 
-    @torch.no_grad()
     def restore(self, target):
         """Return T^(-n) + T_r: a copy of the target's lower blocks with the difference added."""
-        lower = copy.deepcopy(target.lower)
+        return self.added_to(copy.deepcopy(target.lower))
+
+    @torch.no_grad()
+    def added_to(self, lower):
+        """Add the difference to lower blocks in place, and return them."""
         weights, vectors = self._tensors(lower)
         sizes = [weight.numel() for weight in weights]
         codes = unpack(self.codes, sum(sizes), self.bits).split(sizes)
@@ -131,8 +140,8 @@ class DifferenceModule(nn.Module):
         return [value for value in parameters if value.ndim > 1], vectors
 
     @torch.no_grad()
-    def _compress(self, original_lower, target_lower):
-        """Return the buffers that hold original − target."""
+    def taken_from(self, original_lower, target_lower):
+        """Return the buffers that hold original − target, by name."""
         ours, theirs = self._tensors(original_lower), self._tensors(target_lower)
         weights, vectors = ([a - b for a, b in zip(*both)] for both in zip(ours, theirs))
         codes, scales = zip(*(quantise(weight, self.bits) for weight in weights))
@@ -143,18 +152,8 @@ class DifferenceModule(nn.Module):
 def empty_module(target, deposit_classes, config):
     """Return a deposit module before the deposit: a pruned copy of the target's lower blocks, or no difference yet.
 
-    Parameters
-    ----------
-    target : SplitNetwork
-        Before the deposit it equals the original.
-    deposit_classes : iterable of int
-    config : Config
-        Reads `container`, `keep`, `bits` and `batch_statistics`.
-
-    Returns
-    -------
-    DepositModule or DifferenceModule
-        On the target's device.
+    The config's `container`, `keep`, `bits` and `batch_statistics` decide; it is on the target's device. Before the
+    deposit, the target equals the original.
     """
     if config.container == "difference":
         statistics = config.batch_statistics == "updated"
@@ -191,8 +190,7 @@ def round_module(deposit_module, bits):
         kept = {f"lower.{name}": value.half() if value.is_floating_point() else value for name, value in weights}
     else:
         packed = _all_of(rounded.lower, bits)
-        packed.hold(rounded.lower, _nothing(rounded.lower))
-        kept = {name: getattr(packed, name) for name in ("codes", "scales", "halves")}
+        kept = packed.taken_from(rounded.lower, _nothing(rounded.lower))
     rounded.stored = kept | {"bits": torch.tensor([bits])}
     rounded.stored |= {"deposit_classes": rounded.deposit_classes, "belongs_to": rounded.belongs_to}
     _unfold(rounded)
@@ -210,7 +208,7 @@ def _unfold(module):
     packed = _all_of(module.lower, bits)
     for name in ("codes", "scales", "halves"):
         setattr(packed, name, module.stored[name])
-    module.lower.load_state_dict(packed.restore(_nothing(module.lower)).state_dict())
+    module.lower.load_state_dict(packed.added_to(_nothing(module.lower)).state_dict())
 
 
 def _all_of(lower, bits):
@@ -220,17 +218,17 @@ def _all_of(lower, bits):
 
 @torch.no_grad()
 def _nothing(lower):
-    """Return a network whose lower blocks are a copy with all weights and statistics 0, with nothing above."""
+    """Return a copy of lower blocks with all weights and statistics 0."""
     empty = copy.deepcopy(lower)
     norms = [layer for layer in empty.modules() if isinstance(layer, nn.BatchNorm2d)]
     for value in (*empty.parameters(), *(each for norm in norms for each in (norm.running_mean, norm.running_var))):
         value.zero_()
-    return SplitNetwork(empty, nn.Identity())
+    return empty
 
 
 def module_bytes(deposit_module):
     """Return how many bytes a deposit module takes on disk."""
-    return len(serialised(deposit_module))
+    return len(module_file(deposit_module))
 
 
 def module_share(deposit_module, target):
@@ -253,7 +251,7 @@ def save_module(deposit_module, file):
         If the file can't be written.
     """
     try:
-        write_file(Path(file), serialised(deposit_module))
+        write_file(Path(file), module_file(deposit_module))
     except OSError as error:
         raise LirfError(f"file {str(file)!r} can't be written: {error}") from None
 
@@ -328,10 +326,9 @@ def _contents(deposit_module):
     return getattr(deposit_module, "stored", None) or deposit_module.state_dict()
 
 
-def serialised(deposit_module):
-    """Return what a deposit module's file contains; the same weights give the same bytes."""
-    weights = {name: value.detach().cpu().contiguous() for name, value in _contents(deposit_module).items()}
-    return safetensors.torch.save(weights)
+def module_file(deposit_module):
+    """Return what a deposit module's file contains, in bytes."""
+    return serialised(_contents(deposit_module))
 
 
 def _identity(module):

@@ -143,12 +143,8 @@ def build_network(config, channels, num_classes):
 def draw_weights(layers, generator):
     """Draw the weights of layers as PyTorch does, but from a generator of one's own, so that threads don't mix theirs.
 
-    Parameters
-    ----------
-    layers : iterable of nn.Module
-        Weights are drawn layer by layer, in this order. BatchNorm begins anew. Anything else is left as it is.
-    generator : torch.Generator
-        On the CPU, as the layers.
+    Layers and generator are on the CPU. Weights are drawn layer by layer, in the given order. BatchNorm begins anew;
+    anything else is left as it is.
     """
     for layer in layers:
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
@@ -194,14 +190,6 @@ def layout(module):
     with torch 2.15; it looks like oneDNN's open issue 6035). So on the CPU a network with such a shortcut, of up to
     twice as many inputs to be on the safe side, stays in the contiguous layout. `bench.gradient_errors` and
     `python -m lirf_kit doctor` check the result.
-
-    Parameters
-    ----------
-    module : nn.Module
-
-    Returns
-    -------
-    torch.memory_format
     """
     on_cpu = next(module.parameters()).device.type == "cpu"
     narrow = any(
@@ -342,16 +330,8 @@ def strides(config, stages=None):
 def check_last_batch(name, count, batch_size, images, strides):
     """Raise a `LirfError` if BatchNorm would have to take statistics of a single number, from a last batch of one.
 
-    Parameters
-    ----------
-    name : str
-        The knob that `batch_size` is, for the message.
-    count, batch_size : int
-        How many images there are, and how many of them are in a batch.
-    images : torch.Tensor
-        (N, C, H, W).
-    strides : int
-        How many times lower than the images the last feature maps are.
+    `name` is the knob that `batch_size` is, for the message; `count` is how many images there are, and `strides` how
+    many times lower than the images, (N, C, H, W), the last feature maps are.
     """
     if count % batch_size == 1 % batch_size and max(images.shape[2:]) <= strides:
         raise LirfError(

@@ -50,20 +50,7 @@ def dequantise(codes, scales, bits):
 
 
 def pack(codes, bits):
-    """Write numbers below 2^bits one after the other, eight of them in `bits` bytes.
-
-    Parameters
-    ----------
-    codes : torch.Tensor
-        uint8, (N,).
-    bits : int
-        From 1 to 8.
-
-    Returns
-    -------
-    torch.Tensor
-        uint8, (⌈N / 8⌉ · bits,).
-    """
+    """Write numbers below 2^bits, uint8 (N,), one after the other: eight in `bits` bytes, (⌈N / 8⌉ · bits,)."""
     eights = functional.pad(codes, (0, -len(codes) % 8)).view(-1, 8).long()  # (N / 8, 8)
     words = (eights << _places(bits, codes.device)).sum(dim=1, keepdim=True)  # 64 bits each, of which 8 · bits are used
     return words.view(torch.uint8)[:, :bits].flatten()  # the lowest byte comes first

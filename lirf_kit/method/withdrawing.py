@@ -70,7 +70,7 @@ def merge_logits(target_logits, module_logits, deposit_classes, preserved="targe
     return torch.where(deposited, module_logits, others)  # the same columns for every sample
 
 
-def withdraw(target, deposit_module, preserved="target", check=True):
+def withdraw(target, deposit_module, preserved=None, check=True):
     """Plug the deposit module back in.
 
     This takes no data and no training. Nothing that is given changes. A difference is added to a copy of the target's
@@ -82,10 +82,10 @@ def withdraw(target, deposit_module, preserved="target", check=True):
         The first result of `deposit`.
     deposit_module : DepositModule or DifferenceModule
         The second result of the same call.
-    preserved : {"target", "mean"}
+    preserved : {"target", "mean"}, optional
         Where the preserved classes' logits come from: the target alone, as in the paper's formula, or the mean of the
-        target's and the module's. The second helps with a difference, whose preserved logits are as good as the
-        original's, and harms with a pruned module.
+        target's and the module's. By default the target with a pruned module, which has only learnt the deposit
+        classes, and the mean with a difference, whose preserved logits are as good as the original's.
     check : bool
         Whether to compare the fingerprint that the module carries with the target, and to look for weights that are
         NaN or infinite; False shows what a wrong key gives.
@@ -101,7 +101,8 @@ def withdraw(target, deposit_module, preserved="target", check=True):
         If the module was made for a different target, or the target was trained on since; if the module's weights
         aren't finite, its features don't fit the target's upper blocks, or it has classes that the target doesn't have.
     """
-    check_choice("preserved", preserved, ("target", "mean"))
+    if preserved is not None:
+        check_choice("preserved", preserved, ("target", "mean"))
     if not isinstance(deposit_module, (DepositModule, DifferenceModule)):
         raise LirfError(f"deposit_module must be deposit's second result, not a {type(deposit_module).__name__}")
     _check_fit(target, deposit_module)
@@ -113,7 +114,7 @@ def withdraw(target, deposit_module, preserved="target", check=True):
         )
     if check:
         _check_key(target, deposit_module)
-    return RecoveredNetwork(target, deposit_module, preserved).eval()
+    return RecoveredNetwork(target, deposit_module, preserved or deposit_module.preserved).eval()
 
 
 def _check_fit(target, deposit_module):

@@ -1,20 +1,22 @@
 """Tables as pictures: variants side by side, curves over a knob, the round trip of each class, confusion matrices."""
 
+import matplotlib
 import numpy
 import pandas
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from lirf_kit.config import LirfError, check_choice
 from lirf_kit.evidence.experiments import DIFFERENCES, METRICS, with_differences
-from lirf_kit.pictures.figures import COOL, DPI, INK, MARKERS, MOST_NAMED, PALE, WARM
+from lirf_kit.pictures.figures import COOL, DPI, INK, MARKERS, MOST_NAMED, PALE, STYLE, WARM, kilobytes_on
 
 UNITS = dict.fromkeys(METRICS, "%") | {"F": "points", "L_at": "from 0 to 2"}
 UNITS |= dict.fromkeys(DIFFERENCES, "points relative to the original")
 
 
+@matplotlib.rc_context(STYLE)
 def plot_variants(results, shown=(("target", "Dep Acc"), ("target", "ΔPre"), ("recovered", "ΔAvg")), marked=None):
     """Draw the variants of a sweep side by side.
 
@@ -57,17 +59,17 @@ def plot_variants(results, shown=(("target", "Dep Acc"), ("target", "ΔPre"), ("
             axes.plot(values, [place] * len(values), "o", color=INK, markersize=4, alpha=0.4, markeredgewidth=0)
         if metric.startswith("Δ"):
             axes.axvline(0, color=PALE, zorder=0)
-        axes.set_title(f"{network}: {metric}", fontsize=14, color=INK)
-        axes.set_xlabel(UNITS[metric], fontsize=13)
+        axes.set(title=f"{network}: {metric}", xlabel=UNITS[metric])
         axes.set_yticks(range(len(variants)), variants, fontsize=13)
         axes.grid(axis="y", color=PALE, linewidth=0.5)
-        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.spines["left"].set_visible(False)
         axes.tick_params(axis="x", labelsize=12)
         axes.tick_params(axis="y", length=0)
     axes.invert_yaxis()
     return figure
 
 
+@matplotlib.rc_context(STYLE)
 def plot_curve(results, knob, metrics=("ΔPre", "ΔDep", "ΔAvg"), network="recovered"):
     """Draw metrics over the values of a knob: the mean of the runs as a line, their standard deviation as a band.
 
@@ -105,17 +107,16 @@ def plot_curve(results, knob, metrics=("ΔPre", "ΔDep", "ΔAvg"), network="reco
         axes.axhline(0, color=PALE, zorder=0)
     for metric, colour, marker in zip(metrics, (COOL[2], WARM[0], COOL[0], WARM[2]), "osD^"):
         mean, spread = groups[metric].mean(), groups[metric].std().fillna(0)
-        axes.plot(mean.index, mean, marker=marker, color=colour, label=metric, markersize=7, linewidth=2)
+        axes.plot(mean.index, mean, marker=marker, color=colour, label=metric, markersize=7)
         axes.fill_between(mean.index, mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
-    axes.set_xlabel(knob, fontsize=13)
-    axes.set_ylabel(UNITS[metrics[0]], fontsize=13)
-    axes.set_title(f"{network.capitalize()}: mean ± standard deviation of the runs", fontsize=14, color=INK)
-    axes.legend(frameon=False, fontsize=13)
+    title = f"{network.capitalize()}: mean ± standard deviation of the runs"
+    axes.set(title=title, xlabel=knob, ylabel=UNITS[metrics[0]])
+    axes.legend()
     axes.tick_params(labelsize=12)
-    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
+@matplotlib.rc_context(STYLE)
 def plot_round_trip(accuracies, deposit_classes=()):
     """Draw each class's accuracy from network to network: for a deposit class it falls and then rises again.
 
@@ -143,7 +144,7 @@ def plot_round_trip(accuracies, deposit_classes=()):
     for place, number in enumerate(deposited):
         aside = 0.24 * ((place + 0.5) / len(deposited) - 0.5)
         (lines[accuracies.index[number]],) = axes.plot(
-            stations + aside, accuracies.iloc[number], color=WARM[place % len(WARM)], linewidth=2, zorder=3,
+            stations + aside, accuracies.iloc[number], color=WARM[place % len(WARM)], zorder=3,
             marker=MARKERS[place % len(MARKERS)], markersize=10, markeredgecolor=INK,
         )  # fmt: skip
     if len(deposited) > MOST_NAMED:
@@ -154,14 +155,13 @@ def plot_round_trip(accuracies, deposit_classes=()):
             stations, accuracies.iloc[number], color=COOL[0], marker="o", markersize=5, alpha=0.6
         )
     axes.set_xticks(stations, accuracies.columns, fontsize=14)
-    axes.set_ylabel("accuracy in %", fontsize=14)
-    axes.set_ylim(-4, 104)
+    axes.set(ylabel="accuracy in %", ylim=(-4, 104))
     axes.tick_params(axis="y", labelsize=12)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(lines.values(), lines, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=13)
+    axes.legend(lines.values(), lines, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
+@matplotlib.rc_context(STYLE)
 def plot_bank(accuracies, places):
     """Draw what a knowledge bank knows in each of its states, and above it where its modules are.
 
@@ -194,13 +194,13 @@ def plot_bank(accuracies, places):
     for row, line in enumerate(places.to_numpy()):
         colour = WARM[row % len(WARM)]
         held = [column for column, place in enumerate(line) if place]
-        above.plot(held, [row] * len(held), color=colour, linewidth=2, zorder=1)
+        above.plot(held, [row] * len(held), color=colour, zorder=1)
         for column in held:
             face = colour if line[column] == "bank" else "white"
             above.plot(column, row, marker="s", markersize=13, color=colour, markerfacecolor=face, markeredgewidth=2)
     above.set_yticks(range(deposits), places.index, fontsize=12)
     above.set_ylim(deposits - 0.4, -0.6)
-    above.set_title("filled: the module is in the bank; hollow: it is plugged in", fontsize=12, color=INK)
+    above.set_title("filled: the module is in the bank; hollow: it is plugged in", fontsize=12)
     below.imshow(
         accuracies, cmap=LinearSegmentedColormap.from_list("", ("white", COOL[0])), vmin=0, vmax=130, aspect="auto"
     )
@@ -209,13 +209,14 @@ def plot_bank(accuracies, places):
             below.text(column, row, f"{accuracies.iloc[row, column]:.0f}", ha="center", va="center", fontsize=12)
     below.set_xticks(range(states), accuracies.columns, fontsize=12)
     below.set_yticks(range(classes), accuracies.index, fontsize=12)
-    below.set_ylabel("accuracy on each class, %", fontsize=12)
+    below.set_ylabel("accuracy on each class, %")
     for axes in (above, below):
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
     return figure
 
 
+@matplotlib.rc_context(STYLE)
 def plot_bank_depth(results):
     """Draw what one deposit after the other costs the classes that stay, and what comes back in the end.
 
@@ -234,7 +235,7 @@ def plot_bank_depth(results):
     deepest = results[results["sizes"] == depths[-1]]
     after = deepest[deepest["state"].str.startswith("deposit")].groupby("state", sort=False)["kept"]
     mean, spread, steps = after.mean(), after.std().fillna(0), range(1, len(after) + 1)
-    axes.plot(steps, mean, color=COOL[0], marker="o", linewidth=2, label="target: the classes that stay")
+    axes.plot(steps, mean, color=COOL[0], marker="o", label="target: the classes that stay")
     axes.fill_between(steps, mean - spread, mean + spread, color=COOL[0], alpha=0.15, linewidth=0)
     for sizes in depths:
         runs, depth = results[results["sizes"] == sizes], sizes.count(",") + 1
@@ -243,14 +244,13 @@ def plot_bank_depth(results):
         axes.errorbar(depth, back.mean(), back.std(), color=WARM[0], marker="D", markersize=9, capsize=4, label=label)
     axes.axhline(0, color=PALE, zorder=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("deposits of one class each", fontsize=13)
-    axes.set_ylabel("points relative to the original", fontsize=13)
+    axes.set(xlabel="deposits of one class each", ylabel="points relative to the original")
     axes.tick_params(labelsize=12)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=12, loc="lower left")
+    axes.legend(loc="lower left")
     return figure
 
 
+@matplotlib.rc_context(STYLE)
 def plot_sizes(found, level):
     """Draw accuracy against bytes on disk, a line for each kind of container.
 
@@ -274,15 +274,10 @@ def plot_sizes(found, level):
         for bits, (size, accuracy) in points.items():
             beside = {"xytext": (0, 7 if above else -15), "textcoords": "offset points", "ha": "center"}
             axes.annotate(f"{bits}", (size / 1000, accuracy), **beside, fontsize=9, color=colour)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("kilobytes on disk; the numbers are bits a weight", fontsize=12)
-    axes.set_ylabel("recovered network, accuracy in %", fontsize=12)
+    kilobytes_on(axes)
+    axes.set(xlabel="kilobytes on disk; the numbers are bits a weight", ylabel="recovered network, accuracy in %")
     axes.tick_params(labelsize=11)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=11, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 

@@ -3,16 +3,11 @@
 A length is in inches, so that text has the same size in every drawing.
 """
 
-import os
-import tempfile
-from pathlib import Path
-
 import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from lirf_kit.config import LirfError
-from lirf_kit.pictures.figures import COOL, INK, WARM, writable_folder
+from lirf_kit.pictures.figures import COOL, INK, WARM, writable_folder, written_together
 
 TARGET, MODULE, RECOVERED, FROZEN = COOL[0], WARM[0], COOL[2], "#6B6B6B"
 WIDTH = 9.0  # of every drawing: as wide as a notebook's text
@@ -221,35 +216,16 @@ DIAGRAMS = {  # name: (function, what somebody who can't see the picture needs t
 
 
 def write_diagrams(folder):
-    """Write all drawings as SVG; each has its description inside.
+    """Write all drawings as SVG, each with its description inside; return the paths.
 
-    Parameters
-    ----------
-    folder : path
-        Created if it doesn't exist.
-
-    Returns
-    -------
-    list of pathlib.Path
-
-    Raises
-    ------
-    LirfError
-        If the folder can't be written to.
+    A `LirfError` is raised if the folder can't be made or written to.
     """
     folder, written = writable_folder(folder), []
     for name, (draw, alt) in DIAGRAMS.items():
         about = {"Date": None, "Title": name, "Description": alt}
-        try:
-            # glyphs as outlines: a browser's own font would not fit the boxes
-            with (
-                tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as beside,
-                matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}),
-            ):
-                draw().savefig(Path(beside, "drawing.svg"), metadata=about)
-                os.replace(Path(beside, "drawing.svg"), folder / f"{name}.svg")
-        except OSError as error:
-            raise LirfError(f"the drawing {name} can't be written to {folder}: {error}") from error
+        outlined = {"svg.hashsalt": name, "svg.fonttype": "path"}  # a browser's own font would not fit the boxes
+        with written_together(folder, f"the drawing {name}") as beside, matplotlib.rc_context(outlined):
+            draw().savefig(beside / f"{name}.svg", metadata=about)
         written.append(folder / f"{name}.svg")
     return written
 

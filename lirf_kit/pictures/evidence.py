@@ -1,26 +1,19 @@
 """The laboratory's table as a picture: a row for each test, a mark for each network, a band for the retrained ones."""
 
+import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator, NullFormatter
 
 from lirf_kit.config import LirfError, check_choice
 from lirf_kit.evidence.readings import YARDSTICK
-from lirf_kit.pictures.figures import COOL, DPI, INK, MARKERS, PALE, WARM
+from lirf_kit.pictures.figures import COOL, DPI, INK, MARKERS, PALE, STYLE, WARM, kilobytes_on
 
-UNITS = {
-    "%": "%",
-    "nats": "nats",
-    "cosine": "cosine",
-    "ratio": "ratio",
-    "classes": "classes",
-    "steps": "training steps",
-}
 RULE = "recovered Avg Acc − original, points\n(preserved: pruned 'target', others 'mean')"
 SHY = ("did not converge", "not reached")  # marks whose note starts with one of these are hollow
 
 
+@matplotlib.rc_context(STYLE)
 def plot_evidence(table, tests=None, figure=None):
     """Draw a row for every test, with a mark for each network and a band for the retrained ones.
 
@@ -80,18 +73,18 @@ def _draw(axes, rows, styles):
                 axes.plot([value] * 2, [place - 0.42, place + 0.42], color=INK, linewidth=1)
                 continue
             aside = 0.6 * ((others.index(name) + 0.5) / len(others) - 0.5)
-            hollow = (
-                {"markerfacecolor": "white", "markeredgecolor": styles[name]["color"]} if note.startswith(SHY) else {}
-            )
+            colour = styles[name]["color"]
+            hollow = {"markerfacecolor": "white", "markeredgecolor": colour} if note.startswith(SHY) else {}
             axes.plot(value, place + aside, **styles[name] | hollow)
     axes.set_yticks(range(len(groups)), [" · ".join(key) for key in groups.groups], fontsize=11)
     axes.set_ylim(len(groups) - 0.5, -0.5)
-    axes.set_xlabel(UNITS.get(rows["unit"].iloc[0], rows["unit"].iloc[0]), fontsize=12)
+    unit = rows["unit"].iloc[0]
+    axes.set_xlabel("training steps" if unit == "steps" else unit)
     axes.tick_params(axis="x", labelsize=11)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color=PALE, linewidth=0.5)
     axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["left"].set_visible(False)
 
 
 def _styles(names):
@@ -120,9 +113,10 @@ def _legend(figure, styles, table):
     if table["note"].str.startswith(SHY).any():
         hollow = {"marker": "o", "markerfacecolor": "white", "color": INK, "linestyle": ""}
         handles.append(Line2D([], [], label="hollow: not converged, or not reached", **hollow))
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=11)
+    figure.legend(handles=handles, loc="outside lower center", ncols=4)
 
 
+@matplotlib.rc_context(STYLE)
 def plot_custody(summary, figure=None):
     """Draw what each container brings back, and what a thief of the module alone gets from it, against its bytes.
 
@@ -154,19 +148,12 @@ def plot_custody(summary, figure=None):
                 place = row["bytes"] / 1000, back[setting]
                 panels[0].annotate(setting, place, xytext=(4, -12), textcoords="offset points", fontsize=9)
     for axes, label in zip(panels, (RULE, "deposit images recognised, %")):
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlabel("kilobytes on disk", fontsize=12)
-        axes.set_ylabel(label, fontsize=12)
+        kilobytes_on(axes)
+        axes.set_ylabel(label)
         axes.tick_params(labelsize=11)
         axes.grid(color=PALE, linewidth=0.5)
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_title("what it brings back", fontsize=13)
-    panels[1].set_title("what a thief of the module alone gets", fontsize=13)
+    panels[0].set_title("what it brings back")
+    panels[1].set_title("what a thief of the module alone gets")
     panels[1].set_ylim(0, 104)
-    figure.legend(
-        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=11
-    )
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure

@@ -5,6 +5,7 @@ colours, a dark edge and a different marker each, so that the eye can follow the
 islands dissolve.
 """
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -14,8 +15,9 @@ import numpy
 from matplotlib import patheffects
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
-from lirf_kit.artifacts import sweep
+from lirf_kit.artifacts import WRITING, sweep
 from lirf_kit.config import LirfError
 
 COOL = (
@@ -28,6 +30,16 @@ MACHINE = ("seconds", "images_per_second", "peak_memory")  # the history's numbe
 MOST_NAMED = 12  # the most classes that fit a legend or an axis
 DPI = 110
 FORMATS = ("png", "svg", "pdf")
+STYLE = {  # of charts, for `matplotlib.rc_context`
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 14,
+    "axes.titlecolor": INK,
+    "axes.labelsize": 13,
+    "legend.frameon": False,
+    "legend.fontsize": 12,
+    "lines.linewidth": 2,
+}
 
 
 def plot_tsne(embeddings, part, table=None, figure=None):
@@ -145,6 +157,7 @@ def plot_samples(part, each=8):
     return figure
 
 
+@matplotlib.rc_context(STYLE)
 def plot_history(history, title=""):
     """Draw each number in a network's history over the epochs, one panel per number.
 
@@ -173,9 +186,8 @@ def plot_history(history, title=""):
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes, name in zip(panels, names):
         axes.plot(epochs, [entry[name] for entry in history], color=COOL[0], marker="o", markersize=3)
-        axes.set_title(name.replace("_", " "), fontsize=12, color=INK)
-        axes.set_xlabel("epoch")
-        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_title(name.replace("_", " "), fontsize=12)
+        axes.set_xlabel("epoch", fontsize=10)
         axes.xaxis.get_major_locator().set_params(integer=True)
     for axes in panels[len(names) :]:
         axes.set_axis_off()
@@ -208,24 +220,44 @@ def save_figure(figure, folder, name):
     undated = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
     folder = writable_folder(folder)
     sweep(folder)
-    paths = [folder / f"{name}.{ending}" for ending in FORMATS]
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # lay out only once: it would shift a little with each drawing
+    with written_together(folder, f"the figure {name}") as beside, matplotlib.rc_context(settings):
+        for ending in FORMATS:
+            figure.savefig(beside / f"{name}.{ending}", metadata=undated[ending])
+    return [folder / f"{name}.{ending}" for ending in FORMATS]
+
+
+@contextlib.contextmanager
+def written_together(folder, what):
+    """Yield a folder to write files into; they are then moved to `folder`, all of them or, after an error, none.
+
+    An `OSError` becomes a `LirfError` that says what can't be written.
+    """
     try:
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as beside, matplotlib.rc_context(settings):
-            for ending, path in zip(FORMATS, paths):
-                figure.savefig(Path(beside, path.name), metadata=undated[ending])
+        with tempfile.TemporaryDirectory(dir=folder, prefix=WRITING) as beside:
+            yield Path(beside)
             try:
-                for path in paths:
-                    os.replace(Path(beside, path.name), path)
-            except KeyboardInterrupt:  # the rest follows at once, or the three would be of different figures
-                for path in paths:
-                    if Path(beside, path.name).exists():
-                        os.replace(Path(beside, path.name), path)
+                _move_files(Path(beside), folder)
+            except KeyboardInterrupt:  # the rest follows at once, or the files would be of different figures
+                _move_files(Path(beside), folder)
                 raise
     except OSError as error:
-        raise LirfError(f"the figure {name} can't be written to {folder}: {error}") from error
-    return paths
+        raise LirfError(f"{what} can't be written to {folder}: {error}") from error
+
+
+def _move_files(source, destination):
+    for file in sorted(source.iterdir()):
+        os.replace(file, destination / file.name)
+
+
+def kilobytes_on(axes):
+    """Make a horizontal axis one of kilobytes on disk, on a logarithmic scale with plain numbers."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("kilobytes on disk")
 
 
 def writable_folder(folder):

@@ -1,8 +1,6 @@
 """Slides for class, at 16:9: the drawings of the method and two figures, each with a title and a sentence to say."""
 
 import io
-import os
-import tempfile
 from pathlib import Path
 
 from matplotlib.backends.backend_pdf import PdfPages
@@ -11,7 +9,7 @@ from matplotlib.image import imread
 
 from lirf_kit.config import LirfError
 from lirf_kit.pictures.diagrams import DIAGRAMS
-from lirf_kit.pictures.figures import INK, writable_folder
+from lirf_kit.pictures.figures import INK, writable_folder, written_together
 
 SIZE, DPI = (16.0, 9.0), 120  # inches and dots per inch: 1920 by 1080
 SLIDES = {  # name: (title, sentence); a drawing, or else the name of a figure's file
@@ -33,37 +31,19 @@ SLIDES = {  # name: (title, sentence); a drawing, or else the name of a figure's
 
 
 def write_slides(figures, folder):
-    """Write every slide as a PNG, and all of them as one PDF.
+    """Write every slide as a PNG, and all of them as one PDF; return the paths.
 
-    Parameters
-    ----------
-    figures : path
-        The folder with the kit's figures, as ``python -m lirf_kit figures`` writes them.
-    folder : path
-        Created if it doesn't exist.
-
-    Returns
-    -------
-    list of pathlib.Path
-
-    Raises
-    ------
-    LirfError
-        If a figure is missing or can't be read, or if the folder can't be written to.
+    `figures` is the folder with the kit's figures, as ``python -m lirf_kit figures`` writes them. A `LirfError` is
+    raised if one of them is missing or can't be read, or if `folder` can't be written to.
     """
     slides = {name: _slide(_picture(name, Path(figures)), *words) for name, words in SLIDES.items()}
     folder = writable_folder(folder)
     names = [f"{number}-{name}.png" for number, name in enumerate(slides, 1)]
-    try:
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as beside:
-            with PdfPages(Path(beside, "slides.pdf"), metadata={"CreationDate": None}) as pages:
-                for file, slide in zip(names, slides.values()):
-                    slide.savefig(Path(beside, file), metadata={"Software": None})
-                    pages.savefig(slide)
-            for file in [*names, "slides.pdf"]:
-                os.replace(Path(beside, file), folder / file)
-    except OSError as error:
-        raise LirfError(f"the slides can't be written to {folder}: {error}") from error
+    undated = {"CreationDate": None}
+    with written_together(folder, "the slides") as beside, PdfPages(beside / "slides.pdf", metadata=undated) as pages:
+        for file, slide in zip(names, slides.values()):
+            slide.savefig(beside / file, metadata={"Software": None})
+            pages.savefig(slide)
     return [folder / file for file in [*names, "slides.pdf"]]
 
 

@@ -35,7 +35,7 @@ EXPLORED = {  # the explorer's knobs, and what it calls them: the plain word, an
     "temperature": ("temperature", "τ"), "split_after": ("cut after stage", "n"),
     "deposit_learning_rate": ("learning rate", ""), "max_gradient_norm": ("gradient limit", ""), "seed": ("seed", ""),
     "relabel": ("wrong labels", "y_r"), "preservation": ("what is held", "L_kp"),
-    "recovery": ("what comes back", "L_re"), "preserved": ("the rest's answers", "g"),
+    "recovery": ("what comes back", "L_re"),
 }  # fmt: skip
 NETWORKS = ("original", "target", "recovered")
 MOST_POINTS = 600  # in a t-SNE figure
@@ -52,7 +52,7 @@ def recipes(config):
     """
     ones = dict.fromkeys(("lambda_at", "lambda_kp", "lambda_re", "lambda_pt"), 1.0)
     paper = {"relabel": "random", "preservation": "paper"}
-    module = {"container": "pruned", "preserved": "target", "recovery": "paper"}
+    module = {"container": "pruned", "recovery": "paper"}
     return {
         "calibrated": {},
         "paper": paper | module | {"lambda_cs": 0.0, "lambda_os": 0.0} | ones,
@@ -167,7 +167,7 @@ def explore(
 
 def judged(original, parts, target, deposit_module, config, fraction=None):
     """Return the run that a deposit's two results make, with every number that the explorer shows."""
-    networks = {"original": original, "target": target, "recovered": withdraw(target, deposit_module, config.preserved)}
+    networks = {"original": original, "target": target, "recovered": withdraw(target, deposit_module)}
     with cpu_threads(config):
         confusions = {name: confusion(network, parts.validation) for name, network in networks.items()}
         if fraction is None:

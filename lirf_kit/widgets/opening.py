@@ -43,7 +43,7 @@ def load_opening(original, data, config):
 
 def _made_from(original, parts, config):
     return {
-        "config": config.stages("seed", "optimiser", "deposit", "withdrawal", "picture"),
+        "config": config.stages("seed", "optimiser", "deposit", "picture"),
         "deposit_classes": list(config.deposit_classes),
         "data": fingerprint(parts.deposit_set.images, parts.validation.images, parts.validation.labels),
         "original": fingerprint(*original.layers.state_dict().values()),

@@ -30,7 +30,7 @@ class Story:
         Images of the validation part, the points of the map.
     deposit_set : ImageData
     config : Config
-        Reads `split_after` and `preserved`.
+        Reads `split_after`.
     home : numpy.ndarray
         (N, 2), where t-SNE puts the original's features of the part.
 
@@ -80,7 +80,7 @@ class Story:
             own = predict(target.features, self.images)  # (W, D)
             module = predict(lambda part: penultimate(target.upper, recovered.module_lower(part)), self.images)
             logits = [target.upper[-1](features) for features in (own, module)]
-        merged = merge_logits(*logits, recovered.deposit_module.deposit_classes, self.config.preserved)
+        merged = merge_logits(*logits, recovered.deposit_module.deposit_classes, recovered.preserved)
         if self._share is None:
             self._share = round(100 * module_share(recovered.deposit_module, target))
         frame = {
@@ -154,7 +154,7 @@ def watch(story, told):
         if done % math.ceil(total / FRAMES) and done != total:
             return
         deposit_module.hold(original_lower, target)  # a difference isn't trained; it is taken
-        recovered = withdraw(target, deposit_module, story.config.preserved, check=False)
+        recovered = withdraw(target, deposit_module, check=False)
         told(*story.look(target, recovered, story.config.deposit_epochs * done / total), done, total)
 
     return look

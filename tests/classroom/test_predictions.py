@@ -42,11 +42,14 @@ def test_a_comma_is_read_as_it_is_meant(answers, typed, number):
     assert lk.predict_first("n").predicted == number
 
 
-def test_a_folder_that_cannot_be_written_is_named_and_the_class_goes_on(answers, folder, capsys):
-    (folder / "my-predictions.json.new").mkdir()
+def test_a_folder_that_cannot_be_written_is_named_and_the_class_goes_on(answers, folder, capsys, monkeypatch):
+    def full(*_):
+        raise OSError(28, "disk full")
+
+    monkeypatch.setattr("os.replace", full)
     answers("3")
     assert lk.predict_first("n").predicted == 3
-    said = "my-predictions.json can't be written in this folder (Is a directory), so this prediction isn't kept.\n"
+    said = "my-predictions.json can't be written in this folder (disk full), so this prediction isn't kept.\n"
     assert capsys.readouterr().out == said
 
 

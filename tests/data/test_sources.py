@@ -127,7 +127,7 @@ def test_the_class_preset_goes_the_whole_path_on_cifar_10_s_own_archive(cifar):
     parts = lk.split_by_class(data, (0,))
     original = lk.load_or_train(data, config)
     target, module = lk.load_or_deposit(original, parts.deposit_set, config)
-    recovered = lk.withdraw(target, module, config.preserved)
+    recovered = lk.withdraw(target, module)
     assert isinstance(module, lk.DifferenceModule) and len(parts.test) == 10
     assert all(0 <= lk.accuracy(network, parts.test) <= 100 for network in (original, target, recovered))
 

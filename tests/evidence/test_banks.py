@@ -7,6 +7,7 @@ import pytest
 
 import lirf_kit as lk
 from lirf_kit.evidence import banks
+from lirf_kit.evidence.experiments import draw_sets
 from lirf_kit.evidence.readings import lower_blocks
 
 
@@ -94,5 +95,5 @@ def test_sizes_that_leave_no_class_are_refused(tiny, sizes):
 
 
 def test_choices_are_distinct_and_no_more_than_there_are():
-    assert sorted(banks._choices(4, 3, 99, seed=0)) == [(0, 1, 2), (0, 1, 3), (0, 2, 3), (1, 2, 3)]
-    assert banks._choices(10, 3, 5, seed=1) == banks._choices(10, 3, 5, seed=1) != banks._choices(10, 3, 5, seed=2)
+    assert sorted(draw_sets(4, 3, 99, seed=0)) == [(0, 1, 2), (0, 1, 3), (0, 2, 3), (1, 2, 3)]
+    assert draw_sets(10, 3, 5, seed=1) == draw_sets(10, 3, 5, seed=1) != draw_sets(10, 3, 5, seed=2)

@@ -233,7 +233,7 @@ def test_the_summary_of_runs_is_drawn(over_seeds):
 
 
 def test_the_laboratory_takes_a_difference_as_well(tiny_original, tiny_data, tiny_parts, tiny):
-    turned = tiny.replace(container="difference", preserved="mean")
+    turned = tiny.replace(container="difference")
     networks = lk.evidence_networks(tiny_original, tiny_data, tiny_parts, turned)
     table = lk.evidence_table(networks, tiny_parts, turned, per_class=20, relearning=True)
     assert {"recovered", "module alone"} <= set(table["network"]) and table["value"].notna().all()

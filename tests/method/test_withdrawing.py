@@ -78,3 +78,16 @@ def test_a_module_of_other_classes_is_refused(deposited):
     target, module = deposited
     with pytest.raises(lk.LirfError, match=r"^deposit_module must hold classes of the target, from 0 to 9, not \[10\]"):
         lk.withdraw(target, lk.DepositModule(module.lower, [10]))
+
+
+def test_a_pruned_module_leaves_the_preserved_logits_to_the_target_and_a_difference_takes_the_mean(
+    tiny_original, tiny_parts, tiny
+):
+    images = tiny_parts.validation.images[:5]
+    for container, expected in {"pruned": "target", "difference": "mean"}.items():
+        target, module = lk.deposit(tiny_original, tiny_parts.deposit_set, tiny.replace(container=container))
+        usual, chosen, other = (lk.withdraw(target, module, how) for how in (None, expected, "target"))
+        assert usual.preserved == expected
+        with torch.no_grad():
+            assert torch.equal(usual(images), chosen(images))
+            assert torch.equal(usual(images), other(images)) == (expected == "target")
