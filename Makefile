@@ -6,10 +6,10 @@ READY := $(VENV)/.ready
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
 .DEFAULT_GOAL := help
-.PHONY: help figures table gpu lab slides book notebooks editions test test-faults test-browser lint clean
+.PHONY: help figures table gpu lab lab-solutions slides book notebooks editions test test-faults test-browser lint clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 figures: $(READY) ## the whole path on the digits: figures and results in figures/
 	$(BIN)/python -m lirf_kit figures
@@ -20,7 +20,11 @@ table: $(READY) ## the results over 5 training seeds with 5 deposit sets each
 gpu: $(READY) ## everything that needs a GPU, into benchmarks/gpu-*
 	$(BIN)/python -m lirf_kit gpu
 
-lab: $(READY) ## open the notebooks in JupyterLab
+lab: $(READY) ## open the notebooks in JupyterLab, to work in; what you have changed is kept
+	$(BIN)/python -m lirf_kit editions --only student
+	$(BIN)/jupyter lab --notebook-dir editions/student --LabApp.default_url=/lab/tree/notebooks
+
+lab-solutions: $(READY) ## open the notebooks with their solutions and outputs in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir notebooks
 
 slides: $(READY) ## slides for class from the drawings and figures, as PNG and PDF, into slides/
@@ -35,7 +39,7 @@ notebooks: $(READY) ## run every notebook and write it back with its outputs
 		--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False $(NOTEBOOKS); \
 		status=$$?; rm -rf $$home; exit $$status
 
-editions: $(READY) ## write editions/student and editions/instructor from the notebooks
+editions: $(READY) ## write editions/student and editions/instructor from the notebooks; what was changed is kept
 	$(BIN)/python -m lirf_kit editions
 
 test: $(READY) ## the tests, then every notebook

@@ -82,11 +82,14 @@ def _fold(cell, tag, show, hide):
 
 
 def described(notebook):
-    """Hand on what the notebook's figures say to those who can't see them; `notebook` is changed."""
+    """Hand on what an output's own metadata says about its picture; `notebook` is changed.
+
+    Most cells say it themselves, in ``mystnb.image.alt``; Sphinx reads that.
+    """
     for cell in notebook["cells"]:
         said = [kind["alt"] for output in cell.get("outputs", []) for kind in output.get("metadata", {}).values()]
-        alt = said[0] if said else "A figure, read in the text below it."
-        cell["metadata"].setdefault("mystnb", {})["image"] = {"alt": alt}
+        if said:
+            cell["metadata"].setdefault("mystnb", {})["image"] = {"alt": said[0]}
     return notebook
 
 

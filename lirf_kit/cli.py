@@ -139,6 +139,7 @@ def _parser():
     editions = command(_editions)
     editions.add_argument("--source", default="notebooks", metavar="FOLDER", help="with the notebooks (notebooks)")
     editions.add_argument("--out", default="editions", metavar="FOLDER", help="folder to write to (default: editions)")
+    editions.add_argument("--only", choices=["student", "instructor"], help="write this one alone, not both")
     doctor = command(_doctor, *path)
     doctor.add_argument(
         "--class", dest="for_class", action="store_true", help="before class: also disk space, a run of some seconds, "
@@ -493,10 +494,16 @@ def _slides(options):
 
 
 def _editions(options):
-    """The notebooks for students, with blanks, and for the instructor."""
-    from lirf_kit.classroom.editions import write_editions
+    """The notebooks for students, with blanks, and for the instructor; what was changed there is kept."""
+    from lirf_kit.classroom.editions import EDITIONS, write_editions
 
-    print(f"written: {len(write_editions(options.source, options.out))} notebooks in {options.out}")
+    found = write_editions(options.source, options.out, (options.only,) if options.only else EDITIONS)
+    changed = [path for path, what in found.items() if what != "written"]
+    print(f"written: {len(found) - len(changed)} notebooks in {options.out}", end="")
+    print(f"; kept, because you have changed them: {len(changed)}" if changed else "")
+    for path in changed:
+        if found[path] == "outdated":
+            print(f"  there is a newer {path}: to get it, rename yours and run this again")
 
 
 def _doctor(options):

@@ -165,14 +165,13 @@ def test_solutions_are_folded_away_and_a_lecturer_s_notes_left_out(book):
     assert [tags for _, tags in shown] == [["hide-input"], []]
 
 
-def test_a_figure_keeps_its_description_and_one_without_points_to_the_text(book):
+def test_a_figure_keeps_its_description_from_the_output_or_from_the_cell(book):
     import pages
 
-    outputs = [{"metadata": {"image/png": {"alt": "Two curves."}}}], [{"metadata": {}}]
-    cells = [{"cell_type": "code", "source": [], "outputs": each, "metadata": {}} for each in outputs]
-    shown = pages.described({"cells": cells})["cells"]
-    alts = [cell["metadata"]["mystnb"]["image"]["alt"] for cell in shown]
-    assert alts == ["Two curves.", "A figure, read in the text below it."]
+    own = cell("code", "1", outputs=[{"metadata": {"image/png": {"alt": "Two curves."}}}])
+    from_cell = cell("code", "2", outputs=[{"metadata": {}}], mystnb={"image": {"alt": "Three bars."}})
+    shown = pages.described({"cells": [own, from_cell]})["cells"]
+    assert [each["metadata"]["mystnb"]["image"]["alt"] for each in shown] == ["Two curves.", "Three bars."]
 
 
 @pytest.mark.parametrize("folder, pattern", [("lirf_kit", "*.py"), ("notebooks", "*.ipynb")])

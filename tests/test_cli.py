@@ -496,6 +496,24 @@ def test_editions_writes_both_and_refuses_a_folder_without_notebooks(tmp_path, c
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["instructor", "student"]
 
 
+def test_editions_says_what_it_kept_and_how_to_get_the_new_one(tmp_path, capsys):
+    options = ["editions", "--source", str(tmp_path), "--out", str(tmp_path / "out"), "--only", "student"]
+    nbformat.write(nbformat.v4.new_notebook(), tmp_path / "a.ipynb")
+    assert main(options) == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["student"]
+    mine = tmp_path / "out" / "student" / "notebooks" / "a.ipynb"
+    mine.write_text("my work")
+    capsys.readouterr()
+    assert main(options) == 0
+    kept = f"written: 0 notebooks in {tmp_path / 'out'}; kept, because you have changed them: 1\n"
+    assert capsys.readouterr().out == kept
+    changed = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("new")])
+    nbformat.write(changed, tmp_path / "a.ipynb")
+    assert main(options) == 0
+    hint = f"  there is a newer {mine}: to get it, rename yours and run this again\n"
+    assert capsys.readouterr().out == kept + hint and mine.read_text() == "my work"
+
+
 def test_evidence_prints_every_test_and_writes_runs_and_a_figure(tiny, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(lk, "preset", lambda name: tiny.replace(lambda_cs=0.3))
     options = ["--deposit-sets", "1", "--per-class", "20", "--on", "validation", "--jobs", "1", "--device", "cpu"]

@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from torch.nn.functional import cosine_similarity, kl_div, normalize
 
 from lirf_kit.classroom import toys
-from lirf_kit.classroom.verdicts import Stop, answer_of, check, compare, compared, kind_of
+from lirf_kit.classroom.verdicts import Stop, answer_of, check, compare, compared, tensor_of
 
 # fmt: off
 
@@ -67,15 +67,13 @@ def _share(logits, labels):
 @check
 def wrong_labels(student_function):
     """Check a function (labels, num_classes, generator) that draws a wrong label for each sample."""
-    name, count = student_function.__name__, 5
-    labels = torch.arange(count).repeat(400)
+    name, (labels, count) = student_function.__name__, toys.WRONG_LABELS
 
     def draw():
-        return answer_of(student_function, (labels, count, torch.Generator().manual_seed(0)))
+        answer = answer_of(student_function, (labels, count, torch.Generator().manual_seed(0)))
+        return tensor_of(name, answer, (len(labels),))
 
     wrong = draw()
-    if not isinstance(wrong, torch.Tensor):
-        raise Stop(f"{name} must return a tensor of shape (N,), not {kind_of(wrong)}.")
     if wrong.shape != labels.shape:
         raise Stop(f"{name} must return one label for each sample, shape {(len(labels),)}, not {tuple(wrong.shape)}.")
     if wrong.is_floating_point() or wrong.dtype == torch.bool:
@@ -849,4 +847,93 @@ def quantised_weight():
         "the codes must be symmetric: the largest is 2^(bits − 1) − 1, not 2^(bits − 1)":
             lambda w, b: rounded(w, b, 2 ** (b - 1)),
         "yours isn't rounded": lambda w, b: w,
+    }
+
+
+@compared(toys.DROP_OWN_CLASS, "Right: one logit fewer in each row, and which one depends on the sample.")
+def drop_own_class():
+    """Check g for samples, a function (logits, labels) that drops each sample's own class, (N, K) to (N, K − 1)."""
+
+    def kept(logits, labels):
+        return torch.arange(logits.shape[1]) != labels[:, None]
+
+    return {
+        "yours drops every class that occurs, for all samples; drop each sample's own class only":
+            lambda z, y: z[:, _others(z, y.tolist())],
+        "yours drops the first sample's class for all; each sample has its own":
+            lambda z, y: z[:, _others(z, y[:1].tolist())],
+        "drop the logit; yours sets it to zero, and a zero still has a vote in the softmax":
+            lambda z, y: z * kept(z, y),
+        "drop the logit; yours sets it to −∞, and the softmax would have K places":
+            lambda z, y: z.masked_fill(~kept(z, y), -torch.inf),
+        "yours is flat; give it one row for each sample, .view(len(logits), -1)": lambda z, y: z[kept(z, y)],
+        "yours keeps each sample's own logit; g keeps the others": lambda z, y: z.gather(1, y[:, None]),
+        "yours drops the largest logit; drop the one of the label":
+            lambda z, y: z[kept(z, z.argmax(1))].view(len(z), -1),
+        "yours drops the last class; drop the one of the label": lambda z, y: z[:, :-1],
+    }
+
+
+@compared(toys.OTHER_LABEL, "Right: never the sample's own class, and otherwise the largest logit.")
+def other_label():
+    """Check a function (logits, labels) that returns each sample's most likely other class, int64 (N,)."""
+
+    def without(logits, labels, own=-torch.inf):
+        return logits.scatter(1, labels[:, None], own)
+
+    return {
+        "yours may be the true class; take the largest logit of the other classes": lambda z, y: z.argmax(1),
+        "yours sets the own logit to 0, which wins where all others are negative; −∞ never wins":
+            lambda z, y: without(z, y, 0.0).argmax(1),
+        "yours is a place among the logits that are left; return the number of the class":
+            lambda z, y: z[torch.arange(z.shape[1]) != y[:, None]].view(len(z), -1).argmax(1),
+        "yours is the second most likely class, which may be the true one": lambda z, y: z.argsort(1)[:, -2],
+        "yours is the least likely class; take the most likely other one": lambda z, y: without(-z, y).argmax(1),
+        "yours leaves out every class that occurs; leave out each sample's own only":
+            lambda z, y: z.index_fill(1, y.unique(), -torch.inf).argmax(1),
+        "yours gives logits; return the numbers of the classes": lambda z, y: without(z, y).amax(1),
+        "yours is the true label; take the most likely other class": lambda z, y: y,
+    }
+
+
+@compared(
+    toys.SAMPLE_GAP,
+    "Right: points above 0 say that it knows these very images better, points below that it avoids them.",
+)
+def sample_gap():
+    """Check a function (deposited_answers, deposited_labels, unseen_answers, unseen_labels) that returns the gap."""
+
+    def share(answers, labels):
+        return 100 * (answers == labels).double().mean().item()
+
+    return {
+        "the sign is wrong: deposited minus unseen": lambda a, y, b, u: share(b, u) - share(a, y),
+        "yours is a difference of shares from 0 to 1; multiply by 100 for points":
+            lambda a, y, b, u: (share(a, y) - share(b, u)) / 100,
+        "keep the sign: below 0 the network avoids these images": lambda a, y, b, u: abs(share(a, y) - share(b, u)),
+        "yours subtracts numbers of images; divide each by how many were asked":
+            lambda a, y, b, u: float((a == y).sum() - (b == u).sum()),
+        "yours is the accuracy on the deposited samples; subtract that on the unseen ones":
+            lambda a, y, b, u: share(a, y),
+        "yours is a ratio; subtract": lambda a, y, b, u: 100 * share(a, y) / share(b, u),
+    }
+
+
+@compared(toys.TRUE_CLASS_PROBABILITY, "Right: one probability for each image, that of its own label.")
+def true_class_probability():
+    """Check a function (logits, labels) that returns the probability of each image's true class, (N,)."""
+
+    def own(values, labels):
+        return values.gather(1, labels[:, None])[:, 0]
+
+    return {
+        "yours is the logit of the true class; take the softmax first": own,
+        "yours is the logarithm of the probability": lambda z, y: own(z.log_softmax(1), y),
+        "yours is the largest probability, whatever the label": lambda z, y: z.softmax(1).amax(1),
+        "the softmax is over the classes, dim=1; yours is over the samples": lambda z, y: own(z.softmax(0), y),
+        "yours is a mean; return one number for each image": lambda z, y: own(z.softmax(1), y).mean(),
+        "yours has the shape (N, 1); return (N,)": lambda z, y: z.softmax(1).gather(1, y[:, None]),
+        "yours gives the probabilities of all classes; pick the true class of each row": lambda z, y: z.softmax(1),
+        "yours pairs every image with every label; pick one for each image": lambda z, y: z.softmax(1)[:, y],
+        "yours is in percent; a probability goes from 0 to 1": lambda z, y: 100 * own(z.softmax(1), y),
     }

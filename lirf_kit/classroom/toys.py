@@ -24,6 +24,9 @@ ACCURACY = [
     ((tensor([[1.0, 0.0, 0.0], [-1.0, -3.0, -2.0], [0.0, 0.0, 7.0]]), tensor([1, 0, 1])), 100 / 3),
 ]
 
+# labels of five classes, often enough that each of the four wrong ones is drawn, and the number of classes
+WRONG_LABELS = torch.arange(5).repeat(400), 5
+
 # two channels of 1×2: mean of squares (1² + 1²)/2 = 1 and (2² + 0²)/2 = 2, length √5: (1, 2)/√5;
 # the second sample: (3² + 3²)/2 = 9 and (0² + 4²)/2 = 8, length √145
 ATTENTION_MAP = [
@@ -272,4 +275,32 @@ QUANTISED_WEIGHT = [
         tensor([[3.0, 1.0, 0.0, -3.0], [0.3, -0.1, 0.1, 0.0]]),
     ),
     ((tensor([[127.0, 0.6, -63.4], [-12.7, 5.04, 0.16]]), 8), tensor([[127.0, 1.0, -63.0], [-12.7, 5.0, 0.2]])),
+]
+
+# each sample has a class of its own: the first two rows are the notebook's image with (4, 1, 3, 2), as a 0 and as a 2
+_IMAGE = tensor([[4.0, 1.0, 3.0, 2.0], [4.0, 1.0, 3.0, 2.0]])
+DROP_OWN_CLASS = [
+    ((_IMAGE, tensor([0, 2])), tensor([[1.0, 3.0, 2.0], [4.0, 1.0, 2.0]])),
+    (
+        (tensor([[10.0, 11.0, 12.0], [20.0, 21.0, 22.0], [30.0, 31.0, 32.0]]), tensor([1, 0, 1])),
+        tensor([[10.0, 12.0], [21.0, 22.0], [30.0, 32.0]]),
+    ),
+]
+# the same images; then the largest of all is another class already, and the last class is the image's own
+OTHER_LABEL = [
+    ((_IMAGE, tensor([0, 2])), tensor([2, 0])),
+    ((tensor([[-5.0, 7.0, 6.0], [-1.0, -3.0, -2.0], [0.0, 1.0, 2.0]]), tensor([0, 0, 2])), tensor([1, 2, 1])),
+]
+
+# (answers on deposited samples, their labels, answers on unseen images, their labels): 3 of 4 and 1 of 2 are 75 − 50;
+# 1 of 4 and 4 of 5 are 25 − 80
+SAMPLE_GAP = [
+    ((tensor([0, 1, 2, 2]), tensor([0, 1, 2, 0]), tensor([1, 1]), tensor([0, 1])), 25.0),
+    ((tensor([2, 0, 0, 1]), tensor([2, 1, 1, 0]), tensor([0, 1, 2, 0, 1]), tensor([0, 1, 2, 0, 2])), -55.0),
+]
+
+# (logits, labels): (0, ln 3) are the probabilities (¼, ¾); (0, 0, ln 2) are ¼, ¼ and ½
+TRUE_CLASS_PROBABILITY = [
+    ((tensor([[0.0, LN3], [0.0, LN3], [5.0, 5.0]]), tensor([0, 1, 0])), tensor([0.25, 0.75, 0.5])),
+    ((tensor([[0.0, 0.0, math.log(2)], [9.0, 9.0 + math.log(2), 9.0]]), tensor([2, 0])), tensor([0.5, 0.25])),
 ]

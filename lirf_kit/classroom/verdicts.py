@@ -1,7 +1,9 @@
 """What is behind every check: it calls the student's function, compares the answers, and says one sentence."""
 
 import ast
+import contextlib
 import inspect
+import math
 import textwrap
 from dataclasses import dataclass
 
@@ -42,6 +44,9 @@ def check(function):
             return Verdict(True, function(student_function))
         except Stop as stop:
             return Verdict(False, str(stop))
+        except Exception:  # an answer so odd that it can't even be compared
+            name = student_function.__name__
+            return Verdict(False, f"{name} must return real numbers; what it returns can't be compared with any.")
 
     return _named_after(function, checked)
 
@@ -157,21 +162,50 @@ def _shown(value):
 
 def _typed(name, answer, expected):
     """Return an answer as what it is compared with; stop if it is something else."""
-    if not isinstance(expected, torch.Tensor) or not expected.ndim:
-        numbers = (int, float, numpy.generic, numpy.ndarray, torch.Tensor)
-        if isinstance(answer, bool) or not isinstance(answer, numbers) or numpy.prod(getattr(answer, "shape", 1)) != 1:
-            raise Stop(f"{name} must return a single number, not {kind_of(answer)}.")
-        number = float(answer)
-        return torch.tensor(number) if isinstance(expected, torch.Tensor) else number
+    if isinstance(expected, torch.Tensor) and expected.ndim:
+        return tensor_of(name, answer, tuple(expected.shape))
+    number = _number(answer)
+    if number is None:
+        raise Stop(f"{name} must return a single real number, not {kind_of(answer)}.")
+    return torch.tensor(number) if isinstance(expected, torch.Tensor) else number
+
+
+def _number(answer):
+    """Return an answer as a float, or None if it isn't one real number."""
+    if isinstance(answer, torch.Tensor):
+        real = answer.numel() == 1 and _is_plain(answer) and answer.dtype != torch.bool
+    elif isinstance(answer, (numpy.ndarray, numpy.generic)):
+        real = answer.size == 1 and answer.dtype.kind in "iuf"
+    else:
+        real = isinstance(answer, (int, float)) and not isinstance(answer, bool)
+    try:
+        return float(answer.item() if hasattr(answer, "item") else answer) if real else None
+    except OverflowError:
+        return math.inf  # an int that no float can hold
+
+
+def tensor_of(name, answer, shape):
+    """Return an answer, a list of numbers too, as a tensor; stop if it isn't one of real numbers."""
     if isinstance(answer, (tuple, list)) and answer and all(isinstance(each, (int, float)) for each in answer):
-        answer = torch.tensor(answer)
-    if not isinstance(answer, torch.Tensor):
-        raise Stop(f"{name} must return a tensor of shape {tuple(expected.shape)}, not {kind_of(answer)}.")
+        with contextlib.suppress(OverflowError, RuntimeError, ValueError):  # an int that no tensor can hold
+            answer = torch.tensor(answer)
+    if not isinstance(answer, torch.Tensor) or not _is_plain(answer):
+        raise Stop(f"{name} must return a tensor of real numbers, of shape {shape}, not {kind_of(answer)}.")
     return answer
 
 
+def _is_plain(tensor):
+    """Return whether a tensor has real numbers in memory: it isn't complex, sparse, nested or on no device."""
+    dense = tensor.layout == torch.strided and tensor.device.type != "meta" and not tensor.is_nested
+    return dense and not tensor.is_complex()
+
+
 def kind_of(answer):
-    """Say what an answer is, such as "a Tensor of shape (3,)"."""
-    shape = f" of shape {tuple(answer.shape)}" if hasattr(answer, "shape") else ""
+    """Say what an answer is, such as "a Tensor of shape (3,)", and what is odd about it."""
     kind = type(answer).__name__
-    return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}{shape}"
+    text = f"{'an' if kind[0].lower() in 'aeiou' or kind == 'ndarray' else 'a'} {kind}"
+    if isinstance(answer, torch.Tensor) and not _is_plain(answer):
+        return f"{text} of {answer.dtype}, {answer.layout}".replace("torch.", "")
+    if isinstance(answer, (numpy.ndarray, numpy.generic)) and answer.dtype.kind not in "biuf":
+        text += f" of dtype {answer.dtype}"
+    return text + (f" of shape {tuple(answer.shape)}" if hasattr(answer, "shape") else "")

@@ -1,6 +1,7 @@
 """Every check passes on a solution, and names each of the likely mistakes, here written as a student would."""
 
 import math
+import re
 
 import numpy
 import pytest
@@ -118,6 +119,17 @@ def by_means(shots, labels, asked):
     return torch.tensor(classes)[(asked[:, None] - means).norm(dim=2).argmin(dim=1)]
 
 
+def right_in(answers, labels):
+    return 100 * sum(a == b for a, b in zip(answers.tolist(), labels.tolist())) / len(labels)
+
+
+def without(logits, labels, value):
+    """Return logits with the own class of each sample set to a value."""
+    changed = logits.clone()
+    changed[torch.arange(len(logits)), labels] = value
+    return changed
+
+
 SOLUTIONS = {
     "deposit_mask": mask,
     "accuracy": share,
@@ -155,6 +167,10 @@ SOLUTIONS = {
     "known_classes": known,
     "bank_saving": lambda n, m, k: 2**k * n / (n + k * m),
     "quantised_weight": coded,
+    "drop_own_class": lambda z, y: lk.select_preserved(z, y[:, None]),
+    "other_label": lambda z, y: lk.best_preserved_labels(z, y[:, None]),
+    "sample_gap": lambda a, y, b, u: right_in(a, y) - right_in(b, u),
+    "true_class_probability": lambda z, y: torch.stack([row.softmax(0)[own] for row, own in zip(z, y)]),
 }
 
 MISTAKES = {
@@ -472,6 +488,41 @@ MISTAKES = {
         "yours is in bits": lambda p, q: SOLUTIONS["js_divergence"](p, q) / math.log(2),
         "yours averages over them, too": lambda p, q: SOLUTIONS["js_divergence"](p, q) / 2,
     },
+    "drop_own_class": {
+        "yours drops every class that occurs": lambda z, y: z[:, others(z, set(y.tolist()))],
+        "the first sample's class for all": lambda z, y: lk.select_preserved(z, [y[0].item()]),
+        "yours sets it to zero": lambda z, y: without(z, y, 0.0),
+        "yours sets it to −∞": lambda z, y: without(z, y, -math.inf),
+        "yours is flat": lambda z, y: lk.select_preserved(z, y[:, None]).flatten(),
+        "g keeps the others": lambda z, y: lk.select_deposited(z, y[:, None]),
+        "drops the largest logit": lambda z, y: lk.select_preserved(z, z.argmax(1)[:, None]),
+    },
+    "other_label": {
+        "yours may be the true class": lambda z, y: z.argmax(dim=1),
+        "sets the own logit to 0": lambda z, y: without(z, y, 0.0).argmax(dim=1),
+        "a place among the logits that are left": lambda z, y: lk.select_preserved(z, y[:, None]).argmax(dim=1),
+        "the second most likely class": lambda z, y: z.topk(2).indices[:, 1],
+        "the least likely class": lambda z, y: without(z, y, math.inf).argmin(dim=1),
+        "yours gives logits": lambda z, y: without(z, y, -math.inf).max(dim=1).values,
+        "yours is the true label": lambda z, y: y,
+    },
+    "sample_gap": {
+        "the sign is wrong": lambda a, y, b, u: right_in(b, u) - right_in(a, y),
+        "multiply by 100": lambda a, y, b, u: (right_in(a, y) - right_in(b, u)) / 100,
+        "keep the sign": lambda a, y, b, u: abs(right_in(a, y) - right_in(b, u)),
+        "subtracts numbers of images": lambda a, y, b, u: (a == y).sum() - (b == u).sum(),
+        "the accuracy on the deposited samples": lambda a, y, b, u: right_in(a, y),
+        "yours is a ratio": lambda a, y, b, u: 100 * right_in(a, y) / right_in(b, u),
+    },
+    "true_class_probability": {
+        "take the softmax first": lambda z, y: z[torch.arange(len(y)), y],
+        "yours is the logarithm": lambda z, y: -functional.cross_entropy(z, y, reduction="none"),
+        "the largest probability": lambda z, y: z.softmax(1).max(1).values,
+        "yours is over the samples": lambda z, y: z.softmax(0)[torch.arange(len(y)), y],
+        "yours is a mean": lambda z, y: SOLUTIONS["true_class_probability"](z, y).mean(),
+        "the shape (N, 1)": lambda z, y: SOLUTIONS["true_class_probability"](z, y)[:, None],
+        "of all classes": lambda z, y: z.exp() / z.exp().sum(1, keepdim=True),
+    },
 }
 
 
@@ -525,6 +576,64 @@ def test_what_is_no_answer_gets_one_friendly_sentence(name):
     for odd in ("text", [1.0], {}, numpy.ones((7, 7)), torch.ones(7, 7, 7), math.nan, True, torch.ones(0)):
         verdict = check(lambda *given, odd=odd: odd)
         assert not verdict and "\n" not in repr(verdict), odd
+
+
+class Unfriendly(torch.Tensor):
+    """A tensor that nothing can be done with."""
+
+    @classmethod
+    def __torch_function__(cls, function, types, arguments=(), named=None):
+        raise RuntimeError("no")
+
+
+def odd_answers():
+    """What a function may return by mistake, by name; made anew for each check."""
+    numbers = torch.tensor([1.0, 2.0, 3.0])
+    return [
+        "text", b"bytes", "3", {}, set(), [], (), [[1.0], [2.0]], [None], ["a"], [10**400], (1, 2.5, True), range(3),
+        object(), 10**400, -(10**400), 1 + 2j, math.nan, math.inf, True, print, int, (x for x in "ab"),
+        numpy.array([object()]), numpy.array(["text"]), numpy.array([1 + 2j]), numpy.array([b"x"]), numpy.array([]),
+        numpy.array([[3.0]]), numpy.str_("3"), numpy.complex128(1j), numpy.datetime64("2022-10-23"), numpy.bool_(True),
+        numpy.ones(5), numpy.float64("nan"), numpy.ma.masked,
+        torch.tensor(1j), torch.ones(3, dtype=torch.complex64), numbers.to_sparse(), torch.ones(1).to_sparse(),
+        torch.eye(3).to_sparse_csr(), torch.ones(3, device="meta"), torch.ones(1, device="meta"), torch.empty(0),
+        torch.nested.nested_tensor([numbers, numbers[:2]]),
+        torch.ones(()), torch.tensor(True), torch.ones(7, 7, 7), torch.full((2000,), 3), numbers.requires_grad_(),
+        torch.full((2000,), math.nan), torch.ones(2000, dtype=torch.uint8), torch.ones(3, dtype=torch.float16),
+        torch.nn.Linear(1, 1), torch.nn.Parameter(torch.ones(1)), torch.ones(3).as_subclass(Unfriendly),
+    ]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR", "ignore:The PyTorch API of nested")
+@pytest.mark.parametrize("name", SOLUTIONS)
+def test_whatever_a_function_returns_a_check_says_one_sentence(name):
+    for number, odd in enumerate(odd_answers()):
+        verdict = getattr(lk.check, name)(lambda *given, odd=odd: odd)
+        said = str(verdict)
+        assert not verdict and re.fullmatch(r"✗ .{15,300}\.", said), (number, type(odd), said)
+        assert "Error" not in said or "stopped with" in said, said
+
+
+def test_what_is_no_real_number_is_named():
+    said = {
+        "a complex": 1j,
+        "a Tensor of complex64, strided": torch.tensor(1j),
+        "a Tensor of float32, sparse_coo": torch.ones(1).to_sparse(),
+        "an ndarray of dtype object of shape (1,)": numpy.array([None]),
+        "a str": "3",
+    }
+    for kind, value in said.items():
+        verdict = lk.check.harmonic_mean(lambda pre, forgotten, value=value: value)
+        assert repr(verdict) == f"✗ <lambda> must return a single real number, not {kind}."
+    verdict = lk.check.harmonic_mean(lambda pre, forgotten: 10**400)
+    assert repr(verdict) == "✗ <lambda>(90.0, 60.0) must be 72, yours is inf."
+    verdict = lk.check.attention_map(lambda features: features[0, 0].to_sparse())
+    kind = "a tensor of real numbers, of shape (2, 2), not a Tensor of float32, sparse_coo"
+    assert repr(verdict) == f"✗ <lambda> must return {kind}."
+
+
+def test_a_list_of_truth_values_is_a_mask():
+    assert lk.check.deposit_mask(lambda labels, classes, count: [label in classes for label in labels.tolist()])
 
 
 def test_an_ellipsis_in_an_index_is_no_blank():

@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from matplotlib.figure import Figure
+from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 import lirf_kit as lk
@@ -80,10 +81,89 @@ def test_a_folder_without_notebooks_is_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
+    """The editions of the notebooks, each in a folder with their names."""
     folder = tmp_path_factory.mktemp("editions")
-    paths = editions.write_editions(NOTEBOOKS[0].parent, folder)
-    assert len(paths) == 2 * len(NOTEBOOKS)
+    found = editions.write_editions(NOTEBOOKS[0].parent, folder)
+    assert len(found) == 2 * len(NOTEBOOKS) and set(found.values()) == {"written"}
     return folder
+
+
+@pytest.fixture
+def small_source(tmp_path):
+    """A folder with one notebook, and what it says; `change` writes another text into it."""
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+
+    def change(text):
+        nbformat.write(new_notebook(cells=[new_markdown_cell(text, id="one")]), folder / "a.ipynb")
+
+    change("first")
+    return folder, change
+
+
+def make_student(source, folder):
+    (what,) = editions.write_editions(source, folder, names=("student",)).values()
+    return what, nbformat.read(folder / "student" / "notebooks" / "a.ipynb", as_version=4).cells[0].source
+
+
+def test_a_changed_notebook_is_never_written_over_and_an_untouched_one_is_renewed(small_source, tmp_path):
+    source, change = small_source
+    folder = tmp_path / "editions"
+    mine = folder / "student" / "notebooks" / "a.ipynb"
+    assert make_student(source, folder) == ("written", "first")
+    change("second")
+    assert make_student(source, folder) == ("written", "second")
+    mine.write_text(mine.read_text().replace("second", "my work"))
+    assert make_student(source, folder) == ("kept", "my work")
+    change("third")
+    for _ in range(2):
+        assert make_student(source, folder) == ("outdated", "my work")
+    mine.rename(mine.with_name("mine.ipynb"))
+    assert make_student(source, folder) == ("written", "third")
+    assert not (folder / "instructor").exists()
+
+
+@pytest.mark.parametrize("record", [None, "", "[1]", "{"])
+def test_without_a_good_record_of_what_was_written_everything_is_kept(small_source, tmp_path, record):
+    source, change = small_source
+    make_student(source, tmp_path)
+    change("second")
+    kept = tmp_path / "student" / editions.RECORD
+    kept.unlink() if record is None else kept.write_text(record)
+    assert make_student(source, tmp_path) == ("outdated", "first")
+
+
+@pytest.mark.parametrize("name", ["student", "instructor"])
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_link_image_and_file_of_an_edition_is_there(written, path, name):
+    folder = written / name / "notebooks"
+    for cell in nbformat.read(folder / path.name, as_version=4).cells:
+        if cell.cell_type == "markdown":
+            found = re.findall(r"\]\((?!https?:|mailto:|#)([^)\s#]+)", cell.source)
+        else:
+            found = [text.split("{")[0] for text in re.findall(r"""["'](\.\./[^"'*]+)""", cell.source)]
+        for link in found:
+            assert (folder / link).exists() or list(folder.glob(f"{link}*")), f"{path.name}: {link}"
+
+
+def run(notebook, folder):
+    """Execute a notebook in a folder, where nobody answers; a cell that raises is an error."""
+    client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}})
+    client.execute()
+    return notebook
+
+
+@pytest.mark.parametrize("name", ["01_partition", "lab_paper_tables"])
+def test_a_student_s_notebook_runs_in_its_folder_and_only_the_blanks_checks_complain(written, name, monkeypatch):
+    monkeypatch.setenv("LIRF_KIT_STATIC", "1")
+    folder = written / "student" / "notebooks"
+    done = run(nbformat.read(folder / f"{name}.ipynb", as_version=4), folder)
+    for cell in done.cells:
+        shown = "".join(output.get("data", {}).get("text/plain", "") for output in cell.get("outputs", []))
+        if cell.source.startswith("lk.check."):
+            assert " still has a blank: replace the … with your own lines" in shown
+        assert "✗" not in shown or cell.source.startswith("lk.check.")
+    assert not list(folder.glob("my-predictions*"))
 
 
 def solution_lines(notebook):
@@ -96,7 +176,7 @@ def solution_lines(notebook):
 @pytest.mark.parametrize("path", WITH_EXERCISES, ids=lambda path: path.stem)
 def test_no_line_of_a_solution_is_in_the_student_edition(written, path):
     lines = list(solution_lines(nbformat.read(path, as_version=4)))
-    student = nbformat.read(written / "student" / path.name, as_version=4)
+    student = nbformat.read(written / "student" / "notebooks" / path.name, as_version=4)
     text = "\n".join(cell.source for cell in student.cells)
     assert lines and [line for line in lines if line in text] == []
     assert not any(cell.get("outputs") for cell in student.cells)
@@ -129,7 +209,7 @@ def test_no_cell_needs_a_hidden_one_and_the_student_edition_has_none(written, pa
         needed |= names(cell, ast.Load)
     parameters = set(re.findall(r"\w+", " ".join(own)))
     assert not (made - own - parameters) & needed
-    sources = [cell.source for cell in nbformat.read(written / "student" / path.name, as_version=4).cells]
+    sources = [cell.source for cell in nbformat.read(written / "student" / "notebooks" / path.name, as_version=4).cells]
     assert not [cell.source for cell in hidden if cell.source in sources or cell.get("outputs")]
     assert all(cell.metadata["jupyter"]["source_hidden"] for cell in hidden)
 
@@ -137,7 +217,7 @@ def test_no_cell_needs_a_hidden_one_and_the_student_edition_has_none(written, pa
 @pytest.mark.parametrize("path", CHECKED, ids=lambda path: path.stem)
 def test_each_blank_fails_its_check_each_solution_passes_and_nothing_else_needs_them(written, path):
     solved = [cell for cell in shown(path) if cell.cell_type == "code"]
-    blank = nbformat.read(written / "student" / path.name, as_version=4).cells
+    blank = nbformat.read(written / "student" / "notebooks" / path.name, as_version=4).cells
     blank = [cell for cell in blank if cell.cell_type == "code"]
     assert len(solved) == len(blank)
     imports = "\n".join(line for line in solved[0].source.splitlines() if re.match(r"(import|from) ", line))
@@ -166,7 +246,7 @@ def test_each_blank_fails_its_check_each_solution_passes_and_nothing_else_needs_
 
 def test_the_teaching_notebooks_have_exercises():
     with_exercises = {path.stem[:2] for path in WITH_EXERCISES}
-    assert {"01", "02", "03", "04", "05", "06", "07", "08", "09", "12"} <= with_exercises
+    assert {"01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "12"} <= with_exercises
 
 
 @pytest.mark.parametrize("path", CHECKED, ids=lambda path: path.stem)
@@ -178,7 +258,10 @@ def test_every_exercise_has_a_card_with_hints_and_its_check_is_compared(path):
         title, why, *rest = cells[place - 1].source.split("\n\n")
         assert re.fullmatch(r"\*\*Exercise · .+\*\* · [●○]{3} · \d+ minutes", title)
         assert why.startswith("*Why it matters:* ") and "*Expected:* " in rest[0]
-        assert rest.count("<details><summary>Hint 1</summary>") == 1 and rest.count("</details>") >= 1
+        hints = re.findall(
+            r"<details><summary>Hint (\d)</summary>\n\n.+?\n\n</details>", cells[place - 1].source, re.DOTALL
+        )
+        assert len(hints) >= 2 and hints == [str(number) for number in range(1, len(hints) + 1)]
         assert cells[place].metadata["jupyter"]["source_hidden"]  # the solution is folded
         assert cells[place + 1].metadata["tags"] == ["nbval-check-output"]
         assert cells[place + 1].outputs[0]["data"]["text/plain"].startswith("✓ Right: ")
@@ -196,7 +279,7 @@ def answered(tool, network):
 def test_the_audit_s_blanks_break_nothing_and_its_solution_scores_ten(written, edition, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LIRF_KIT_HOME", str(tmp_path))
     monkeypatch.setenv("LIRF_KIT_STATIC", "1")  # nobody is asked for a prediction
-    folder = written / "student" if edition == "student" else NOTEBOOKS[0].parent
+    folder = written / "student" / "notebooks" if edition == "student" else NOTEBOOKS[0].parent
     cells = [cell for cell in nbformat.read(folder / "12_audit.ipynb", as_version=4).cells if cell.cell_type == "code"]
     begin = next(place for place, cell in enumerate(cells) if "audit = lk.blind_audit(" in cell.source)
     end = next(place for place, cell in enumerate(cells) if "lk.evidence_networks(" in cell.source)
@@ -214,7 +297,7 @@ def test_the_audit_s_blanks_break_nothing_and_its_solution_scores_ten(written, e
 
 
 def test_the_student_edition_of_the_audit_has_no_worked_plan_or_verdict(written):
-    student = nbformat.read(written / "student" / "12_audit.ipynb", as_version=4)
+    student = nbformat.read(written / "student" / "notebooks" / "12_audit.ipynb", as_version=4)
     for word in ("My plan", "My verdict", "Read your numbers"):
         texts = [cell.source for cell in student.cells if word in cell.source]
         assert texts and all(text.endswith("YOUR ANSWER HERE") for text in texts)
