@@ -78,7 +78,7 @@ def test_target_and_difference_make_the_original(difference, tiny_original, tiny
         errors.append(sum((ours - theirs).square().sum().item() for ours, theirs in pairs))
     moved = [(ours - theirs).square().sum() for (ours, _), theirs in zip(pairs, target.lower.parameters())]
     assert errors[0] > 4 * errors[1] > 64 * errors[2] and errors[2] < 1e-3 * sum(moved).item()
-    recovered = lk.withdraw(target, module)
+    recovered = lk.withdraw(target, module, "target")
     with torch.no_grad():
         images = tiny_parts.test.images
         expected, found = tiny_original(images), recovered(images)
