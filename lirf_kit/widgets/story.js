@@ -1,7 +1,7 @@
 const SAID = {
   original: "knows every class",
-  target: "should know the rest only",
-  recovered: "target + module: no data, no training",
+  target: "should keep the rest only",
+  recovered: "target + module: no training",
 };
 const COOL = ["#0072B2", "#56B4E9", "#009E73", "#4B4B8F", "#8C8C8C", "#2F4B4F", "#59D458", "#235322", "#558B9C", "#88D794"];
 const WARM = ["#D55E00", "#E69F00", "#CC79A7"];
@@ -137,8 +137,7 @@ class NetMap {
 function column(name, strip, picked) {
   const box = make("section", strip, `lirf-net lirf-${name}`);
   make("h3", box, "", name);
-  make("p", box, "", SAID[name] ?? "");
-  const module = make("p", box);
+  const said = make("p", box, "", SAID[name] ?? "");
   const six = make("div", box, "lirf-six"), bars = make("div", box, "lirf-bars"), rows = [];
   for (const [kind, text] of [["preserved", "preserved · Pre"], ["deposited", "deposited · Dep"]]) {
     const row = make("div", bars, kind);
@@ -146,7 +145,7 @@ function column(name, strip, picked) {
     const bar = make("div", make("div", row, "lirf-rail"), "lirf-fill"), number = make("b", row, "");
     rows.push([bar, number]);
   }
-  return { module, six, rows, map: new NetMap(box, picked) };
+  return { said, six, rows, map: new NetMap(box, picked) };
 }
 
 function fill({ six, rows }, scene, told) {
@@ -254,7 +253,7 @@ function render({ model, el }) {
       one.map.set(scene, real ? [home, shown[part]] : [home], shown[part], model.get("picked"));
       one.map.canvas.setAttribute("aria-label", `map of the ${names[part]}'s features. ${model.get("alt")}`);
     });
-    if (scene.samples) columns[1].module.textContent = `+ deposit module, ${frame.module} % of the lower blocks’ bytes`;
+    if (scene.samples) columns[1].said.textContent = `${SAID.target}; module: ${frame.module} % of the lower blocks`;
     slider.max = Math.max(frames.length - 1, 1);
     slider.value = now;
     const epochs = scene.epochs ?? 0, epoch = `epoch ${+frame.epoch.toFixed(1)} of ${epochs}`;
