@@ -126,6 +126,12 @@ def test_the_story_moves_while_a_deposit_runs_and_is_played_again(panel):
     assert len(seen) > 3
     panel.finish()
     slider = panel.page.locator(".lirf-replay input:visible")
+    pixels = "Array.from(document.querySelector('.lirf-target canvas').getContext('2d').getImageData(0, 0, 200, 150).data)"
+    before = panel.page.evaluate(pixels)
+    panel.tab("t-SNE")
+    panel.page.get_by_text("t-SNE of each network's own features").wait_for()
+    panel.tab("story")
+    assert panel.page.evaluate(pixels) == before  # the moving map stays as it was when t-SNE comes
     slider.focus()
     panel.page.keyboard.press("Home")
     assert said.inner_text() == "epoch 0 of 32" and panel.page.locator(".lirf-target:visible figure.wrong").count() == 0

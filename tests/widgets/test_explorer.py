@@ -709,7 +709,8 @@ def test_a_click_on_a_point_chooses_its_image(panel, embedded, monkeypatch):
     panel.results.add(embedded, show=True)
     open_tab(panel, "t-SNE")
     story, image, part = panel.results.story, panel.results.journey, embedded.parts.validation
-    story.set_state({"picked": 77})  # as the page sends it; all images are shown, so a point is a place
+    assert story.tsne == b"" and len(panel.results.tsne.tsne) == 3 * 8 * len(part)  # the story keeps its moving maps
+    panel.results.tsne.set_state({"picked": 77})  # as the page sends it; all images are shown, so a point is a place
     assert "validation image 77" in panel.message.value and "open the tab" in panel.message.value
     assert image.label.value == part.labels[77] and image.place(part) == 77
     open_tab(panel, "image")
