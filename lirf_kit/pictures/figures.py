@@ -85,12 +85,15 @@ def plot_tsne(embeddings, part, table=None, figure=None):
 
 
 def class_styles(part):
-    """Return each class's style as arguments of ``scatter``; preserved classes come first, to be drawn underneath."""
+    """Return each class's style as arguments of ``scatter``; preserved classes come first, to be drawn underneath.
+
+    A preserved class has its own colour, whatever is deposited.
+    """
     deposited = part.deposit_classes or ()
     preserved = [number for number in range(part.num_classes) if number not in deposited]
     styles = {
-        number: {"color": COOL[place % len(COOL)], "marker": "o", "s": 16, "linewidths": 0, "alpha": 0.8}
-        for place, number in enumerate(preserved)
+        number: {"color": COOL[number % len(COOL)], "marker": "o", "s": 16, "linewidths": 0, "alpha": 0.8}
+        for number in preserved
     }
     for place, number in enumerate(deposited):
         colour, marker = WARM[place % len(WARM)], MARKERS[place % len(MARKERS)]

@@ -82,15 +82,14 @@ def moving_story(run, count=8):
 def plot_story(run, figure=None, place=None):
     """Draw a frame of a run's story: six images with each network's answers, Pre and Dep Acc, and the maps.
 
-    Without a place it is the last one, with t-SNE's own maps if there are any.
+    Without a place it is the last one.
     """
     figure, story = figure or _new(), run.story
     if story is None:
         raise LirfError("nobody watched this run, so it has no story")
     shown = -1 if place is None else place
     told, classes = story.frames[shown] | {"original": story.scene["original"]}, story.scene["classes"]
-    embedded = run.embeddings if place is None else None
-    maps = embedded or dict(zip(NETWORKS, [story.home, *story.places[shown]]))
+    maps = dict(zip(NETWORKS, [story.home, *story.places[shown]]))
     part, columns = tsne_part(run.parts), figure.subfigures(1, 3)
     for column, name in zip(columns, NETWORKS):
         rows = column.subfigures(3, 1, height_ratios=[1.1, 0.8, 2.4])

@@ -134,6 +134,10 @@ class DepositExplorer(Panel):
         button.on_click(self._main.safe(pressed))
         return button
 
+    @property
+    def _running(self):
+        return "running … Make a guess!" if self.guessing.value else "running …"
+
     def _settings_changed(self):
         """Show the code of the new settings, and start the wait for an auto-run."""
         self.results.history.rows.value = None  # so that choosing the same row again counts as a change
@@ -215,7 +219,7 @@ class DepositExplorer(Panel):
             self.stop_button.disabled = False
             self._mark()
             self._veil(self.guessing.value)
-            self._say("running … Make a guess!" if self.guessing.value else "running …")
+            self._say(self._running)
             self._listen(job)
             job.thread = threading.Thread(target=self._work, args=(job, config, fraction), daemon=True)
             job.thread.start()
@@ -343,14 +347,19 @@ class DepositExplorer(Panel):
         said = f"loading, or training once, the original of seed {config.seed}: some seconds on the digits …"
         self._tell(job, self._say, said)
         job.training = True
+        start = time.perf_counter()
         try:
             with warnings.catch_warnings(record=True) as caught, without_bars():
                 warnings.simplefilter("always")
                 data, original = self._known.get(config.seed) or self._load(config)
+                seconds = time.perf_counter() - start
                 self._homes[config.seed] = embed_original(original, cut(data, config), config)
         finally:
             job.training = False
         job.note = "".join(f"<br>note: {html.escape(str(warning.message))}" for warning in caught)
+        if seconds >= 1:
+            job.note += f"<br>+ {seconds:.0f} s for the original of seed {config.seed}, once"
+        self._tell(job, self._say, self._running)
         return data, original
 
     def _show_progress(self, done, total, what=""):

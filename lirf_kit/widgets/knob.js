@@ -1,7 +1,5 @@
-let count = 0;
-
 function render({ model, el }) {
-  const id = `lirf-knob-${count++}`, choices = model.get("choices");
+  const id = `lirf-knob-${Math.random().toString(36).slice(2)}`, choices = model.get("choices");
   const label = document.createElement("label"), field = document.createElement(choices.length ? "select" : "input");
   const slider = document.createElement("input");
   label.htmlFor = field.id = id;

@@ -22,7 +22,15 @@ from lirf_kit.widgets.tabs import CompareTab, HistoryTab, JourneyTab, YoursTab, 
 from lirf_kit.widgets.words import grain, headline, of_curves, of_journey, of_maps, of_run
 
 TABS = ("story", "curves", "table", "classes", "confusion", "t-SNE", "history", "A | B", "image", "yours", "surface")
-MAPS = "Maps: t-SNE of the original's features; on the other two an image moves as its neighbours among these change."
+MAPS = (
+    "Maps: unseen images, where t-SNE puts the original's features of them; on the other two, each moves to where its "
+    "nearest neighbours are."
+)
+BY_SAMPLE = "No deposited sample is on them; above are the three of which the original is least sure."
+TSNE = (
+    "t-SNE of each network's own features, after the run. It pulls neighbours together, so islands look tidier than in "
+    "the story: ask which of them run into one another."
+)
 
 
 class Results:
@@ -39,6 +47,8 @@ class Results:
         self._chosen = False  # whether the image of the tab “image” was chosen, there or by a click on a map
         self.story = StoryView()
         self.story.observe(main.safe(self._picked), names="picked")
+        self.tsne, self._tsne_said = StoryView(), ipywidgets.HTML()
+        ipywidgets.link((self.story, "picked"), (self.tsne, "picked"))
         self.curves = Curves(terms=TERMS)
         self._link = ipywidgets.jslink((self.story, "epoch"), (self.curves, "epoch"))
         self.table = ipywidgets.HTML("no run yet")
@@ -48,8 +58,8 @@ class Results:
         self.yours = YoursTab(main, shape, lambda image: self.run and probabilities(self.run, image))
         self.surface = SurfaceTab(main, controls, self.runs, say, self.draw_open)
         self.images = {name: Picture().add_class("lirf-figure") for name in ("classes", "confusion")}
-        pages = [page(child) for child in (self.story, self.curves, self.table, *self.images.values(), self.story)]
-        pages[-1].add_class("lirf-large")  # t-SNE: a second view of the same story
+        pages = [page(child) for child in (self.story, self.curves, self.table, *self.images.values())]
+        pages += [page(self.tsne, self._tsne_said)]
         pages += [tab.box for tab in (self.history, self.compare, self.journey, self.yours, self.surface)]
         self.tabs = ipywidgets.Tab(pages, titles=TABS)
         # drawn by matplotlib, while their tab is open
@@ -90,10 +100,15 @@ class Results:
     def begin(self, story):
         """Begin a new story; `move` goes on with it."""
         with self.story.hold_sync():
-            self.story.frames, self.story.places, self.story.tsne = [], b"", b""
-            self.story.scene = story.scene | {"epochs": story.config.deposit_epochs, "note": MAPS}
+            self.story.frames, self.story.places = [], b""
+            self.story.scene = self._scene(story)
         self.story.send({"begin": True}, [story.home.tobytes()])
-        self.curves.history = []
+        self.curves.history, self.tsne.frames = [], []
+        self._tsne_said.value = "t-SNE comes when the run has ended, if it is switched on."
+
+    def _scene(self, story):
+        note = MAPS if story.scene["given"] else f"{MAPS} {BY_SAMPLE}"
+        return story.scene | {"epochs": story.config.deposit_epochs, "note": note}
 
     def move(self, frame, places):
         """Show the story's next frame."""
@@ -114,10 +129,10 @@ class Results:
         if story is None:
             return
         with self.story.hold_sync():
-            self.story.scene = story.scene | {"epochs": len(run.history), "note": MAPS}
+            self.story.scene = self._scene(story)
             self.story.places = numpy.concatenate([story.home[None], *story.places]).tobytes()
             self.story.frames, self.story.at, self.story.epoch = story.frames, -1, float(len(run.history))
-            self.story.alt = of_run("t-SNE", run)
+            self.story.alt = of_run("map", run)
             self._ring()
         self.show_tsne(run)
 
@@ -127,7 +142,11 @@ class Results:
             self.draw_open()
         if run is self.run:
             points = numpy.array([run.embeddings[name] for name in NETWORKS if run.embeddings], numpy.float32)
-            self.story.tsne = points.tobytes()
+            with self.tsne.hold_sync():
+                self.tsne.scene = {name: at for name, at in run.story.scene.items() if name != "samples"}
+                self.tsne.places, self.tsne.tsne = points[:1].tobytes(), points.tobytes()
+                self.tsne.frames, self.tsne.alt = [{"epoch": 0}] * len(points[:1]), of_run("t-SNE", run)
+            self._tsne_said.value = TSNE if len(points) else "This run has no t-SNE."
 
     def draw_open(self):
         """Bring the open tab up to date if it is one of those that change only while they are open."""

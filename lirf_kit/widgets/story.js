@@ -1,7 +1,7 @@
 const SAID = {
   original: "knows every class",
-  target: "should know the rest only",
-  recovered: "target + module: no data, no training",
+  target: "should keep the rest only",
+  recovered: "target + module: no training",
 };
 const COOL = ["#0072B2", "#56B4E9", "#009E73", "#4B4B8F", "#8C8C8C", "#2F4B4F", "#59D458", "#235322", "#558B9C", "#88D794"];
 const WARM = ["#D55E00", "#E69F00", "#CC79A7"];
@@ -63,9 +63,8 @@ class NetMap {
   }
 
   style(scene) {
-    const kept = scene.classes.map((_, at) => at).filter((at) => !scene.given.includes(at));
     return scene.classes.map((_, at) => scene.given.includes(at)
-      ? [WARM[scene.given.indexOf(at) % WARM.length], scene.given.indexOf(at)] : [COOL[kept.indexOf(at) % COOL.length], -1]);
+      ? [WARM[scene.given.indexOf(at) % WARM.length], scene.given.indexOf(at)] : [COOL[at % COOL.length], -1]);
   }
 
   step() {
@@ -137,16 +136,14 @@ class NetMap {
 function column(name, strip, picked) {
   const box = make("section", strip, `lirf-net lirf-${name}`);
   make("h3", box, "", name);
-  make("p", box, "", SAID[name] ?? "");
-  const module = make("p", box);
+  const said = make("p", box, "", SAID[name] ?? "");
   const six = make("div", box, "lirf-six"), bars = make("div", box, "lirf-bars"), rows = [];
-  for (const [kind, text] of [["preserved", "preserved · Pre"], ["deposited", "deposited · Dep"]]) {
-    const row = make("div", bars, kind);
-    make("span", row, "", text);
+  for (const kind of ["preserved", "deposited"]) {
+    const row = make("div", bars, kind), label = make("span", row);
     const bar = make("div", make("div", row, "lirf-rail"), "lirf-fill"), number = make("b", row, "");
-    rows.push([bar, number]);
+    rows.push([label, bar, number]);
   }
-  return { module, six, rows, map: new NetMap(box, picked) };
+  return { said, six, rows, map: new NetMap(box, picked) };
 }
 
 function fill({ six, rows }, scene, told) {
@@ -161,7 +158,7 @@ function fill({ six, rows }, scene, told) {
   scene.samples.forEach((sample, at) => {
     const cell = six.children[at], [image, said] = cell.children, right = told.answers[at] === sample.label;
     if (image.src !== sample.src) image.src = sample.src;
-    image.alt = `${sample.deposited ? "deposited" : "preserved"} image of class ${scene.classes[sample.label]}`;
+    image.alt = `${scene.parts[+sample.deposited]} image of class ${scene.classes[sample.label]}`;
     const answer = scene.classes[told.answers[at]], text = `${right ? "✓" : "✗"} ${answer}`;
     if (said.firstChild?.textContent !== text) {
       cell.className = `${sample.deposited ? "deposited" : "preserved"} ${right ? "right" : "wrong"}`;
@@ -171,7 +168,8 @@ function fill({ six, rows }, scene, told) {
     }
     said.lastChild.textContent = `${told.sure[at]} %`;
   });
-  rows.forEach(([bar, number], at) => {
+  rows.forEach(([label, bar, number], at) => {
+    label.textContent = scene.bars[at];
     bar.style.width = `${told.bars[at]}%`;
     number.textContent = told.bars[at].toFixed(1);
   });
@@ -245,8 +243,8 @@ function render({ model, el }) {
     const scene = model.get("scene"), now = at();
     el.classList.toggle("lirf-empty", now < 0);
     if (now < 0 || !scene.count) return;
-    const frame = frames[now], tsne = floats(model.get("tsne")), ended = now === frames.length - 1 && !live;
-    const real = ended && tsne.length === names.length * home.length, size = home.length;
+    const frame = frames[now], tsne = floats(model.get("tsne")), size = home.length;
+    const real = size && tsne.length === names.length * size;
     el.classList.toggle("lirf-maps", !scene.samples);
     const shown = real ? names.map((_, part) => tsne.subarray(part * size, (part + 1) * size)) : [home, ...places[now]];
     columns.forEach((one, part) => {
@@ -254,14 +252,15 @@ function render({ model, el }) {
       one.map.set(scene, real ? [home, shown[part]] : [home], shown[part], model.get("picked"));
       one.map.canvas.setAttribute("aria-label", `map of the ${names[part]}'s features. ${model.get("alt")}`);
     });
-    if (scene.samples) columns[1].module.textContent = `+ deposit module, ${frame.module} % of the lower blocks’ bytes`;
-    slider.max = Math.max(frames.length - 1, 1);
-    slider.value = now;
-    const epochs = scene.epochs ?? 0, epoch = `epoch ${+frame.epoch.toFixed(1)} of ${epochs}`;
+    if (scene.samples) columns[1].said.textContent = `${SAID.target}; module: ${frame.module} % of the lower blocks`;
+    const epochs = scene.epochs ?? 0;
+    slider.max = live ? 1000 : Math.max(frames.length - 1, 1);
+    slider.value = live ? (1000 * frame.epoch) / epochs : now;
+    const epoch = `epoch ${+frame.epoch.toFixed(1)} of ${epochs}`;
     slider.setAttribute("aria-valuetext", epoch);
     said.textContent = epoch;
     play.disabled = slider.disabled = live || frames.length < 2;
-    note.textContent = real ? "Maps: t-SNE of each network's features." : scene.note ?? "";
+    note.textContent = scene.note ?? "";
   }
 
   slider.addEventListener("input", () => { stop(); go(slider.valueAsNumber); });

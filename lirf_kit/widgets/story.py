@@ -55,15 +55,18 @@ class Story:
             features = predict(original.features, self.images)  # (W, D)
         self._known, count = features[: len(part)].float(), len(part)
         self._before = self._among_neighbours(self._known, self._known)
-        self._samples = self._choose()
+        logits = original.upper[-1](features).detach()
+        self._samples = self._choose([] if classes else logits.softmax(dim=1).amax(dim=1).tolist())
         self.samples = [(_pixels(self.images[place]), int(self.labels[place])) for place in self._samples]
         self.scene = {
             "classes": list(part.class_names),
+            "parts": ["preserved" if classes else "unseen", "deposited"],
+            "bars": ["preserved · Pre", "deposited · Dep"] if classes else ["unseen images", "deposited samples"],
             "given": list(classes or ()),
             "samples": [self._sample(place) for place in self._samples],
             "labels": part.labels.tolist(),
             "deposited": self.deposited[:count].tolist(),
-            "original": self._told(original.upper[-1](features)),
+            "original": self._told(logits),
             "count": count,
         }
 
@@ -95,8 +98,12 @@ class Story:
             "bars": [100 * right[part].float().mean().item() for part in (~self.deposited, self.deposited)],
         }
 
-    def _choose(self):
-        """Return the places of the six images: as many classes as there are, deposited ones first."""
+    def _choose(self, sure):
+        """Return the places of the six images: as many classes as there are, deposited ones first.
+
+        If `sure` says how sure the original is of each, the deposited samples are those of which it is least sure:
+        they are forgotten first.
+        """
         chosen = []
         for part, wanted in ((self.deposited, SAMPLES // 2), (~self.deposited, SAMPLES - SAMPLES // 2)):
             places = part.nonzero().flatten().tolist()
@@ -104,7 +111,10 @@ class Story:
             for place in places:  # the first image of every class, then the second of every class, ...
                 label = int(self.labels[place])
                 nth[place] = seen[label] = seen.get(label, -1) + 1
-            chosen += sorted(places, key=lambda place: (nth[place], int(self.labels[place])))[:wanted]
+            order = {place: (nth[place], int(self.labels[place])) for place in places}
+            if sure and part is self.deposited:
+                order = {place: sure[place] for place in places}
+            chosen += sorted(places, key=order.get)[:wanted]
         return chosen
 
     def _sample(self, place):

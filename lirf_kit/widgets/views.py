@@ -69,7 +69,7 @@ class Knob(View):
 
 
 class StoryView(View):
-    """A `story.Story`, in motion; inside an element of class ``lirf-large``, or without images, the maps alone.
+    """A `story.Story`, in motion; without images, the maps alone.
 
     While a deposit runs, its frames are sent one by one, as messages; `frames` and `places` hold the finished story.
     """
@@ -79,7 +79,7 @@ class StoryView(View):
     scene = _shared(traitlets.Dict())
     frames = _shared(traitlets.List())
     places = _shared(traitlets.Bytes())  # float32: the original's points (N, 2), then each frame's (2, N, 2)
-    tsne = _shared(traitlets.Bytes())  # float32, (networks, N, 2): where t-SNE puts the points, if it is done
+    tsne = _shared(traitlets.Bytes())  # float32, (networks, N, 2): where t-SNE puts the points, to be shown instead
     at = _shared(traitlets.Int(-1))  # the frame that is shown
     epoch = _shared(traitlets.Float(0.0))  # its epoch
     picked = _shared(traitlets.Int(-1))  # the point that has the ring

@@ -13,6 +13,8 @@ NUMBERS = {  # the main metrics of a run
 SHOWN = {
     "story": "Three columns, original, target and recovered network: six images and what each network answers, bars of "
     "Pre and Dep Acc, and a map of the features",
+    "map": "A point is one of {points} validation images, close to those that it resembles; preserved classes are dots "
+    "in cool colours, deposit classes markers in warm ones",
     "curves": "Curves of the deposit's loss and its terms over {epochs} epochs",
     "classes": "Bars: each class's accuracy in original, target and recovered network",
     "confusion": "Confusion matrices of original, target and recovered network",

@@ -126,6 +126,12 @@ def test_the_story_moves_while_a_deposit_runs_and_is_played_again(panel):
     assert len(seen) > 3
     panel.finish()
     slider = panel.page.locator(".lirf-replay input:visible")
+    pixels = "Array.from(document.querySelector('.lirf-target canvas').getContext('2d').getImageData(0, 0, 200, 150).data)"
+    before = panel.page.evaluate(pixels)
+    panel.tab("t-SNE")
+    panel.page.get_by_text("t-SNE of each network's own features").wait_for()
+    panel.tab("story")
+    assert panel.page.evaluate(pixels) == before  # the moving map stays as it was when t-SNE comes
     slider.focus()
     panel.page.keyboard.press("Home")
     assert said.inner_text() == "epoch 0 of 32" and panel.page.locator(".lirf-target:visible figure.wrong").count() == 0
@@ -237,7 +243,23 @@ def test_axe_finds_nothing_in_either_theme(panel):
             assert barriers(panel.page, ".lirf") == "", (theme, name)
 
 
-@pytest.mark.parametrize("width, height", [(683, 384), (1024, 700), (1920, 1080)])  # 683: 1366 at 200 %
+SCROLLING = """() => [...document.querySelectorAll(".lirf, .lirf *")].filter(it => it.checkVisibility()
+    && /auto|scroll/.test(getComputedStyle(it).overflow)
+    && (it.scrollWidth > it.clientWidth || it.scrollHeight > it.clientHeight)).map(it => it.className)"""
+CUT = """() => [...document.querySelectorAll(".lirf-story, .lirf-net, .lirf-net p, .lirf-bars b, .lirf-top")]
+    .filter(it => it.checkVisibility() && it.scrollWidth > it.clientWidth + 2).map(it => it.textContent)"""
+
+
+def fits(panel):
+    """Nothing in any tab is cut, or has a scroll bar of its own."""
+    for name in TABS:
+        panel.tab(name)
+        time.sleep(0.5)
+        assert panel.page.evaluate(SCROLLING) == [] and panel.page.evaluate(CUT) == [], name
+    panel.tab("story")
+
+
+@pytest.mark.parametrize("width, height", [(683, 384), (1024, 700), (1366, 768), (1920, 1080)])  # 683: 1366 at 200 %
 def test_it_fits_every_width_and_run_stays_in_sight(panel, width, height):
     panel.tab("story")
     panel.page.set_viewport_size({"width": width, "height": height})
@@ -245,10 +267,28 @@ def test_it_fits_every_width_and_run_stays_in_sight(panel, width, height):
         panel.page.locator(".lirf-replay:visible").scroll_into_view_if_needed()
         box = panel.page.locator(".lirf-top button").first.bounding_box()
         assert box["y"] >= 0 and box["y"] + box["height"] <= height
-        over = "[...document.querySelectorAll('.lirf-story, .lirf-top')].map(it => it.scrollWidth - it.clientWidth)"
-        assert max(panel.page.evaluate(over)) <= 2
+        fits(panel)
     finally:
         panel.page.set_viewport_size({"width": 1366, "height": 768})
+
+
+def test_it_fits_beside_jupyterlab_s_side_bar(panel):
+    toggle = "jupyterapp.commands.execute('application:toggle-left-area')"
+    panel.page.evaluate(toggle)
+    try:
+        panel.page.locator("#jp-left-stack").wait_for()
+        fits(panel)
+        rows = panel.box.locator(".lm-TabBar-tab").evaluate_all("tabs => tabs.map(tab => tab.offsetTop)")
+        tops = panel.box.locator(".lirf-six:visible").evaluate_all("all => all.map(it => it.offsetTop)")
+        assert len(set(rows)) == len(set(tops)) == 1
+    finally:
+        panel.page.evaluate(toggle)
+
+
+def test_every_knob_has_a_label_of_its_own(panel):
+    labels = "fields => fields.map(it => it.labels.length)"
+    counts = panel.box.locator(".lirf-knob :is(select, input[type=text])").evaluate_all(labels)
+    assert counts == [1] * len(counts) and len(counts) > 20
 
 
 def test_a_busy_kernel_doesn_t_stop_the_panel(panel):

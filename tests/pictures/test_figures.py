@@ -118,6 +118,11 @@ def test_no_two_of_ten_classes_look_alike_however_many_are_deposited(data, count
     assert len({(style["color"], style["marker"]) for style in styles.values()}) == 10
 
 
+def test_a_preserved_class_keeps_its_colour_whatever_is_deposited(data, parts):
+    alone, split = class_styles(data.test), class_styles(parts.test)
+    assert all(split[number]["color"] == alone[number]["color"] for number in range(3, 10))
+
+
 # What a colour in linear RGB becomes for an eye without green, or without red, receptors (Machado et al. 2009).
 VISION = {
     "normal": numpy.eye(3),
@@ -137,8 +142,8 @@ def lab(colour, vision):
 
 
 @pytest.mark.parametrize("vision", VISION)
-def test_classes_with_the_same_marker_differ_in_colour_for_every_eye(parts, vision):
-    preserved = [style["color"] for style in class_styles(parts.test).values() if style["marker"] == "o"]
+def test_classes_with_the_same_marker_differ_in_colour_for_every_eye(data, vision):
+    preserved = [style["color"] for style in class_styles(data.test).values()]  # nothing is deposited
     for one, other in itertools.combinations(preserved, 2):
         assert numpy.linalg.norm(lab(one, vision) - lab(other, vision)) > 8, (one, other)
 

@@ -491,6 +491,20 @@ def test_another_seed_has_its_original_trained_once(panel, monkeypatch, tiny_ori
     assert trained == [1] and [run.config.seed for run in panel.runs] == [1, 1]
 
 
+def test_a_new_seed_s_training_time_is_said_and_the_story_s_message_is_running(panel, monkeypatch, tiny_original):
+    def slow(data, config):
+        time.sleep(1.1)
+        return tiny_original
+
+    monkeypatch.setattr("lirf_kit.widgets.explorer.load_or_train", slow)
+    said, move = [], panel.results.move
+    monkeypatch.setattr(panel.results, "move", lambda *frame: said.append(panel.message.value) or move(*frame))
+    panel.controls.knobs["seed"].value = 3
+    assert "+ 1 s for the original of seed 3, once" in finish(panel)
+    assert said and all(">running …<" in one for one in said)
+    assert "once" not in finish(panel)
+
+
 def test_stop_while_the_original_is_trained_keeps_what_was_learnt(panel, monkeypatch, own_home):
     epochs, snapshot = [], training._snapshot
     monkeypatch.setattr(training, "_snapshot", lambda state: epochs.append(panel.job) or snapshot(state))
@@ -695,7 +709,8 @@ def test_a_click_on_a_point_chooses_its_image(panel, embedded, monkeypatch):
     panel.results.add(embedded, show=True)
     open_tab(panel, "t-SNE")
     story, image, part = panel.results.story, panel.results.journey, embedded.parts.validation
-    story.set_state({"picked": 77})  # as the page sends it; all images are shown, so a point is a place
+    assert story.tsne == b"" and len(panel.results.tsne.tsne) == 3 * 8 * len(part)  # the story keeps its moving maps
+    panel.results.tsne.set_state({"picked": 77})  # as the page sends it; all images are shown, so a point is a place
     assert "validation image 77" in panel.message.value and "open the tab" in panel.message.value
     assert image.label.value == part.labels[77] and image.place(part) == 77
     open_tab(panel, "image")

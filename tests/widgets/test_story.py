@@ -91,6 +91,9 @@ def test_the_story_of_deposited_samples_counts_their_answers(tiny_original, tiny
         lk.accuracy(run.networks["target"], few), abs=0.01
     )
     assert run.story.scene["count"] == len(run.story.home) == len(run.parts.validation)
+    sure = lk.predict(tiny_original, few.images).softmax(1).amax(1).sort().values[:3]  # forgotten first
+    assert run.story.scene["original"]["sure"][:3] == [round(100 * share) for share in sure.tolist()]
+    assert run.story.scene["bars"] == ["unseen images", "deposited samples"] and run.story.scene["parts"][0] == "unseen"
 
 
 def test_a_run_s_file_has_its_settings_and_what_is_no_such_file_is_refused(run, tiny):
