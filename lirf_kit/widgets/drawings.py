@@ -13,20 +13,20 @@ from matplotlib.ticker import MaxNLocator
 from lirf_kit.config import LirfError
 from lirf_kit.pictures.charts import plot_confusions
 from lirf_kit.pictures.figures import COOL, DPI, INK, PALE, WARM, plot_tsne
-from lirf_kit.widgets.exploring import NETWORKS, deposited, tsne_part
+from lirf_kit.widgets.exploring import NETWORKS, deposited, named, tsne_part
 
 SIZE = (8.4, 4.0)  # inches
 SPAN = 10.0  # points that a surface's colours span at least, so that an image or two don't look like structure
 WIDTHS = {"confusion": 10.2, "t-SNE": 9.8}  # inches; wider figures have room for more, but smaller letters
 TERMS = (  # of a deposit's history: its key, the curve's title, colour and dashes
     ("loss", "loss, weighted sum", INK, ""),
-    ("removal", "removal L_kr", WARM[0], ""),
-    ("attention_distance", "attention L_at ↑", WARM[1], "7 4"),
-    ("class_scatter", "class scatter L_cs", COOL[1], ""),
-    ("preservation", "preservation L_kp", COOL[0], ""),
-    ("own_statistics", "own statistics L_os", COOL[0], "7 4"),
-    ("recovery", "recovery L_re", COOL[2], ""),
-    ("transfer", "transfer L_pt", WARM[2], "7 4"),
+    ("removal", "forget · L_kr", WARM[0], ""),
+    ("attention_distance", "look elsewhere · L_at ↑", WARM[1], "7 4"),
+    ("class_scatter", "forget inside · L_cs", COOL[1], ""),
+    ("preservation", "hold the rest · L_kp", COOL[0], ""),
+    ("own_statistics", "own statistics · L_os", COOL[0], "7 4"),
+    ("recovery", "recover · L_re", COOL[2], ""),
+    ("transfer", "transfer · L_pt", WARM[2], "7 4"),
 )
 
 
@@ -200,7 +200,7 @@ def plot_surface(points, metric, one=0.0):
     for axis, name in zip((axes.xaxis, axes.yaxis), names):
         steps = sorted(points[name].unique())
         axis.set_ticks(range(len(steps)), [f"{step:g}" for step in steps])
-        axis.set_label_text(name, fontsize=14)
+        axis.set_label_text(named(name), fontsize=14)
     span, middle = values.max() - values.min(), (values.max() + values.min()) / 2
     half = max(span, SPAN if one else 0) / 2
     middle = min(max(middle, half), 100 - half) if one else middle
@@ -208,10 +208,11 @@ def plot_surface(points, metric, one=0.0):
     if len(names) == 1:
         axes.plot(*places, values, ":", color=PALE, linewidth=2)
         axes.plot(*places, values, "o", color=COOL[0], markersize=11, markeredgecolor=INK, clip_on=False, zorder=3)
-        axes.errorbar(*places, values, one, fmt="none", ecolor=INK, capsize=5)
+        ends = numpy.minimum(values, one), numpy.minimum(100 - values, one).clip(0)  # no share is larger than 100
+        axes.errorbar(*places, values, ends if one else None, fmt="none", ecolor=INK, capsize=5, clip_on=False)
         axes.set_ylabel(metric, fontsize=14)
         if one:
-            axes.set_ylim(max(low - one, -1), min(high + one, 101))  # no share is larger
+            axes.set_ylim(max(low - one, -1), min(high + one, 101))
     else:
         colours = {"vmin": low, "vmax": high}
         if numpy.linalg.matrix_rank(places - numpy.mean(places, axis=1, keepdims=True)) == 2:  # not all on one line

@@ -25,6 +25,13 @@ function render({ model, el }) {
     else panel.requestFullscreen().catch(() => say("This browser can't show the panel in the whole window."));
   }
 
+  function presenting() {
+    const on = document.fullscreenElement === panel;
+    panel.querySelector(".lirf-top .widget-html button").textContent = on ? "leave (F)" : "present (F)";
+    model.set("presenting", on);
+    model.save_changes();
+  }
+
   function copy({ target }) {
     const text = target.textContent;
     navigator.clipboard.writeText(target.nextElementSibling.textContent);
@@ -44,6 +51,7 @@ function render({ model, el }) {
     if (!panel) return requestAnimationFrame(attach);
     panel.addEventListener("keydown", key, { signal: off.signal });
     panel.addEventListener("lirf-present", present, { signal: off.signal });
+    panel.addEventListener("fullscreenchange", presenting, { signal: off.signal });
     panel.addEventListener("lirf-copy", copy, { signal: off.signal });
     panel.addEventListener("input", waiting, { signal: off.signal });
     panel.addEventListener("click", waiting, { signal: off.signal });

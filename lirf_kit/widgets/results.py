@@ -54,7 +54,7 @@ class Results:
         self.table = ipywidgets.HTML("no run yet")
         self.history = HistoryTab(main.safe(bring_back), controls.config)
         self.compare = CompareTab(main.safe(self.draw_open))
-        self.journey = JourneyTab(controls.names, lambda: main.rested("image", self.draw_open))
+        self.journey = JourneyTab(controls.names, lambda: main.rested("image", self._by_hand))
         self.yours = YoursTab(main, shape, lambda image: self.run and probabilities(self.run, image))
         self.surface = SurfaceTab(main, controls, self.runs, say, self.draw_open)
         self.images = {name: Picture().add_class("lirf-figure") for name in ("classes", "confusion")}
@@ -76,6 +76,10 @@ class Results:
         """The run that is shown, or None."""
         return None if self.shown is None else self.runs[self.shown]
 
+    def open_story(self):
+        """Open the first tab: the only one that can be reached while the panel fills the window."""
+        self.tabs.selected_index = 0
+
     def add(self, run, show, note=""):
         """Add a finished run to the history; if `show`, also show it, with a note after its headline."""
         self.runs.append(run)
@@ -92,7 +96,7 @@ class Results:
         self.history.fill(self.runs, place if self._controls.stand_for(self.run) else None)
         for name, image in self.images.items():
             if name != self.open:  # the open one keeps its old figure until the new one is drawn
-                image.show()
+                image.show(alt="drawing …")
         self.tell()
         self._say(headline(place + 1, self.run) + note)
         self.draw_open()
@@ -156,7 +160,7 @@ class Results:
         if self.open == "image" and self.run is not None:
             part = self.run.parts.validation
             self.journey.choose(part, self.journey.place(part))
-            self._ring(True)
+            self._ring()
         if self.open in self.images:
             try:
                 self.images[self.open].show(*self.drawing(self.open))
@@ -171,9 +175,13 @@ class Results:
             known[self.shown, tab] = png(figure), said
         return known[self.shown, tab]
 
-    def _ring(self, chosen=False):
+    def _by_hand(self):
+        """Show the image that was chosen in the tab “image”."""
+        self._chosen = True
+        self.draw_open()
+
+    def _ring(self):
         """Put the maps' ring around the chosen image, if it has a point; without a choice there is no ring."""
-        self._chosen = self._chosen or chosen
         if self._chosen:
             validation = self.run.parts.validation
             index = validation.indices[self.journey.place(validation)]

@@ -102,7 +102,7 @@ class NetMap {
         mark(pen, ...this.place(at), size, shape);
       });
     }
-    pen.font = `${Math.max(13, Math.min(20, width / 20))}px sans-serif`;
+    pen.font = `${Math.max(13, Math.min(32, width / 20))}px sans-serif`;
     pen.textAlign = "center";
     pen.lineWidth = 4;
     pen.strokeStyle = "white";

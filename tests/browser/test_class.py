@@ -142,12 +142,21 @@ def test_the_story_moves_while_a_deposit_runs_and_is_played_again(panel):
 
 def test_f_shows_the_panel_in_the_whole_window_and_leaves_it(panel):
     full = "document.fullscreenElement?.classList.contains('lirf') ?? false"
+    panel.tab("table")
     panel.page.locator(".lirf-top button").first.focus()
     panel.page.keyboard.press("f")
     panel.page.wait_for_function(full)
-    assert not panel.page.locator(".lirf-more").is_visible() and panel.page.locator(".lirf-story:visible").count()
+    panel.page.get_by_role("button", name="leave (F)").wait_for()
+    assert not panel.page.locator(".lirf-more").is_visible()
+    panel.page.locator(".lirf-replay:visible").wait_for()  # the story is opened
+    told = "[...document.querySelectorAll('.lirf-six :is(b, small), .lirf-message, .lirf-net p')].filter(it => it.checkVisibility())"
+    sizes = panel.page.evaluate(f"{told}.map(it => parseFloat(getComputedStyle(it).fontSize))")
+    assert min(sizes) >= 16
+    assert panel.page.evaluate("document.fullscreenElement.scrollHeight <= document.fullscreenElement.clientHeight")
+    assert panel.page.locator(".lirf-message").bounding_box()["height"] < 45  # one line
     panel.page.keyboard.press("f")
     panel.page.wait_for_function(f"!({full})")
+    panel.page.get_by_role("button", name="present (F)").wait_for()
 
 
 def test_a_guess_comes_before_the_result(panel):
@@ -156,8 +165,13 @@ def test_a_guess_comes_before_the_result(panel):
     panel.wait_message("the run is done: make your guess")
     assert panel.page.locator(".lirf-target:visible").count() == 0
     panel.press("show the result")
-    panel.wait_message("you guessed 50")
+    panel.wait_message("must be a number")  # nothing is a guess but what was typed
+    assert panel.page.locator(".lirf-target:visible").count() == 0
+    panel.page.locator(".lirf-guess input").fill("12")
+    panel.press("show the result")
+    panel.wait_message("the target's Dep Acc: you said 12 %, it is 0 %")
     assert panel.page.locator(".lirf-target:visible").count() == 1
+    assert panel.ask("lk.my_predictions().iloc[-1][['predicted', 'actual']].tolist()") == [12, 0]
     panel.press("predict first")
     panel.finish()
 

@@ -212,7 +212,7 @@ def test_every_figure_says_what_is_in_it(embedded, other, of_samples):
     assert f"of class {label}" in said and f"recovered {probabilities.loc[label, 'recovered']:.0f} %" in said
     points = pandas.DataFrame({"lambda_at": [0.0, 1.0, 3.0], "value": [5.0, 9.0, 7.0]})
     said = words.of_surface(points, "m")
-    assert said == "m over lambda_at: 3 measured points, from 5.0 at lambda_at 0 to 9.0 at lambda_at 1."
+    assert said == "m over look elsewhere · λ_at: 3 measured points, from 5.0 at look elsewhere · λ_at 0 to 9.0 at look elsewhere · λ_at 1."
 
 
 def test_t_sne_has_its_own_progress_and_stops(run):
@@ -335,6 +335,28 @@ def test_a_run_shows_what_the_plain_function_computes(panel, run):
         assert bytes(panel.results.images[name].png[:4]) == b"\x89PNG"
     assert panel.job.first_move < panel.job.finished
     assert len(panel.results.history.rows.options) == 1 and panel.stop_button.disabled
+
+
+@pytest.mark.parametrize("by", ["by class", "by sample"])
+def test_a_guess_is_kept_with_the_other_predictions_and_is_about_what_is_deposited(panel, by, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    panel.controls.by.value = by
+    panel.guessing.value = True
+    panel.run()
+    asked = panel.guess.description
+    panel.wait(60)
+    panel.controls.knobs["lambda_at"].value = 1.0
+    panel.controls.reset.click()
+    panel.controls.by.value = by
+    assert "target" not in panel.message.value and panel.guess.value == ""  # nothing is given away
+    panel._main.post(panel._reveal)
+    assert "must be a number" in panel.message.value and not (tmp_path / "my-predictions.json").exists()
+    panel.guess.value = " 12 "
+    panel._main.post(panel._reveal)
+    (row,) = lk.my_predictions().itertuples()
+    name = "target: Dep Acc" if by == "by class" else "target: deposited samples"
+    assert (row.predicted, row.actual) == (12, round(panel.runs[0].metrics[name], 1)) and "you said 12 %" in panel.message.value
+    assert ("deposited samples" in asked) == (by == "by sample")
 
 
 def test_stop_stops_at_once_and_the_panel_goes_on(panel):
@@ -545,6 +567,8 @@ def test_the_panel_opens_with_the_run_of_its_config_which_is_saved(tiny, tiny_or
     assert all(map(numpy.array_equal, old.story.places, new.story.places))
     assert all(numpy.array_equal(new.embeddings[name], old.embeddings[name]) for name in ("original", "target"))
     assert "image/png" in again._bundles()[1][0]
+    shown = again.results  # the story keeps its moving maps, t-SNE has a tab of its own
+    assert shown.story.tsne == b"" and shown.tsne.tsne == numpy.stack(list(new.embeddings.values())).tobytes()
     other = lk.DepositExplorer(tiny.replace(lambda_at=0.5))
     assert other.job is not None  # another config has a run of its own
     other.stop()
@@ -612,7 +636,9 @@ def test_a_row_of_the_history_brings_its_settings_and_figures_back(panel):
     panel.results.pin("A")
     panel.results.history.rows.value = 1
     panel.results.pin("B")
-    assert "≠ lambda_kp" in panel.results.compare.table.value and "≠ lambda_pt" not in panel.results.compare.table.value
+    assert "≠ hold the rest · λ_kp" in panel.results.compare.table.value
+    assert "λ_pt" not in panel.results.compare.table.value and "lambda" not in panel.results.compare.table.value
+    assert "hold the rest 1.0" in panel.results.history.rows.options[1][0]
     open_tab(panel, "A | B")
     assert panel.results.compare.image.alt == "classes of run 1, above run 2"
     assert bytes(panel.results.compare.image.png[:4]) == b"\x89PNG"
@@ -709,7 +735,6 @@ def test_a_click_on_a_point_chooses_its_image(panel, embedded, monkeypatch):
     panel.results.add(embedded, show=True)
     open_tab(panel, "t-SNE")
     story, image, part = panel.results.story, panel.results.journey, embedded.parts.validation
-    assert story.tsne == b"" and len(panel.results.tsne.tsne) == 3 * 8 * len(part)  # the story keeps its moving maps
     panel.results.tsne.set_state({"picked": 77})  # as the page sends it; all images are shown, so a point is a place
     assert "validation image 77" in panel.message.value and "open the tab" in panel.message.value
     assert image.label.value == part.labels[77] and image.place(part) == 77
