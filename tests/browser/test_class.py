@@ -98,17 +98,25 @@ def test_a_value_that_is_not_allowed_is_named_in_the_panel_s_words(panel):
 
 
 def test_by_keyboard_alone_from_the_first_tab_to_a_finished_run(panel):
-    panel.page.locator(".lirf-classes button").first.focus()
-    for _ in range(5):  # Run is at most five presses from the first control
-        if panel.page.evaluate("document.activeElement.textContent").startswith("▶ Run"):
-            break
-        panel.page.keyboard.press("Shift+Tab")
-    steps = 0
-    while not panel.page.evaluate("document.activeElement.textContent").startswith("▶ Run"):
-        panel.page.keyboard.press("Shift+Tab")
-        steps += 1
-        assert steps < 5
+    def tab(inside="true", key="Tab", presses=5):
+        """Press a key until the focus is where a condition holds, and return what it is on."""
+        for _ in range(presses):
+            panel.page.keyboard.press(key)
+            if panel.page.evaluate(f"(it => Boolean({inside}))(document.activeElement)"):
+                return panel.page.evaluate("document.activeElement.textContent")
+        raise AssertionError(f"not within {presses} presses: {inside}")
+
+    panel.page.locator(".jp-Cell:has(.lirf-columns) .jp-InputPrompt").click()
+    tab("it.closest('.lirf')")
+    if not panel.page.evaluate("document.activeElement.textContent").startswith("▶ Run"):
+        tab("it.textContent.startsWith('▶ Run')")
     assert "3px" in panel.page.evaluate("getComputedStyle(document.activeElement).outline")
+    tab("it.closest('.lirf-classes')", presses=7)
+    before = tab(key="ArrowRight", presses=1)
+    assert before.endswith("1")
+    tab("it.closest('.lirf-preset')", presses=1)  # all classes are one stop
+    tab("it.closest('.lirf-classes')", "Shift+Tab", 1)
+    tab("it.textContent.startsWith('▶ Run')", "Shift+Tab", 6)
     runs = panel.runs()
     panel.page.keyboard.press("Enter")
     panel.wait_message(f"run {runs + 1} in")
