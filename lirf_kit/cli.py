@@ -75,7 +75,7 @@ def _parser():
         return option(f"--{name}", type=int, default=default, metavar="N", help=words)
 
     def sets(default):
-        return count("deposit-sets", default, "random ones for each seed")
+        return count("deposit-sets", default, "random deposit sets for each seed")
 
     def preset(default):
         return option("--preset", default=default, metavar="NAME", help=f"data set and recipe (default: {default})")
@@ -83,7 +83,7 @@ def _parser():
     turned = option("--set", action="append", default=[], metavar="KNOB=VALUE", help="turn a knob of the preset")
     shared = [
         option("--folder", metavar="FOLDER", help="your own images, train/<class>/*, instead of the preset's"),
-        option("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)"),
+        option("--seed", type=int, default=0, metavar="N", help="seed of everything random (default: 0)"),
         option("--device", default="auto", metavar="auto|cpu|cuda|mps", help="default: CUDA, then CPU"),
         option("--out", metavar="FOLDER", help="folder to write to (default: figures, or else benchmarks)"),
     ]
@@ -106,7 +106,7 @@ def _parser():
     )
     evidence = command(_evidence, *grid, once, unseen, few)
     evidence.add_argument("--relearning", action="store_true", help="also continue training every network")
-    command(_distillation, *grid, once, unseen, few, count("epochs", 8, "of each student"))
+    command(_distillation, *grid, once, unseen, few, count("epochs", 8, "epochs of each student"))
     command(_containers, *grid, once, unseen)
     bank = command(_bank, *grid, once, unseen)
     bank.add_argument(
@@ -114,7 +114,7 @@ def _parser():
         "(default: 1,1,1 in all orders, 2,2,1, and five and nine deposits of one class)",
     )  # fmt: skip
     bank.add_argument(
-        "--choices", type=int, metavar="N", help="of classes, for each seed (default: 3; 1 with more than three "
+        "--choices", type=int, metavar="N", help="choices of classes for each seed (default: 3; 1 with more than three "
         "deposits)",
     )  # fmt: skip
     bank.add_argument("--teacher", default="original", metavar="original|target", help="of the modules")
@@ -122,7 +122,7 @@ def _parser():
     sweep = command(_sweep, *grid, twice)
     sweep.add_argument("knob", metavar="KNOB")
     sweep.add_argument("values", nargs="+", metavar="VALUE")
-    bench = command(_bench, turned, *shared, count("runs", 3, "of the preset, each with a seed"))
+    bench = command(_bench, turned, *shared, count("runs", 3, "runs of the preset, each with its own seed"))
     bench.add_argument("--preset", metavar="NAME", help="measure this preset's whole run instead of the parts")
     bench.add_argument("--no-peer", dest="peer", action="store_false", help="leave out the usual ResNet-18 recipe")
     timed, seeds = count("runs", 3, "timed runs of the whole path"), count("seeds", 5, "training seeds of the table")
@@ -428,13 +428,13 @@ def _print_bench(results):
 
 
 def _gpu(options):
-    """All that needs a GPU, at once.
+    """Everything that needs a GPU, in one go.
 
     Piece by piece: the parts, plain and compiled (a training step's share of the matrix-product peak); timed runs of
     the preset, with the usual ResNet-18 recipe beside them; the results over seeds and deposit sets. Each piece is
-    written as gpu-* when it is done. If the command is cut off, call it again: it goes on with what is missing.
-    Estimated for an H100, not measured: 2, 5 and 13 minutes. Half of the last are the retrained networks; independent
-    ones would add 3 minutes.
+    written as gpu-* when it is done. If the command is cut off, call it again, and it continues with what is missing.
+    On an H100 this should take 2, 5 and 13 minutes (estimated, not measured). Half of the 13 minutes go into the
+    retrained networks; independent ones would add 3 minutes.
     """
     from lirf_kit.bench import STAGES, about, bench
     from lirf_kit.bench_preset import about_preset, bench_preset
@@ -494,7 +494,7 @@ def _slides(options):
 
 
 def _editions(options):
-    """The notebooks for students, with blanks, and for the instructor; what was changed there is kept."""
+    """The notebooks for students, with blanks, and for the instructor; those that you have changed are kept."""
     from lirf_kit.classroom.editions import EDITIONS, write_editions
 
     found = write_editions(options.source, options.out, (options.only,) if options.only else EDITIONS)

@@ -105,8 +105,8 @@ class Config(BaseModel, frozen=True, strict=True, extra="forbid", allow_inf_nan=
     lambda_at: float = _deposit(0.3, ge=0, title="λ_at", description="weight of the attention distance, maximised")
     lambda_cs: float = _deposit(0.3, ge=0, title="λ_cs", description="weight of the class scatter, minimised")
     ridge: float = _deposit(
-        3.0, gt=0, title="ε", description="of the class scatter, as a share of the mean variance of the original's "
-        "pooled features; more of it where a batch has few images for its features",
+        3.0, gt=0, title="ε", description="ridge of the class scatter, as a share of the mean variance of the "
+        "original's pooled features; make it larger if a batch has few images for so many features",
     )  # fmt: skip
     lambda_kp: float = _deposit(20.0, ge=0, title="λ_kp", description="weight of knowledge preservation")
     lambda_os: float = _deposit(
@@ -358,8 +358,8 @@ def bank_recipe(config):
     """Return a config with the knobs of a bank's deposits, which are smaller than a preset's and follow one another.
 
     A single class gives the module few images to learn from, and the target little to hold on to. On the digits, a
-    bank's deposits look at mixtures too, and take longer, with the weight of L_cs that was chosen together with these.
-    For other data sets the preset's knobs stay.
+    bank's deposits look at mixtures too, take longer, and use the weight and the ridge of L_cs that were chosen with
+    these. For other data sets the preset's knobs stay.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ SHORT_RUN, TOO_SLOW = 4, 40  # seconds: measured on two CPU cores, and too many 
 def examine(configure, device, for_class):
     """Print what is installed, the device, the notebooks' kernel, and what to do about what is missing.
 
-    `configure` returns the config, once everything that this takes is known to be there. For a class, it also looks for
+    `configure` returns the config; it is called only if all that it needs is there. For a class, it also looks for
     disk space, makes a short run on the device, and prints a line for the lecturer.
     """
     _say("python", platform.python_version())

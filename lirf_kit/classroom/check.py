@@ -30,7 +30,7 @@ def deposit_mask():
         "yours gives the places; return one True or False for each label": lambda y, c, k: _isin(y, c).nonzero()[:, 0],
         "yours gives the table of the classes; look it up with the labels, table[labels]":
             lambda y, c, k: _isin(torch.arange(k), c),
-        "yours takes as many images from the front as the share of the deposit classes: go by label, not by place":
+        "yours takes the first images, as many as the deposit classes' share: go by label, not by place":
             lambda y, c, k: torch.arange(len(y)) < round(len(y) * len(c) / k),
         "yours gives labels; return one True or False for each label": lambda y, c, k: y[_isin(y, c)],
         "yours compares with the first deposit class only": lambda y, c, k: y == c[0],
@@ -84,7 +84,7 @@ def wrong_labels(student_function):
         f"yours gives labels from {wrong.min()} to {wrong.max()}, but the classes go from 0 to {count - 1}: "
         "take the sum modulo K": wrong.max() >= count or wrong.min() < 0,
         "yours returns the true labels: add an offset from 1 to K − 1": torch.equal(wrong, labels),
-        f"{100 * true:.0f} % of your labels are the true ones: an offset from 1 to K − 1 never leads back": true > 0,
+        f"{100 * true:.0f} % of your labels are the true ones: with an offset from 1 to K − 1 none are": true > 0,
         "yours gives each class always the same wrong label: draw one offset for each sample": max(seen) == 1,
         "yours never draws some of the wrong classes: torch.randint(1, K) gives 1 to K − 1, because it leaves out its "
         "upper limit": min(seen) < count - 1,
@@ -155,7 +155,7 @@ def distillation_loss():
         "the sign is wrong: a KL divergence is never negative": lambda s, t, tau: -(tau**2) * divergence(s, t, tau),
         "kl_div wants the student's log-probabilities: use log_softmax, not softmax":
             lambda s, t, tau: tau**2 * kl_div((s / tau).softmax(1), (t / tau).softmax(1), reduction="batchmean"),
-        "yours is the cross-entropy; the KL divergence is less by the teacher's own entropy":
+        "yours is the cross-entropy; subtract the teacher's own entropy, and you have the KL divergence":
             lambda s, t, tau: tau**2 * -((t / tau).softmax(1) * (s / tau).log_softmax(1)).sum(1).mean(),
     }
 
@@ -283,7 +283,7 @@ def linear_probe(student_function):
         "yours is the accuracy on the training features; ask the probe about the test features":
             lambda x, y, u, v: probe(x, y, x, y),
         "yours trains the probe on the test features, too": lambda x, y, u, v: probe(u, v, u, v),
-        "standardise the features first (StandardScaler): a small direction is as good as a large one":
+        "standardise the features first (StandardScaler): a feature with small values can tell as much as a large one":
             unscaled,
         "fit the scaler on the training features only, and use it for the test features":
             lambda x, y, u, v: unscaled(scaled(x), y, scaled(u), v),
@@ -335,7 +335,7 @@ def harmonic_mean(student_function):
         return 2 * pre * forgotten / (pre + forgotten) if forgotten > 0 else 0.0
 
     mistakes = {
-        "yours is the arithmetic mean, which one large number can save: 2·Pre·F / (Pre + F)": lambda p, f: (p + f) / 2,
+        "yours is the arithmetic mean, which one high number keeps high: 2·Pre·F / (Pre + F)": lambda p, f: (p + f) / 2,
         "the factor 2 is missing: 2·Pre·F / (Pre + F)": lambda p, f: harmonic(p, f) / 2,
         "yours is the geometric mean: 2·Pre·F / (Pre + F)": lambda p, f: (p * max(f, 0)) ** 0.5,
         "yours is a share from 0 to 1: percent in, percent out": lambda p, f: harmonic(p, f) / 100,
@@ -457,7 +457,7 @@ def half_cosine():
         "yours is a straight line; use (1 − cos(πp)) / 2 instead of p": lambda a, b, p: a + (b - a) * p,
         "divide 1 − cos(πp) by 2, or it goes twice as far": lambda a, b, p: a + (b - a) * (1 - math.cos(math.pi * p)),
         "yours goes backwards: 1 minus the cosine": lambda a, b, p: a + (b - a) * (1 + math.cos(math.pi * p)) / 2,
-        "begin at start: add it": lambda a, b, p: (b - a) * (1 - math.cos(math.pi * p)) / 2,
+        "begin at start: you must add it": lambda a, b, p: (b - a) * (1 - math.cos(math.pi * p)) / 2,
         "multiply by end − start, not by end": lambda a, b, p: a + b * (1 - math.cos(math.pi * p)) / 2,
         "the cosine is of π times p": lambda a, b, p: a + (b - a) * (1 - math.cos(p)) / 2,
         "yours is a quarter of a sine; use (1 − cos(πp)) / 2": lambda a, b, p: a + (b - a) * math.sin(math.pi * p / 2),
@@ -529,7 +529,7 @@ def nearest_neighbour_accuracy():
         return 100 * (labels[nearest] == labels).float().mean().item()
 
     return {
-        "every point is its own nearest neighbour in yours: set the diagonal to infinity":
+        "in yours, every point is its own nearest neighbour: set the diagonal to infinity":
             lambda x, y: ask(x, y, own=0.0),
         "yours is a share from 0 to 1; multiply by 100 for percent": lambda x, y: ask(x, y) / 100,
         "yours takes the farthest point; take the nearest": lambda x, y: ask(x, y, largest=True),
@@ -577,7 +577,7 @@ def accuracy_with_bonus():
     return {
         "yours is a share from 0 to 1; multiply by 100 for percent": lambda *given: ask(*given) / 100,
         "the bonus must be added to the logits before the arg max": lambda z, y, c, b: _share(z, y),
-        "raise the deposit classes; yours lowers them beside the others": lambda z, y, c, b: ask(z, y, c, -b),
+        "raise the deposit classes; yours lowers them relative to the others": lambda z, y, c, b: ask(z, y, c, -b),
         "yours adds the bonus to every class, which changes no answer": lambda z, y, c, b: _share(z + b, y),
         "add the bonus for every image; yours adds it only where the label is a deposit class":
             lambda z, y, c, b: _share(z + b * _isin(torch.arange(z.shape[1]), c) * _isin(y, c)[:, None], y),
@@ -595,7 +595,7 @@ def share_of_the_way():
         "yours is what is left of the way": lambda o, t, r: 100 * (t - r) / (o - r),
         "divide by the way from the original to the retrained network": lambda o, t, r: 100 * (o - t) / o,
         "the sign is wrong: at the retrained network it must be 100": lambda o, t, r: -100 * (o - t) / (o - r),
-        "yours is upside down: divide the way gone by the whole way": lambda o, t, r: 100 * (o - r) / (o - t),
+        "yours is upside down: divide the target's way by the whole way": lambda o, t, r: 100 * (o - r) / (o - t),
         "yours is in points; divide by the whole way": lambda o, t, r: o - t,
         "yours stops at 100; a target can go past the retrained network":
             lambda o, t, r: min(100.0, 100 * (o - t) / (o - r)),
@@ -883,7 +883,7 @@ def other_label():
 
     return {
         "yours may be the true class; take the largest logit of the other classes": lambda z, y: z.argmax(1),
-        "yours sets the own logit to 0, which wins where all others are negative; −∞ never wins":
+        "yours sets the own logit to 0, and a 0 wins where all others are negative; −∞ never wins":
             lambda z, y: without(z, y, 0.0).argmax(1),
         "yours is a place among the logits that are left; return the number of the class":
             lambda z, y: z[torch.arange(z.shape[1]) != y[:, None]].view(len(z), -1).argmax(1),

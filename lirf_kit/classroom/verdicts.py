@@ -46,7 +46,7 @@ def check(function):
             return Verdict(False, str(stop))
         except Exception:  # an answer so odd that it can't even be compared
             name = student_function.__name__
-            return Verdict(False, f"{name} must return real numbers; what it returns can't be compared with any.")
+            return Verdict(False, f"{name} must return real numbers; what it returns can't be compared with numbers.")
 
     return _named_after(function, checked)
 
@@ -69,8 +69,8 @@ def compare(student, cases, mistakes, right):
     """Compare the student's function with worked cases, and with functions that make likely mistakes.
 
     A case is a tuple of arguments and what must be returned; `mistakes` maps sentences to functions. Returns the
-    sentence `right`; stops with that of the first mistake that gives the student's answers, or with the first case that
-    differs.
+    sentence `right`. It stops with the sentence of the first mistake that gives the student's answers, or else with the
+    first case that differs.
     """
     name = student.__name__
     answers = [_typed(name, answer_of(student, arguments), expected) for arguments, expected in cases]

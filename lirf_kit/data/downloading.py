@@ -37,7 +37,7 @@ def download(url, file, md5):
                 _receive(url, part)
             break
         except UNREACHED as error:
-            if getattr(error, "code", None) == 416:  # HTTP: nothing comes after what there is, so it is another file's
+            if getattr(error, "code", None) == 416:  # HTTP: nothing is left to send, so ours isn't a part of it
                 part.unlink(missing_ok=True)
             if attempt == TRIES:
                 raise

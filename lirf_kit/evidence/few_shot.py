@@ -29,10 +29,10 @@ def few_shot_table(readings, config, shots=SHOTS, share=0.02, tasks=(ALL, ONLY),
       each class, at least one image of each.
 
     A scaler, as in the probes, first gives every feature the same spread; it is fitted on all training images, because
-    a thief who has images needs no labels for that. On the digits, over seven runs, this helped the thief of the target
-    most (five images a class: 58.7 % without it, 66.4 % with it). Fitted on the labelled images alone, it does as well
-    with five of them, but worse with one. Every network gets the same images. Each value is the mean accuracy on the
-    deposit images over several draws.
+    a thief who has images needs no labels for that. On the digits, over seven runs, this helped the thief most with the
+    target (five images a class: 58.7 % without it, 66.4 % with it). Fitted on the labelled images alone, it does as
+    well with five of them, but worse with one. Every network gets the same images. Each value is the mean accuracy on
+    the deposit images over several draws.
 
     Parameters
     ----------

@@ -126,7 +126,7 @@ def evidence_summary(results):
         runs, and "spread" the standard deviation of the retrained networks over all runs. Further columns: "deviation",
         the network's own standard deviation over the runs; "n", the number of runs; and "closed", how much of the gap
         between the original and the retrained networks the network has closed, in percent: at 100 it has reached the
-        retrained networks' mean, above 100 it has gone past it. A note that not every run has says how many have it.
+        retrained networks' mean, above 100 it has gone past it. If only some runs have a note, it says how many.
     """
     by = ["test", "task", "network"]
     groups = results.groupby(by, sort=False)

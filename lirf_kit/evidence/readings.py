@@ -130,7 +130,7 @@ def lower_blocks(network):
 
 
 def check_input(networks, parts, on):
-    """Raise a `LirfError` unless each network has lower blocks, there is at least one, and `check_parts` is content."""
+    """Raise a `LirfError` unless each network has lower blocks, there is at least one, and `check_parts` passes."""
     check_parts(parts, on)
     if not networks:
         raise LirfError("networks must hold at least one, not none")

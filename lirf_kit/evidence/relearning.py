@@ -39,10 +39,10 @@ def relearn(
 
     Every batch also has 32 preserved training images, so that Pre Acc stays up. Every network starts as it is: their
     Pre Acc is *not* matched first, because training on preserved images to match it would already be the second
-    scenario. So "start" says how good each one is at the preserved classes to begin with. Original, targets and
-    retrained networks lie within a point or so on the digits; learning from scratch starts far behind. All weights are
-    trained, including those of the network's own classifier, by SGD with momentum 0.9, with BatchNorm in training mode.
-    Head masking is removed first, as a thief would do.
+    scenario. So "start" says how good each one is at the preserved classes to begin with. On the digits, original,
+    targets and retrained networks lie within a point or so of each other; learning from scratch starts far behind. All
+    weights are trained, including those of the network's own classifier, by SGD with momentum 0.9, with BatchNorm in
+    training mode. Head masking is removed first, as a thief would do.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def train_on(network, preserved, config, steps=64, rate=0.01):
 def _learning(network, few, preserved, config, rate):
     """Train a copy of a network on the same few deposit images and newly drawn preserved ones; yield it at each step.
 
-    It is yielded before it takes the step, and goes on for as long as it is asked to.
+    It is yielded before each step, and goes on learning for as long as the caller asks for more.
     """
     learner = copy.deepcopy(unmasked(network)).requires_grad_(True)  # the target's upper blocks were frozen
     optimiser = torch.optim.SGD(learner.parameters(), rate, momentum=0.9, nesterov=True)

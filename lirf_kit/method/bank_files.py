@@ -48,8 +48,8 @@ def write_bank(folder, index, contents, missing):
 def read_bank(folder):
     """Return a bank's index and its files' contents, as `write_bank` was given them, and the faults of the other files.
 
-    `faults` says what is wrong by the names in `contents`. A `LirfError` is raised if the index is missing, damaged or
-    of another version, or if the target's file isn't as it was written.
+    `faults` says, by the same names, what is wrong with those. A `LirfError` is raised if the index is missing, damaged
+    or of another version, or if the target's file isn't as it was written.
     """
     _read_index(folder)  # before a lock is made in a folder that holds no bank
     with _locked(folder):

@@ -335,7 +335,7 @@ def _identity(module):
     """Return the fingerprint of a module's weights as a tensor, uint8, (32,): the SHA-256 of each tensor's CRC-32.
 
     A CRC is a few times faster than SHA-256 over all weights, and is meant for accidents: it notices any change of a
-    single weight, and another target differs in dozens of tensors. It would not stop a forger; `withdraw` is no lock.
+    single weight, and another target differs in dozens of tensors. It would not stop a forger; `withdraw` isn't a lock.
     """
     digest = hashlib.sha256()
     for tensor in module.state_dict().values():

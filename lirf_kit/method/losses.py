@@ -182,8 +182,8 @@ def class_scatter(features, labels, ridge):
     Raises
     ------
     LirfError
-        If all samples belong to one class: a single class has no scatter between classes. If there isn't a label for
-        each sample, or if ε is a plain number that isn't above 0.
+        If all samples belong to one class, which has no scatter between classes; if there isn't a label for each
+        sample; or if ε is a plain number that isn't above 0.
     """
     if not isinstance(ridge, torch.Tensor) and not ridge > 0:  # to look at a tensor, the GPU would have to wait
         raise LirfError(f"ridge must be above 0, not {ridge!r}")

@@ -84,7 +84,7 @@ def withdraw(target, deposit_module, preserved=None, check=True):
         The second result of the same call.
     preserved : {"target", "mean"}, optional
         Where the preserved classes' logits come from: the target alone, as in the paper's formula, or the mean of the
-        target's and the module's. By default the target with a pruned module, which has only learnt the deposit
+        target's and the module's. By default, it is the target with a pruned module, which has only learnt the deposit
         classes, and the mean with a difference, whose preserved logits are as good as the original's.
     check : bool
         Whether to compare the fingerprint that the module carries with the target, and to look for weights that are

@@ -40,7 +40,7 @@ class _SmallPanel(Panel):
             return said, None, None
         frames, (now, *others) = {}, self._settings()
         for setting in sorted({now, *others}) if static else ():
-            with contextlib.suppress(LirfError):  # not every setting need be allowed
+            with contextlib.suppress(LirfError):  # some settings may not be allowed
                 frames[setting] = self._recorded(setting)
         if not frames:
             return said, table, None
