@@ -1,6 +1,6 @@
 const SAID = {
   original: "knows every class",
-  target: "should keep the rest only",
+  target: "keeps the rest",
   recovered: "target + module: no training",
 };
 const COOL = ["#0072B2", "#56B4E9", "#009E73", "#4B4B8F", "#8C8C8C", "#2F4B4F", "#59D458", "#235322", "#558B9C", "#88D794"];
@@ -252,7 +252,7 @@ function render({ model, el }) {
       one.map.set(scene, real ? [home, shown[part]] : [home], shown[part], model.get("picked"));
       one.map.canvas.setAttribute("aria-label", `map of the ${names[part]}'s features. ${model.get("alt")}`);
     });
-    if (scene.samples) columns[1].said.textContent = `${SAID.target}; module: ${frame.module} % of the lower blocks`;
+    if (scene.samples) columns[1].said.textContent = `${SAID.target}; module: ${frame.module} % of lower blocks`;
     const epochs = scene.epochs ?? 0;
     slider.max = live ? 1000 : Math.max(frames.length - 1, 1);
     slider.value = live ? (1000 * frame.epoch) / epochs : now;

@@ -106,6 +106,7 @@ def test_by_keyboard_alone_from_the_first_tab_to_a_finished_run(panel):
                 return panel.page.evaluate("document.activeElement.textContent")
         raise AssertionError(f"not within {presses} presses: {inside}")
 
+    panel.page.evaluate("document.activeElement.blur()")
     panel.page.locator(".jp-Cell:has(.lirf-columns) .jp-InputPrompt").click()
     tab("it.closest('.lirf')")
     if not panel.page.evaluate("document.activeElement.textContent").startswith("▶ Run"):
