@@ -224,7 +224,9 @@ class DepositExplorer(Panel):
             config, fraction, metrics = settings_from_file(bytes(file.content), self.config)
             self.controls.show(config, fraction)
             self._settings_changed()
-            self._say(f"the file's run: {numbers(metrics, fraction, '<b>{:.1f}</b>')}. To make it here, press <b>Run</b>.")
+            self._say(
+                f"the file's run: {numbers(metrics, fraction, '<b>{:.1f}</b>')}. To make it here, press <b>Run</b>."
+            )
 
     def _fail(self, error):
         """Show what went wrong, in the panel's own words for the knobs."""

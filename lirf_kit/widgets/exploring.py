@@ -37,6 +37,8 @@ EXPLORED = {  # the explorer's knobs, and what it calls them: the plain word, an
     "relabel": ("wrong labels", "y_r"), "preservation": ("what is held", "L_kp"),
     "recovery": ("what comes back", "L_re"),
 }  # fmt: skip
+
+
 def named(name):
     """Return a knob's plain word with its symbol, or another setting's name as it is."""
     return " · ".join(filter(None, EXPLORED.get(name, (name,))))

@@ -62,7 +62,9 @@ class HistoryTab:
 
     def _turned(self, config):
         values = {name: getattr(config, name) for name in EXPLORED}
-        return ", ".join(f"{EXPLORED[name][0]} {at}" for name, at in values.items() if at != getattr(self._calibrated, name))
+        return ", ".join(
+            f"{EXPLORED[name][0]} {at}" for name, at in values.items() if at != getattr(self._calibrated, name)
+        )
 
     def _pick(self, change):
         if change["new"] is not None:

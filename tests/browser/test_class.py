@@ -135,7 +135,9 @@ def test_the_story_moves_while_a_deposit_runs_and_is_played_again(panel):
     assert len(seen) > 3
     panel.finish()
     slider = panel.page.locator(".lirf-replay input:visible")
-    pixels = "Array.from(document.querySelector('.lirf-target canvas').getContext('2d').getImageData(0, 0, 200, 150).data)"
+    pixels = (
+        "Array.from(document.querySelector('.lirf-target canvas').getContext('2d').getImageData(0, 0, 200, 150).data)"
+    )
     before = panel.page.evaluate(pixels)
     panel.tab("t-SNE")
     panel.page.get_by_text("t-SNE of each network's own features").wait_for()
@@ -303,7 +305,7 @@ def test_it_fits_beside_jupyterlab_s_side_bar(panel):
         fits(panel)
         rows = panel.box.locator(".lm-TabBar-tab").evaluate_all("tabs => tabs.map(tab => tab.offsetTop)")
         tops = panel.box.locator(".lirf-six:visible").evaluate_all("all => all.map(it => it.offsetTop)")
-        assert len(set(rows)) == len(set(tops)) == 1
+        assert max(rows) - min(rows) < 5 and len(set(tops)) == 1
     finally:
         panel.page.evaluate(toggle)
 

@@ -212,7 +212,10 @@ def test_every_figure_says_what_is_in_it(embedded, other, of_samples):
     assert f"of class {label}" in said and f"recovered {probabilities.loc[label, 'recovered']:.0f} %" in said
     points = pandas.DataFrame({"lambda_at": [0.0, 1.0, 3.0], "value": [5.0, 9.0, 7.0]})
     said = words.of_surface(points, "m")
-    assert said == "m over look elsewhere · λ_at: 3 measured points, from 5.0 at look elsewhere · λ_at 0 to 9.0 at look elsewhere · λ_at 1."
+    assert (
+        said
+        == "m over look elsewhere · λ_at: 3 measured points, from 5.0 at look elsewhere · λ_at 0 to 9.0 at look elsewhere · λ_at 1."
+    )
 
 
 def test_t_sne_has_its_own_progress_and_stops(run):
@@ -355,7 +358,10 @@ def test_a_guess_is_kept_with_the_other_predictions_and_is_about_what_is_deposit
     panel._main.post(panel._reveal)
     (row,) = lk.my_predictions().itertuples()
     name = "target: Dep Acc" if by == "by class" else "target: deposited samples"
-    assert (row.predicted, row.actual) == (12, round(panel.runs[0].metrics[name], 1)) and "you said 12 %" in panel.message.value
+    assert (row.predicted, row.actual) == (
+        12,
+        round(panel.runs[0].metrics[name], 1),
+    ) and "you said 12 %" in panel.message.value
     assert ("deposited samples" in asked) == (by == "by sample")
 
 
