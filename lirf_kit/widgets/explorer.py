@@ -68,7 +68,7 @@ class DepositExplorer(Panel):
     def __init__(self, config=None, out="explorer-files", opening=True):
         need_widgets("the explorer")
         self.config, self.out = config or preset("digits"), out
-        self.job, self._computing, self._differ = None, threading.Lock(), False
+        self.job, self._computing = None, threading.Lock()
         self._main, self._loop = Calls(self._fail), _running_loop()
         self._known, self._homes = {}, {}  # by seed: data and original; the original's embedding
         data, original = self._load(self.config)
@@ -135,7 +135,7 @@ class DepositExplorer(Panel):
         right = ipywidgets.VBox([self.message, self.guess_box, self.results.tabs, below])
         columns = ipywidgets.HBox([self.controls.box, right.add_class("lirf-right")]).add_class("lirf-columns")
         self._frame(top.add_class("lirf-top"), columns, presents=True)
-        self.frame.observe(safe(self.results.open_story), names="presenting")
+        self.frame.observe(safe(lambda: setattr(self.results.tabs, "selected_index", 0)), names="presenting")
         self._compare_with_shown()
 
     def _button(self, text, tooltip, pressed, **more):
@@ -145,7 +145,10 @@ class DepositExplorer(Panel):
 
     @property
     def _running(self):
-        return "running … Make a guess!" if self.guessing.value else "running …"
+        return self.job is not None and self.job.finished is None
+
+    def _say_running(self):
+        self._say("running … Make a guess!" if self.guessing.value else "running …")
 
     def _settings_changed(self):
         """Show the code of the new settings, and start the wait for an auto-run."""
@@ -159,38 +162,32 @@ class DepositExplorer(Panel):
 
     def _mark(self):
         """Dim the results, and light up Run, as long as they belong to other settings than the controls show."""
-        run, running = self.results.run, self.job is not None and self.job.finished is None
-        self._differ = run is not None and not running and not self.controls.stand_for(run)
-        self.run_button.button_style = "warning" if self._differ else "primary"
-        set_class(self.results.tabs, "lirf-stale", self._differ)
+        run = self.results.run
+        differ = run is not None and not self._running and not self.controls.stand_for(run)
+        self.run_button.button_style = "warning" if differ else "primary"
+        set_class(self.results.tabs, "lirf-stale", differ)
+        return differ
 
-    def _compare_with_shown(self, anew=False):
-        """Show the settings as code, or why they are invalid; mark whether the results belong to them, and say so.
-
-        If they still belong to them, that is said only if they didn't before, or `anew`. Nothing is said of a result
-        that is hidden.
-        """
+    def _compare_with_shown(self):
+        """Show the settings as code, or why they are invalid; mark whether the results belong to them, and say so."""
         try:
             line, invalid = code_line(*self.controls.settings()), None
         except LirfError as error:
             line, invalid = f"# {in_plain_words(str(error))}", error
         copy = _page_button("copy as code", "the line that repeats these settings", "lirf-copy")
         self.code.value = f'<div class="lirf-code">{copy} <code>{html.escape(line)}</code></div>'
-        before, _ = self._differ, self._mark()
+        differ, run = self._mark(), self.results.run
         if invalid is not None:
             self._fail(invalid)
-        elif self._veiled:
-            return
-        elif self._differ:
+        elif differ:
             self._say(f"settings changed: below is still run {self.results.shown + 1}. Press <b>Run</b>.")
-        elif before or (anew and self.results.run):
-            self._say(headline(self.results.shown + 1, self.results.run))
+        elif run is not None and not self._running and not self._veiled:
+            self._say(headline(self.results.shown + 1, run))
 
     def _tab_opened(self):
-        """Replace old news by the shown run's headline, unless something is still going on."""
-        running = self.job is not None and self.job.finished is None
-        if not running and self.results.surface.filling is None:
-            self._compare_with_shown(anew=True)
+        """Replace old news, unless something is still going on."""
+        if self.results.surface.filling is None:
+            self._compare_with_shown()
 
     @property
     def _veiled(self):
@@ -211,7 +208,7 @@ class DepositExplorer(Panel):
     def _reveal(self):
         """Keep the guess with the student's other predictions, and show the result beside it."""
         guess = kept(self._question, self.guess.value.strip(), "%")
-        if self.job.finished is None:
+        if self._running:
             return self._say("your guess is kept; the run isn't done yet")
         self._veil(False)
         run = self.results.run
@@ -224,9 +221,8 @@ class DepositExplorer(Panel):
             config, fraction, metrics = settings_from_file(bytes(file.content), self.config)
             self.controls.show(config, fraction)
             self._settings_changed()
-            self._say(
-                f"the file's run: {numbers(metrics, fraction, '<b>{:.1f}</b>')}. To make it here, press <b>Run</b>."
-            )
+            told = numbers(metrics, fraction, "<b>{:.1f}</b>")
+            self._say(f"the file's run: {told}. To make it here, press <b>Run</b>.")
 
     def _fail(self, error):
         """Show what went wrong, in the panel's own words for the knobs."""
@@ -257,7 +253,7 @@ class DepositExplorer(Panel):
             self.stop_button.disabled = False
             self._mark()
             self._ask(config, fraction)
-            self._say(self._running)
+            self._say_running()
             self._listen(job)
             job.thread = threading.Thread(target=self._work, args=(job, config, fraction), daemon=True)
             job.thread.start()
@@ -397,7 +393,7 @@ class DepositExplorer(Panel):
         job.note = "".join(f"<br>note: {html.escape(str(warning.message))}" for warning in caught)
         if seconds >= 1:
             job.note += f"<br>+ {seconds:.0f} s for the original of seed {config.seed}, once"
-        self._tell(job, self._say, self._running)
+        self._tell(job, self._say_running)
         return data, original
 
     def _show_progress(self, done, total, what=""):
@@ -420,14 +416,15 @@ class DepositExplorer(Panel):
     def _bring_back(self, place):
         """Show an earlier run, and set the controls to its settings."""
         self._main.cancel("run")
-        dropped = self.job is not None and self.job.finished is None and self.job.thread.is_alive()
+        dropped = self._running and self.job.thread.is_alive()
         self._drop()
         self.stop_button.disabled = True
         self._veil(False)
         run = self.runs[place]
         self.controls.show(run.config, run.fraction)
-        self.results.show(place, "<br>the deposit that was running is dropped" if dropped else "")
         self._compare_with_shown()
+        self.results.show(place, "<br>the deposit that was running is dropped" if dropped else "")
+        self._mark()
 
 
 def _running_loop():

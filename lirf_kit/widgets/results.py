@@ -22,11 +22,6 @@ from lirf_kit.widgets.tabs import CompareTab, HistoryTab, JourneyTab, YoursTab, 
 from lirf_kit.widgets.words import grain, headline, of_curves, of_journey, of_maps, of_run
 
 TABS = ("story", "curves", "table", "classes", "confusion", "t-SNE", "history", "A | B", "image", "yours", "surface")
-MAPS = (
-    "Maps: unseen images, where t-SNE puts the original's features of them; on the other two, each moves to where its "
-    "nearest neighbours are."
-)
-BY_SAMPLE = "No deposited sample is on them; above are the three of which the original is least sure."
 TSNE = (
     "t-SNE of each network's own features, after the run. It pulls neighbours together, so islands look tidier than in "
     "the story: ask which of them run into one another."
@@ -76,10 +71,6 @@ class Results:
         """The run that is shown, or None."""
         return None if self.shown is None else self.runs[self.shown]
 
-    def open_story(self):
-        """Open the first tab: the only one that can be reached while the panel fills the window."""
-        self.tabs.selected_index = 0
-
     def add(self, run, show, note=""):
         """Add a finished run to the history; if `show`, also show it, with a note after its headline."""
         self.runs.append(run)
@@ -105,14 +96,10 @@ class Results:
         """Begin a new story; `move` goes on with it."""
         with self.story.hold_sync():
             self.story.frames, self.story.places = [], b""
-            self.story.scene = self._scene(story)
+            self.story.scene = story.scene
         self.story.send({"begin": True}, [story.home.tobytes()])
         self.curves.history, self.tsne.frames = [], []
         self._tsne_said.value = "t-SNE comes when the run has ended, if it is switched on."
-
-    def _scene(self, story):
-        note = MAPS if story.scene["given"] else f"{MAPS} {BY_SAMPLE}"
-        return story.scene | {"epochs": story.config.deposit_epochs, "note": note}
 
     def move(self, frame, places):
         """Show the story's next frame."""
@@ -133,7 +120,7 @@ class Results:
         if story is None:
             return
         with self.story.hold_sync():
-            self.story.scene = self._scene(story)
+            self.story.scene = story.scene
             self.story.places = numpy.concatenate([story.home[None], *story.places]).tobytes()
             self.story.frames, self.story.at, self.story.epoch = story.frames, -1, float(len(run.history))
             self.story.alt = of_run("map", run)

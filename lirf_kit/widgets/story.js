@@ -3,6 +3,9 @@ const SAID = {
   target: "keeps the rest",
   recovered: "target + module: no training",
 };
+const MAPS = "Maps: unseen images, where t-SNE puts the original's features of them; on the other two, each moves to where its "
+  + "nearest neighbours are.";
+const BY_SAMPLE = " No deposited sample is on them; above are the three of which the original is least sure.";
 const COOL = ["#0072B2", "#56B4E9", "#009E73", "#4B4B8F", "#8C8C8C", "#2F4B4F", "#59D458", "#235322", "#558B9C", "#88D794"];
 const WARM = ["#D55E00", "#E69F00", "#CC79A7"];
 const REACH = 14;  // pixels: how far from a point a click still counts as a click on it
@@ -260,7 +263,7 @@ function render({ model, el }) {
     slider.setAttribute("aria-valuetext", epoch);
     said.textContent = epoch;
     play.disabled = slider.disabled = live || frames.length < 2;
-    note.textContent = scene.note ?? "";
+    note.textContent = MAPS + (scene.given.length ? "" : BY_SAMPLE);
   }
 
   slider.addEventListener("input", () => { stop(); go(slider.valueAsNumber); });

@@ -113,9 +113,8 @@ class SurfaceTab:
                 else:
                     self._main.post(self._measured, config, metrics, f"{done} of {len(missing)} points measured")
             if failed:
-                self._main.post(
-                    self._say, html.escape(f"{len(failed)} points failed; {in_plain_words(failed[0])}"), True
-                )
+                said = f"{len(failed)} points failed; {in_plain_words(failed[0])}"
+                self._main.post(self._say, html.escape(said), True)
         except Exception as error:
             self._main.post(self._main.fail, error)
         finally:

@@ -61,10 +61,8 @@ class HistoryTab:
             self.rows.value = place
 
     def _turned(self, config):
-        values = {name: getattr(config, name) for name in EXPLORED}
-        return ", ".join(
-            f"{EXPLORED[name][0]} {at}" for name, at in values.items() if at != getattr(self._calibrated, name)
-        )
+        turned = [name for name in EXPLORED if getattr(config, name) != getattr(self._calibrated, name)]
+        return ", ".join(f"{EXPLORED[name][0]} {getattr(config, name)}" for name in turned)
 
     def _pick(self, change):
         if change["new"] is not None:

@@ -98,6 +98,5 @@ def of_surface(points, metric):
         f"{row['value']:.1f} at " + ", ".join(f"{named(name)} {row[name]:g}" for name in names)
         for _, row in ends.iterrows()
     )
-    return (
-        f"{metric} over {' and '.join(map(named, names))}: {len(points)} measured points, from {lowest} to {highest}."
-    )
+    over = " and ".join(map(named, names))
+    return f"{metric} over {over}: {len(points)} measured points, from {lowest} to {highest}."

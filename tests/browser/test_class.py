@@ -160,9 +160,9 @@ def test_f_shows_the_panel_in_the_whole_window_and_leaves_it(panel):
     panel.page.get_by_role("button", name="leave (F)").wait_for()
     assert not panel.page.locator(".lirf-more").is_visible()
     panel.page.locator(".lirf-replay:visible").wait_for()  # the story is opened
-    told = "[...document.querySelectorAll('.lirf-six :is(b, small), .lirf-message, .lirf-net p')].filter(it => it.checkVisibility())"
-    sizes = panel.page.evaluate(f"{told}.map(it => parseFloat(getComputedStyle(it).fontSize))")
-    assert min(sizes) >= 16
+    told = "[...document.querySelectorAll('.lirf-story :is(b, small, p), .lirf-message')]"
+    sizes = f"{told}.filter(it => it.checkVisibility()).map(it => parseFloat(getComputedStyle(it).fontSize))"
+    assert min(panel.page.evaluate(sizes)) >= 16
     assert panel.page.evaluate("document.fullscreenElement.scrollHeight <= document.fullscreenElement.clientHeight")
     assert panel.page.locator(".lirf-message").bounding_box()["height"] < 45  # one line
     panel.page.keyboard.press("f")

@@ -212,10 +212,8 @@ def test_every_figure_says_what_is_in_it(embedded, other, of_samples):
     assert f"of class {label}" in said and f"recovered {probabilities.loc[label, 'recovered']:.0f} %" in said
     points = pandas.DataFrame({"lambda_at": [0.0, 1.0, 3.0], "value": [5.0, 9.0, 7.0]})
     said = words.of_surface(points, "m")
-    assert (
-        said
-        == "m over look elsewhere · λ_at: 3 measured points, from 5.0 at look elsewhere · λ_at 0 to 9.0 at look elsewhere · λ_at 1."
-    )
+    knob = "look elsewhere · λ_at"
+    assert said == f"m over {knob}: 3 measured points, from 5.0 at {knob} 0 to 9.0 at {knob} 1."
 
 
 def test_t_sne_has_its_own_progress_and_stops(run):
