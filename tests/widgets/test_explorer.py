@@ -659,6 +659,35 @@ def test_the_row_of_the_shown_run_brings_its_settings_back_after_the_controls_we
     assert panel.controls.settings() == (panel.config, None) and rows.value == 0
 
 
+def test_a_tab_that_is_opened_ends_old_news_and_an_image_gets_its_ring_by_hand_only(panel):
+    finish(panel)
+    panel.results.pin("A")
+    open_tab(panel, "image")
+    assert "run 1 in" in panel.message.value and panel.results.story.picked == -1
+    panel.results.journey.label.value = 4
+    until(lambda: panel.results.story.picked >= 0)
+    panel._say("measuring …")
+    panel.results.surface.filling = threading.Event()
+    open_tab(panel, "table")
+    assert "measuring" in panel.message.value
+
+
+def test_a_run_s_file_says_its_numbers_when_it_is_opened(panel, other):
+    file = {"name": "run.json", "type": "", "size": 1, "last_modified": 0}  # as the page sends it
+    content = memoryview(exploring.run_as_file(other).encode())
+    panel.results.history.upload.set_state({"value": [file | {"content": content}]})
+    assert f"target Pre <b>{other.metrics['target: Pre Acc']:.1f}</b>" in panel.message.value
+    assert panel.controls.settings() == (other.config, None)
+
+
+def test_a_grid_s_failure_is_said_in_plain_words(panel, monkeypatch):
+    failing = [(panel.config, "it diverged: lower deposit_learning_rate")]
+    monkeypatch.setattr("lirf_kit.widgets.surface.fill_grid", lambda missing: (found for found in failing))
+    panel.results.surface.fill.click()
+    until(lambda: panel.results.surface.filling is None)
+    assert "1 points failed; it diverged: lower learning rate" in panel.message.value
+
+
 def test_samples_switch_the_classes_off(panel):
     panel.controls.by.value = "by sample"
     panel.controls.fraction.value = 0.2
