@@ -38,13 +38,16 @@ class Prediction:
         actual : float or str
             The result, in the unit of the question, or the right choice.
         """
+        print(self.compared(actual))
+
+    def compared(self, actual):
+        """Return the sentence that `beside` prints, and keep the result in the file."""
         given = str(actual) if isinstance(self.predicted, str) or isinstance(actual, str) else float(actual)
         shown = given if isinstance(given, str) else _with_unit(given, self.unit)
         if self.predicted is None:
-            print(f"{self.question}: {shown}")
-            return
-        print(f"{self.question}: you said {_with_unit(self.predicted, self.unit)}, it is {shown}")
+            return f"{self.question}: {shown}"
         _keep(self.question, actual=given)
+        return f"{self.question}: you said {_with_unit(self.predicted, self.unit)}, it is {shown}"
 
 
 def predict_first(question, unit="", choices=None):
@@ -78,12 +81,16 @@ def predict_first(question, unit="", choices=None):
         if answer.lower() == SKIP:
             return Prediction(question, None, unit)
         try:
-            predicted = _read(answer, unit, choices)
+            return kept(question, answer, unit, choices)
         except LirfError as error:
             print(error)
-            continue
-        _keep(question, predicted=predicted, unit=unit, choices=choices)
-        return Prediction(question, predicted, unit)
+
+
+def kept(question, answer, unit="", choices=None):
+    """Return the prediction that an answer gives, and keep it in the file; a `LirfError` if it is none."""
+    predicted = _read(answer, unit, choices)
+    _keep(question, predicted=predicted, unit=unit, choices=choices)
+    return Prediction(question, predicted, unit)
 
 
 def _read(answer, unit, choices):

@@ -1,7 +1,7 @@
-const WIDTH = 240, HEIGHT = 196, LEFT = 40, RIGHT = 8, TOP = 26, BOTTOM = 24;
+const WIDTH = 190, HEIGHT = 165, LEFT = 36, RIGHT = 6, TOP = 26, BOTTOM = 22;  // no larger than it is shown
 
-function ticks(low, high) {  // two to five round numbers
-  const rough = (high - low) / 4 || 1, power = 10 ** Math.floor(Math.log10(rough));
+function ticks(low, high) {  // two to six round numbers
+  const rough = (high - low) / 5 || 1, power = 10 ** Math.floor(Math.log10(rough));
   const step = power * [1, 2, 5, 10].find((times) => times * power >= rough), found = [];
   for (let at = Math.ceil(low / step) * step; at <= high + step / 1e6; at += step) found.push(+at.toPrecision(6));
   return found;
@@ -13,7 +13,8 @@ function panel([key, title, colour, dashes], history, epochs, epoch) {
   if (!(high > low)) [low, high] = [low - 0.5, high + 0.5];
   const x = (at) => LEFT + ((at - 1) / Math.max(epochs - 1, 1)) * (WIDTH - LEFT - RIGHT);
   const y = (value) => HEIGHT - BOTTOM - ((value - low) / (high - low)) * (HEIGHT - TOP - BOTTOM);
-  let drawn = `<text x="${LEFT}" y="15" class="title">${title}</text>`;
+  const symbol = title.replace(/_(\w+)/, '<tspan dy="3" class="index">$1</tspan><tspan dy="-3">') + (title.includes("_") ? "</tspan>" : "");
+  let drawn = `<text x="0" y="15" class="title">${symbol}</text>`;
   drawn += `<path d="M${LEFT} ${TOP}V${HEIGHT - BOTTOM}H${WIDTH - RIGHT}" class="axis"/>`;
   drawn += `<text x="${WIDTH - RIGHT}" y="${HEIGHT - 6}" text-anchor="end">epoch ${epochs}</text>`;
   if (!there) {

@@ -4,6 +4,7 @@ All figures of a kind have the same size, so a new one replaces the old one with
 """
 
 import io
+import re
 
 import numpy
 import PIL.Image
@@ -13,20 +14,20 @@ from matplotlib.ticker import MaxNLocator
 from lirf_kit.config import LirfError
 from lirf_kit.pictures.charts import plot_confusions
 from lirf_kit.pictures.figures import COOL, DPI, INK, PALE, WARM, plot_tsne
-from lirf_kit.widgets.exploring import NETWORKS, deposited, tsne_part
+from lirf_kit.widgets.exploring import NETWORKS, deposited, named, tsne_part
 
 SIZE = (8.4, 4.0)  # inches
 SPAN = 10.0  # points that a surface's colours span at least, so that an image or two don't look like structure
 WIDTHS = {"confusion": 10.2, "t-SNE": 9.8}  # inches; wider figures have room for more, but smaller letters
 TERMS = (  # of a deposit's history: its key, the curve's title, colour and dashes
     ("loss", "loss, weighted sum", INK, ""),
-    ("removal", "removal L_kr", WARM[0], ""),
-    ("attention_distance", "attention L_at ↑", WARM[1], "7 4"),
-    ("class_scatter", "class scatter L_cs", COOL[1], ""),
-    ("preservation", "preservation L_kp", COOL[0], ""),
-    ("own_statistics", "own statistics L_os", COOL[0], "7 4"),
-    ("recovery", "recovery L_re", COOL[2], ""),
-    ("transfer", "transfer L_pt", WARM[2], "7 4"),
+    ("removal", "forget · L_kr", WARM[0], ""),
+    ("attention_distance", "look elsewhere · L_at ↑", WARM[1], "7 4"),
+    ("class_scatter", "forget inside · L_cs", COOL[1], ""),
+    ("preservation", "hold the rest · L_kp", COOL[0], ""),
+    ("own_statistics", "own statistics · L_os", COOL[0], "7 4"),
+    ("recovery", "recover · L_re", COOL[2], ""),
+    ("transfer", "transfer · L_pt", WARM[2], "7 4"),
 )
 
 
@@ -40,6 +41,11 @@ def png(figure):
 def _new(width=SIZE[0], rows=1):
     """Return an empty figure of the explorer's proportions, high enough for some rows."""
     return Figure(figsize=(width, rows * width * SIZE[1] / SIZE[0]), layout="constrained", dpi=DPI)
+
+
+def _symbols(text):
+    """Write a name's symbol, such as λ_at, with an index."""
+    return re.sub(r"(\w)_(\w+)", r"$\1_{\\mathrm{\2}}$", text)
 
 
 def _plain(axes, labelsize=12):
@@ -91,20 +97,27 @@ def plot_story(run, figure=None, place=None):
     told, classes = story.frames[shown] | {"original": story.scene["original"]}, story.scene["classes"]
     maps = dict(zip(NETWORKS, [story.home, *story.places[shown]]))
     part, columns = tsne_part(run.parts), figure.subfigures(1, 3)
+    figure.suptitle(f"epoch {told['epoch']:.3g} of {run.config.deposit_epochs}", fontsize=11, color=INK)
     for column, name in zip(columns, NETWORKS):
         rows = column.subfigures(3, 1, height_ratios=[1.1, 0.8, 2.4])
         rows[0].suptitle(name, fontsize=14, color=INK)
-        for axes, image, answer, sure in zip(
-            rows[0].subplots(1, len(story.samples)), story.samples, told[name]["answers"], told[name]["sure"]
-        ):
+        for axes, image, sample, answer, sure in zip(
+            rows[0].subplots(1, len(story.samples)), story.samples, story.scene["samples"], told[name]["answers"],
+            told[name]["sure"],
+        ):  # fmt: skip
             pixels, label = image
             axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
             axes.set(xticks=[], yticks=[])
+            colour, line = (WARM[0], (0, (1.2, 0.6))) if sample["deposited"] else (COOL[0], "-")
+            axes.spines["top"].set(color=colour, linewidth=4, linestyle=line, capstyle="butt")
             right = answer == label
-            axes.set_xlabel(f"{'✓' if right else '✗'} {classes[answer]}\n{sure} %", fontsize=9, color=INK)
+            said = axes.set_xlabel(f"{'✓' if right else '✗'} {classes[answer]}\n{sure} %", fontsize=9, color=INK)
+            if not right:
+                said.set(color="white", bbox={"facecolor": WARM[0], "edgecolor": "none", "pad": 1.5})
         axes, values = _plain(rows[1].subplots(), labelsize=10), told[name]["bars"]
         axes.barh([1, 0], values, color=[COOL[0], WARM[0]], edgecolor=INK, hatch="")
-        axes.set_yticks([1, 0], [f"Pre {values[0]:.1f}", f"Dep {values[1]:.1f}"])
+        names = [name.rpartition("· ")[2] for name in story.scene["bars"]]
+        axes.set_yticks([1, 0], [f"{name} {value:.1f}" for name, value in zip(names, values)])
         axes.set(xlim=(0, 100), xticks=[])
         plot_tsne({name: maps[name]}, part, figure=rows[2]).axes[0].set_title("")
     return figure
@@ -114,7 +127,7 @@ def plot_terms(run, figure=None):
     """Draw each term of a run's deposit over its epochs; a term whose λ is 0 is marked as off."""
     figure, history = figure or _new(), run.history
     for axes, (name, title, colour, dashes) in zip(figure.subplots(2, 4).flat, TERMS):
-        _plain(axes, labelsize=11).set_title(title, fontsize=14, color=INK)
+        _plain(axes, labelsize=11).set_title(_symbols(title), fontsize=13, color=INK)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         if name in history[0]:
             epochs, values = zip(*((entry["epoch"], entry[name]) for entry in history))
@@ -200,7 +213,7 @@ def plot_surface(points, metric, one=0.0):
     for axis, name in zip((axes.xaxis, axes.yaxis), names):
         steps = sorted(points[name].unique())
         axis.set_ticks(range(len(steps)), [f"{step:g}" for step in steps])
-        axis.set_label_text(name, fontsize=14)
+        axis.set_label_text(_symbols(named(name)), fontsize=14)
     span, middle = values.max() - values.min(), (values.max() + values.min()) / 2
     half = max(span, SPAN if one else 0) / 2
     middle = min(max(middle, half), 100 - half) if one else middle
@@ -208,10 +221,11 @@ def plot_surface(points, metric, one=0.0):
     if len(names) == 1:
         axes.plot(*places, values, ":", color=PALE, linewidth=2)
         axes.plot(*places, values, "o", color=COOL[0], markersize=11, markeredgecolor=INK, clip_on=False, zorder=3)
-        axes.errorbar(*places, values, one, fmt="none", ecolor=INK, capsize=5)
+        ends = numpy.minimum(values, one), numpy.minimum(100 - values, one).clip(0)  # no share is larger than 100
+        axes.errorbar(*places, values, ends if one else None, fmt="none", ecolor=INK, capsize=5, clip_on=False)
         axes.set_ylabel(metric, fontsize=14)
         if one:
-            axes.set_ylim(max(low - one, -1), min(high + one, 101))  # no share is larger
+            axes.set_ylim(max(low - one, -1), min(high + one, 101))
     else:
         colours = {"vmin": low, "vmax": high}
         if numpy.linalg.matrix_rank(places - numpy.mean(places, axis=1, keepdims=True)) == 2:  # not all on one line

@@ -12,18 +12,28 @@ import time
 import warnings
 from functools import partial
 
+from lirf_kit.classroom.predictions import kept
 from lirf_kit.config import LirfError, preset
 from lirf_kit.data.images import load_dataset
 from lirf_kit.method.caching import load_or_train
 from lirf_kit.widgets.controls import Controls, in_plain_words
 from lirf_kit.widgets.drawings import moving_story, plot_story, png
-from lirf_kit.widgets.exploring import code_line, cut, embed_original, embed_run, explore, settings_from_file, tsne_part
+from lirf_kit.widgets.exploring import (
+    code_line,
+    cut,
+    deposited,
+    embed_original,
+    embed_run,
+    explore,
+    settings_from_file,
+    tsne_part,
+)
 from lirf_kit.widgets.jobs import TURN, Calls, Job, without_bars
 from lirf_kit.widgets.opening import load_opening, save_opening
-from lirf_kit.widgets.pieces import Knob, Panel, ipywidgets, need_widgets, set_class, toggle
+from lirf_kit.widgets.pieces import Panel, ipywidgets, need_widgets, set_class, toggle
 from lirf_kit.widgets.results import Results
 from lirf_kit.widgets.story import Story, watch
-from lirf_kit.widgets.words import headline, of_run
+from lirf_kit.widgets.words import headline, numbers, of_run
 
 LISTENING = {}  # for all panels of the kernel: what an interrupt calls, by the id of the job that it stops
 
@@ -58,7 +68,7 @@ class DepositExplorer(Panel):
     def __init__(self, config=None, out="explorer-files", opening=True):
         need_widgets("the explorer")
         self.config, self.out = config or preset("digits"), out
-        self.job, self._computing, self._differ = None, threading.Lock(), False
+        self.job, self._computing = None, threading.Lock()
         self._main, self._loop = Calls(self._fail), _running_loop()
         self._known, self._homes = {}, {}  # by seed: data and original; the original's embedding
         data, original = self._load(self.config)
@@ -96,6 +106,7 @@ class DepositExplorer(Panel):
         self.controls = Controls(data, self.config, safe(self._settings_changed))
         self.results = Results(self._main, self.controls, tuple(data.images.shape[1:]), self._say, self._bring_back)
         self.runs = self.results.runs
+        self.results.tabs.observe(safe(self._tab_opened), names="selected_index")
         self.run_button = self._button("▶ Run", "make this deposit", self.run, button_style="primary")
         self.stop_button = self._button("■ Stop", "stop the deposit that is running", self.stop, disabled=True)
         self.auto = toggle("auto-run", "run when you stop turning the controls")
@@ -106,11 +117,8 @@ class DepositExplorer(Panel):
         self.results.history.file.on_click(safe(lambda: self.results.save_run(self.out)))
         self.results.history.upload.observe(safe(self._open_file), names="value")
         self.guessing = toggle("predict first", "hide a run's result until you have made a guess")
-        self.guess = Knob(
-            value=50, steps=[(f"{share} %", share) for share in range(0, 101, 5)],
-            description="your guess: the target's Dep Acc, in %",
-        )  # fmt: skip
-        reveal = self._button("show the result", "show the result beside your guess", self._reveal)
+        self.guess = ipywidgets.Text(placeholder="0 to 100", style={"description_width": "initial"})
+        reveal = self._button("show the result", "keep your guess, and show the result beside it", self._reveal)
         self.guess_box = ipywidgets.HBox([self.guess, reveal], layout={"display": "none"}).add_class("lirf-guess")
         saving = "write the open tab's figure as PNG, SVG and PDF"
         self.save_button = self._button("save figure", saving, lambda: self.results.save_figure(self.out))
@@ -127,6 +135,7 @@ class DepositExplorer(Panel):
         right = ipywidgets.VBox([self.message, self.guess_box, self.results.tabs, below])
         columns = ipywidgets.HBox([self.controls.box, right.add_class("lirf-right")]).add_class("lirf-columns")
         self._frame(top.add_class("lirf-top"), columns, presents=True)
+        self.frame.observe(safe(lambda: setattr(self.results.tabs, "selected_index", 0)), names="presenting")
         self._compare_with_shown()
 
     def _button(self, text, tooltip, pressed, **more):
@@ -136,7 +145,10 @@ class DepositExplorer(Panel):
 
     @property
     def _running(self):
-        return "running … Make a guess!" if self.guessing.value else "running …"
+        return self.job is not None and self.job.finished is None
+
+    def _say_running(self):
+        self._say("running … Make a guess!" if self.guessing.value else "running …")
 
     def _settings_changed(self):
         """Show the code of the new settings, and start the wait for an auto-run."""
@@ -150,10 +162,11 @@ class DepositExplorer(Panel):
 
     def _mark(self):
         """Dim the results, and light up Run, as long as they belong to other settings than the controls show."""
-        run, running = self.results.run, self.job is not None and self.job.finished is None
-        self._differ = run is not None and not running and not self.controls.stand_for(run)
-        self.run_button.button_style = "warning" if self._differ else "primary"
-        set_class(self.results.tabs, "lirf-stale", self._differ)
+        run = self.results.run
+        differ = run is not None and not self._running and not self.controls.stand_for(run)
+        self.run_button.button_style = "warning" if differ else "primary"
+        set_class(self.results.tabs, "lirf-stale", differ)
+        return differ
 
     def _compare_with_shown(self):
         """Show the settings as code, or why they are invalid; mark whether the results belong to them, and say so."""
@@ -163,32 +176,53 @@ class DepositExplorer(Panel):
             line, invalid = f"# {in_plain_words(str(error))}", error
         copy = _page_button("copy as code", "the line that repeats these settings", "lirf-copy")
         self.code.value = f'<div class="lirf-code">{copy} <code>{html.escape(line)}</code></div>'
-        before, _ = self._differ, self._mark()
+        differ, run = self._mark(), self.results.run
         if invalid is not None:
             self._fail(invalid)
-        elif self._differ:
+        elif differ:
             self._say(f"settings changed: below is still run {self.results.shown + 1}. Press <b>Run</b>.")
-        elif before:
-            self._say(headline(self.results.shown + 1, self.results.run))
+        elif run is not None and not self._running and not self._veiled:
+            self._say(headline(self.results.shown + 1, run))
+
+    def _tab_opened(self):
+        """Replace old news, unless something is still going on."""
+        if self.results.surface.filling is None:
+            self._compare_with_shown()
+
+    @property
+    def _veiled(self):
+        return "lirf-veil" in self.results.tabs._dom_classes
 
     def _veil(self, hidden):
         """Hide the results behind the question for a guess, or show them."""
         self.guess_box.layout.display = None if hidden else "none"
         set_class(self.results.tabs, "lirf-veil", hidden)
 
+    def _ask(self, config, fraction):
+        """Ask for a guess, and hide the results until there is one, if guesses are switched on."""
+        said = "Dep Acc" if fraction is None else "share of right answers on deposited samples"
+        self._question = f"explorer, deposit {deposited(config, fraction)}: the target's {said}"
+        self.guess.description, self.guess.value = f"your guess of the target's {said}, in %", ""
+        self._veil(self.guessing.value)
+
     def _reveal(self):
-        """Show the result beside the guess."""
-        run = self.results.run
-        if self.job is not None and self.job.finished is None:
-            return self._say("the run isn't done yet: your guess is kept")
+        """Keep the guess with the student's other predictions, and show the result beside it."""
+        guess = kept(self._question, self.guess.value.strip(), "%")
+        if self._running:
+            return self._say("your guess is kept; the run isn't done yet")
         self._veil(False)
-        self._say(f"{headline(self.results.shown + 1, run)}<br>you guessed {self.guess.value} for the target's Dep Acc")
+        run = self.results.run
+        actual = run.metrics["target: Dep Acc" if run.fraction is None else "target: deposited samples"]
+        self._say(f"{headline(self.results.shown + 1, run)}<br>{html.escape(guess.compared(round(actual, 1)))}")
 
     def _open_file(self):
-        """Set the controls to the settings of a run's file."""
+        """Set the controls to the settings of a run's file, and say its numbers."""
         for file in self.results.history.upload.value:
-            self.controls.show(*settings_from_file(bytes(file.content), self.config))
+            config, fraction, metrics = settings_from_file(bytes(file.content), self.config)
+            self.controls.show(config, fraction)
             self._settings_changed()
+            told = numbers(metrics, fraction, "<b>{:.1f}</b>")
+            self._say(f"the file's run: {told}. To make it here, press <b>Run</b>.")
 
     def _fail(self, error):
         """Show what went wrong, in the panel's own words for the knobs."""
@@ -218,8 +252,8 @@ class DepositExplorer(Panel):
             self.job = job = Job()
             self.stop_button.disabled = False
             self._mark()
-            self._veil(self.guessing.value)
-            self._say(self._running)
+            self._ask(config, fraction)
+            self._say_running()
             self._listen(job)
             job.thread = threading.Thread(target=self._work, args=(job, config, fraction), daemon=True)
             job.thread.start()
@@ -337,7 +371,7 @@ class DepositExplorer(Panel):
         """Add a finished run, and show it if it is the newest; a guess comes first."""
         self.results.add(run, job is self.job, job.note)
         self._mark()
-        if job is self.job and "lirf-veil" in self.results.tabs._dom_classes:
+        if job is self.job and self._veiled:
             self._say("the run is done: make your guess, then <b>show the result</b>")
 
     def _prepare(self, job, config):
@@ -359,7 +393,7 @@ class DepositExplorer(Panel):
         job.note = "".join(f"<br>note: {html.escape(str(warning.message))}" for warning in caught)
         if seconds >= 1:
             job.note += f"<br>+ {seconds:.0f} s for the original of seed {config.seed}, once"
-        self._tell(job, self._say, self._running)
+        self._tell(job, self._say_running)
         return data, original
 
     def _show_progress(self, done, total, what=""):
@@ -382,14 +416,15 @@ class DepositExplorer(Panel):
     def _bring_back(self, place):
         """Show an earlier run, and set the controls to its settings."""
         self._main.cancel("run")
-        dropped = self.job is not None and self.job.finished is None and self.job.thread.is_alive()
+        dropped = self._running and self.job.thread.is_alive()
         self._drop()
         self.stop_button.disabled = True
         self._veil(False)
         run = self.runs[place]
         self.controls.show(run.config, run.fraction)
-        self.results.show(place, "<br>the deposit that was running is dropped" if dropped else "")
         self._compare_with_shown()
+        self.results.show(place, "<br>the deposit that was running is dropped" if dropped else "")
+        self._mark()
 
 
 def _running_loop():

@@ -37,6 +37,13 @@ EXPLORED = {  # the explorer's knobs, and what it calls them: the plain word, an
     "relabel": ("wrong labels", "y_r"), "preservation": ("what is held", "L_kp"),
     "recovery": ("what comes back", "L_re"),
 }  # fmt: skip
+
+
+def named(name):
+    """Return a knob's plain word with its symbol, or another setting's name as it is."""
+    return " · ".join(filter(None, EXPLORED.get(name, (name,))))
+
+
 NETWORKS = ("original", "target", "recovered")
 MOST_POINTS = 600  # in a t-SNE figure
 
@@ -291,20 +298,21 @@ def run_as_file(run):
 
 
 def settings_from_file(content, config):
-    """Return the config and the fraction of a run's file, in bytes.
+    """Return the config, the fraction and the metrics of a run's file, in bytes.
 
     It raises a `LirfError` if anything that the explorer has no knob for differs from the explorer's own config.
     """
     try:
         found = json.loads(content)
         settings, fraction = dict(found["config"]), found["fraction"]
-    except (ValueError, KeyError, TypeError) as error:
+        metrics = {name: float(value) for name, value in found["numbers"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LirfError("the file must be a run that the explorer saved, run-….json") from error
     wanted = config.replace(**settings)
     for name, value in vars(wanted).items():
         if name not in (*EXPLORED, "deposit_classes") and value != getattr(config, name):
             raise LirfError(f"the run's {name} must be this panel's, {getattr(config, name)!r}, not {value!r}")
-    return wanted, fraction
+    return wanted, fraction, metrics
 
 
 def deposited(config, fraction=None):

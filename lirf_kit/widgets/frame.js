@@ -4,6 +4,7 @@ const AWAY = {
   dead: "The kernel has died: restart it, then run this cell again.",
   terminating: "The kernel was shut down: start it, then run this cell again.",
 };
+const GROUPS = ".lirf-classes, .lirf-controls .widget-toggle-buttons";
 const PATIENCE = 700;  // ms that the kernel may be busy after something was turned before that is said
 
 function render({ model, el }) {
@@ -25,6 +26,13 @@ function render({ model, el }) {
     else panel.requestFullscreen().catch(() => say("This browser can't show the panel in the whole window."));
   }
 
+  function presenting() {
+    const on = document.fullscreenElement === panel;
+    panel.querySelector(".lirf-top .widget-html button").textContent = on ? "leave (F)" : "present (F)";
+    model.set("presenting", on);
+    model.save_changes();
+  }
+
   function copy({ target }) {
     const text = target.textContent;
     navigator.clipboard.writeText(target.nextElementSibling.textContent);
@@ -32,18 +40,34 @@ function render({ model, el }) {
     setTimeout(() => (target.textContent = text), 1500);
   }
 
+  function together({ target }) {  // the buttons of a group are one stop of the Tab key; arrows move among them
+    const group = target.closest(GROUPS);
+    if (!group) return;
+    group.setAttribute("role", "toolbar");
+    group.setAttribute("aria-label", "arrow keys move among these buttons");
+    for (const button of group.querySelectorAll("button")) button.tabIndex = button === target ? 0 : -1;
+  }
+
+  function along({ key, target }) {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[key], buttons = [...target.closest(GROUPS)?.querySelectorAll("button") ?? []];
+    if (step) buttons[buttons.indexOf(target) + step]?.focus();
+  }
+
   function key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const typing = event.target.matches("input[type=text], input[type=number], textarea, select");
     if (model.get("presents") && event.key.toLowerCase() === "f" && !typing && !event.repeat) present();
+    along(event);
     event.stopPropagation();  // JupyterLab would take a letter for a command
   }
 
   function attach() {
     panel = el.closest(".lirf");
     if (!panel) return requestAnimationFrame(attach);
+    panel.addEventListener("focusin", together, { signal: off.signal });
     panel.addEventListener("keydown", key, { signal: off.signal });
     panel.addEventListener("lirf-present", present, { signal: off.signal });
+    panel.addEventListener("fullscreenchange", presenting, { signal: off.signal });
     panel.addEventListener("lirf-copy", copy, { signal: off.signal });
     panel.addEventListener("input", waiting, { signal: off.signal });
     panel.addEventListener("click", waiting, { signal: off.signal });

@@ -21,7 +21,7 @@ function render({ model, el }) {
   }
 
   function describe() {
-    image.alt = model.get("alt");
+    image.alt = el.dataset.said = model.get("alt");
   }
 
   image.addEventListener("click", () => {

@@ -64,8 +64,9 @@ class Panel:
     """What every widget has: a frame with the style sheet, and a message line that also shows errors."""
 
     def _frame(self, *children, presents=False):
-        """Put everything into `self.panel`, the widget's outermost box."""
-        self.panel = ipywidgets.VBox([Frame(presents=presents), *children]).add_class("lirf")
+        """Put everything into `self.panel`, the widget's outermost box, with a `self.frame` around it."""
+        self.frame = Frame(presents=presents)
+        self.panel = ipywidgets.VBox([self.frame, *children]).add_class("lirf")
 
     def _ipython_display_(self):
         from IPython.display import display  # where there is no IPython, nothing is displayed

@@ -22,11 +22,6 @@ from lirf_kit.widgets.tabs import CompareTab, HistoryTab, JourneyTab, YoursTab, 
 from lirf_kit.widgets.words import grain, headline, of_curves, of_journey, of_maps, of_run
 
 TABS = ("story", "curves", "table", "classes", "confusion", "t-SNE", "history", "A | B", "image", "yours", "surface")
-MAPS = (
-    "Maps: unseen images, where t-SNE puts the original's features of them; on the other two, each moves to where its "
-    "nearest neighbours are."
-)
-BY_SAMPLE = "No deposited sample is on them; above are the three of which the original is least sure."
 TSNE = (
     "t-SNE of each network's own features, after the run. It pulls neighbours together, so islands look tidier than in "
     "the story: ask which of them run into one another."
@@ -54,7 +49,7 @@ class Results:
         self.table = ipywidgets.HTML("no run yet")
         self.history = HistoryTab(main.safe(bring_back), controls.config)
         self.compare = CompareTab(main.safe(self.draw_open))
-        self.journey = JourneyTab(controls.names, lambda: main.rested("image", self.draw_open))
+        self.journey = JourneyTab(controls.names, lambda: main.rested("image", self._by_hand))
         self.yours = YoursTab(main, shape, lambda image: self.run and probabilities(self.run, image))
         self.surface = SurfaceTab(main, controls, self.runs, say, self.draw_open)
         self.images = {name: Picture().add_class("lirf-figure") for name in ("classes", "confusion")}
@@ -92,7 +87,7 @@ class Results:
         self.history.fill(self.runs, place if self._controls.stand_for(self.run) else None)
         for name, image in self.images.items():
             if name != self.open:  # the open one keeps its old figure until the new one is drawn
-                image.show()
+                image.show(alt="drawing …")
         self.tell()
         self._say(headline(place + 1, self.run) + note)
         self.draw_open()
@@ -101,14 +96,10 @@ class Results:
         """Begin a new story; `move` goes on with it."""
         with self.story.hold_sync():
             self.story.frames, self.story.places = [], b""
-            self.story.scene = self._scene(story)
+            self.story.scene = story.scene
         self.story.send({"begin": True}, [story.home.tobytes()])
         self.curves.history, self.tsne.frames = [], []
         self._tsne_said.value = "t-SNE comes when the run has ended, if it is switched on."
-
-    def _scene(self, story):
-        note = MAPS if story.scene["given"] else f"{MAPS} {BY_SAMPLE}"
-        return story.scene | {"epochs": story.config.deposit_epochs, "note": note}
 
     def move(self, frame, places):
         """Show the story's next frame."""
@@ -129,7 +120,7 @@ class Results:
         if story is None:
             return
         with self.story.hold_sync():
-            self.story.scene = self._scene(story)
+            self.story.scene = story.scene
             self.story.places = numpy.concatenate([story.home[None], *story.places]).tobytes()
             self.story.frames, self.story.at, self.story.epoch = story.frames, -1, float(len(run.history))
             self.story.alt = of_run("map", run)
@@ -156,7 +147,7 @@ class Results:
         if self.open == "image" and self.run is not None:
             part = self.run.parts.validation
             self.journey.choose(part, self.journey.place(part))
-            self._ring(True)
+            self._ring()
         if self.open in self.images:
             try:
                 self.images[self.open].show(*self.drawing(self.open))
@@ -171,9 +162,13 @@ class Results:
             known[self.shown, tab] = png(figure), said
         return known[self.shown, tab]
 
-    def _ring(self, chosen=False):
+    def _by_hand(self):
+        """Show the image that was chosen in the tab “image”."""
+        self._chosen = True
+        self.draw_open()
+
+    def _ring(self):
         """Put the maps' ring around the chosen image, if it has a point; without a choice there is no ring."""
-        self._chosen = self._chosen or chosen
         if self._chosen:
             validation = self.run.parts.validation
             index = validation.indices[self.journey.place(validation)]

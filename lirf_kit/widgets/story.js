@@ -1,8 +1,11 @@
 const SAID = {
   original: "knows every class",
-  target: "should keep the rest only",
+  target: "keeps the rest",
   recovered: "target + module: no training",
 };
+const MAPS = "Maps: unseen images, where t-SNE puts the original's features of them; on the other two, each moves to where its "
+  + "nearest neighbours are.";
+const BY_SAMPLE = " No deposited sample is on them; above are the three of which the original is least sure.";
 const COOL = ["#0072B2", "#56B4E9", "#009E73", "#4B4B8F", "#8C8C8C", "#2F4B4F", "#59D458", "#235322", "#558B9C", "#88D794"];
 const WARM = ["#D55E00", "#E69F00", "#CC79A7"];
 const REACH = 14;  // pixels: how far from a point a click still counts as a click on it
@@ -102,7 +105,7 @@ class NetMap {
         mark(pen, ...this.place(at), size, shape);
       });
     }
-    pen.font = `${Math.max(13, Math.min(20, width / 20))}px sans-serif`;
+    pen.font = `${Math.max(13, Math.min(32, width / 20))}px sans-serif`;
     pen.textAlign = "center";
     pen.lineWidth = 4;
     pen.strokeStyle = "white";
@@ -252,7 +255,7 @@ function render({ model, el }) {
       one.map.set(scene, real ? [home, shown[part]] : [home], shown[part], model.get("picked"));
       one.map.canvas.setAttribute("aria-label", `map of the ${names[part]}'s features. ${model.get("alt")}`);
     });
-    if (scene.samples) columns[1].said.textContent = `${SAID.target}; module: ${frame.module} % of the lower blocks`;
+    if (scene.samples) columns[1].said.textContent = `${SAID.target}; module: ${frame.module} % of lower blocks`;
     const epochs = scene.epochs ?? 0;
     slider.max = live ? 1000 : Math.max(frames.length - 1, 1);
     slider.value = live ? (1000 * frame.epoch) / epochs : now;
@@ -260,7 +263,7 @@ function render({ model, el }) {
     slider.setAttribute("aria-valuetext", epoch);
     said.textContent = epoch;
     play.disabled = slider.disabled = live || frames.length < 2;
-    note.textContent = scene.note ?? "";
+    note.textContent = MAPS + (scene.given.length ? "" : BY_SAMPLE);
   }
 
   slider.addEventListener("input", () => { stop(); go(slider.valueAsNumber); });

@@ -68,6 +68,7 @@ class Story:
             "deposited": self.deposited[:count].tolist(),
             "original": self._told(logits),
             "count": count,
+            "epochs": config.deposit_epochs,
         }
 
     def look(self, target, deposit_module, epoch):

@@ -6,9 +6,9 @@ import threading
 import numpy
 
 from lirf_kit.config import LirfError
-from lirf_kit.widgets.controls import OFF, STEPS
+from lirf_kit.widgets.controls import OFF, STEPS, in_plain_words
 from lirf_kit.widgets.drawings import plot_surface
-from lirf_kit.widgets.exploring import EXPLORED, fill_grid, knob_grid, surface_points
+from lirf_kit.widgets.exploring import EXPLORED, fill_grid, knob_grid, named, surface_points
 from lirf_kit.widgets.pieces import Picture, ipywidgets
 from lirf_kit.widgets.tabs import page
 from lirf_kit.widgets.words import of_surface, one_image
@@ -29,9 +29,9 @@ class SurfaceTab:
         self._main, self._controls, self._runs, self._say, self._changed = main, controls, runs, say, changed
         self.measured = []  # the grid's points so far: pairs of a config and its metrics by "network: column"
         self.filling = None  # an Event while a grid is being filled; it is set to cancel that
-        names = [name for name in EXPLORED if name in STEPS]
+        names = [(named(name), name) for name in EXPLORED if name in STEPS]
         self.across = ipywidgets.Dropdown(options=names, value="lambda_at", description="across", tooltip="first knob")
-        self.up = ipywidgets.Dropdown(options=["–", *names], description="up", tooltip="second knob, or none")
+        self.up = ipywidgets.Dropdown(options=[("–", "–"), *names], description="up", tooltip="second knob, or none")
         self.metric = ipywidgets.Dropdown(options=METRICS, description="metric", tooltip="what is drawn")
         self.fill = ipywidgets.Button(description="fill grid", tooltip="measure what is missing, in two processes")
         self.cancel = ipywidgets.Button(description="cancel", tooltip="end the measuring", disabled=True)
@@ -113,7 +113,8 @@ class SurfaceTab:
                 else:
                     self._main.post(self._measured, config, metrics, f"{done} of {len(missing)} points measured")
             if failed:
-                self._main.post(self._say, html.escape(f"{len(failed)} points failed; {failed[0]}"), True)
+                said = f"{len(failed)} points failed; {in_plain_words(failed[0])}"
+                self._main.post(self._say, html.escape(said), True)
         except Exception as error:
             self._main.post(self._main.fail, error)
         finally:

@@ -5,14 +5,15 @@ import torch
 
 from lirf_kit.config import LirfError
 from lirf_kit.widgets.drawings import plot_pair
-from lirf_kit.widgets.exploring import EXPLORED, compare_runs, history_table
+from lirf_kit.widgets.exploring import EXPLORED, compare_runs, history_table, named
 from lirf_kit.widgets.pieces import Knob, Pad, Picture, ipywidgets, unobserved
 from lirf_kit.widgets.small_views import image_png
 
 SPACE = "\N{NO-BREAK SPACE}"  # a list collapses ordinary ones
 HISTORY = {  # the history's columns, of those of `history_table`, and what they are called
-    "run": "run", "deposit": "deposit", "target: Pre Acc": "T Pre", "target: Dep Acc": "T Dep", "target: H Mean": "H",
-    "recovered: Avg Acc": "R Avg", "seconds": "s",
+    "run": ("", "run"), "deposit": ("", "deposit"), "target: Pre Acc": ("target", "Pre"),
+    "target: Dep Acc": ("target", "Dep"), "target: H Mean": ("target", "H Mean"),
+    "recovered: Avg Acc": ("recovered", "Avg"), "seconds": ("", "seconds"),
 }  # fmt: skip
 
 
@@ -49,18 +50,19 @@ class HistoryTab:
 
     def fill(self, runs, place):
         """List the runs, and select one without bringing it back."""
-        shown = history_table(runs).reset_index().reindex(columns=HISTORY).rename(columns=HISTORY)
+        shown = history_table(runs).reset_index().reindex(columns=HISTORY)
+        shown.columns = pandas.MultiIndex.from_tuples(HISTORY.values())
         text = shown.to_string(index=False, na_rep="–", float_format="{:.2f}".format)
-        heading, *lines = text.replace(" ", SPACE).split("\n")
-        self.heading.value = f"<pre>{heading}{2 * SPACE}knobs turned</pre>"
+        networks, heading, *lines = text.replace(" ", SPACE).split("\n")
+        self.heading.value = f"<pre>{networks}\n{heading}{2 * SPACE}knobs turned</pre>"
         with unobserved([self.rows], self._pick):
             turned = [self._turned(run.config) for run in runs]
             self.rows.options = [(line + 2 * SPACE + knobs, at) for at, (line, knobs) in enumerate(zip(lines, turned))]
             self.rows.value = place
 
     def _turned(self, config):
-        values = {name: getattr(config, name) for name in EXPLORED}
-        return ", ".join(f"{name}={at}" for name, at in values.items() if at != getattr(self._calibrated, name))
+        turned = [name for name in EXPLORED if getattr(config, name) != getattr(self._calibrated, name)]
+        return ", ".join(f"{EXPLORED[name][0]} {getattr(config, name)}" for name in turned)
 
     def _pick(self, change):
         if change["new"] is not None:
@@ -78,13 +80,15 @@ class YoursTab:
         self.seen = Picture(alt="what the networks see of your image", layout={"width": "96px", "height": "96px"})
         self.said = ipywidgets.HTML()
         seen = ipywidgets.HTML(f"What the networks see of it, {height}×{width} pixels:")
-        right = ipywidgets.VBox([self.said, seen, self.seen])
+        self._below = ipywidgets.VBox([seen, self.seen])
+        right = ipywidgets.VBox([self.said, self._below])
         self.box = page(ipywidgets.HBox([self.pad, right]).add_class("lirf-yours"))
         self.show()
 
     def show(self):
         """Show what the shown run's networks answer."""
         pixels = bytes(self.pad.pixels)
+        self._below.layout.display = None if pixels else "none"
         if not pixels:
             todo = "Draw a digit" if self._shape[2] == 1 else "Drop an image, or click and paste one,"
             self.said.value = f"{todo} on the left: original, target and recovered network answer at once."
@@ -116,8 +120,7 @@ class CompareTab:
         )
         self.kind.observe(changed, names="value")
         self.image = Picture().add_class("lirf-figure").add_class("lirf-pair")
-        left = ipywidgets.VBox([self.kind, self.table]).add_class("lirf-compare")
-        self.box = page(ipywidgets.HBox([left, self.image]))
+        self.box = page(self.kind, self.table.add_class("lirf-compare"), self.image)
 
     def show(self):
         """Show the pinned runs' metrics and settings."""
@@ -130,9 +133,9 @@ class CompareTab:
         numbers = [name for name in table.index if ": " in name or name == "seconds"]
         metrics = table.loc[numbers].iloc[:, :2].astype(float)
         metrics["B − A"] = metrics.diff(axis=1).iloc[:, 1].map("{:+.2f}".format, na_action="ignore")
-        settings = table[table.pop("differs")].drop(numbers, errors="ignore").rename("≠ {}".format)
+        settings = table[table.pop("differs")].drop(numbers, errors="ignore").rename(lambda name: f"≠ {named(name)}")
         said = "settings that differ" + table_html(settings) if len(settings) else "all settings are the same"
-        self.table.value = table_html(metrics) + said
+        self.table.value = f"<div>{table_html(metrics)}</div><div>{said}</div>"
 
     def figure(self):
         """Return the figure, a name for its file, and its description."""

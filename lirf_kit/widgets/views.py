@@ -31,11 +31,13 @@ class Frame(View):
     """The frame around a panel: its style sheet, its keys, its whole-window mode, and a word if the kernel is away.
 
     Keys that are pressed inside the panel don't reach JupyterLab, where a letter would change or add cells; key
-    combinations with Ctrl, Alt or Cmd do. `presents` is whether F shows the panel in the whole window.
+    combinations with Ctrl, Alt or Cmd do. `presents` is whether F shows the panel in the whole window, and `presenting`
+    whether it is shown there.
     """
 
     _esm, _css = HERE / "frame.js", HERE / "widgets.css"
     presents = _shared(traitlets.Bool(False))
+    presenting = _shared(traitlets.Bool(False))
 
 
 class Picture(View):

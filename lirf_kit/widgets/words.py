@@ -1,8 +1,10 @@
 """The explorer's results in words: the headline of a run, and the description of every picture for screen readers."""
 
+import math
+
 import torch
 
-from lirf_kit.widgets.exploring import deposited, tsne_part
+from lirf_kit.widgets.exploring import deposited, named, tsne_part
 
 NUMBERS = {  # the main metrics of a run
     "classes": (
@@ -23,12 +25,12 @@ SHOWN = {
 }
 
 
-def numbers(run, shape="{:.1f}"):
+def numbers(metrics, fraction, shape="{:.1f}"):
     """Return a run's main numbers as one line, each formatted like `shape`; a network is named once."""
     said, before = [], None
-    for name in NUMBERS["classes" if run.fraction is None else "samples"]:
+    for name in NUMBERS["classes" if fraction is None else "samples"]:
         network, column = name.split(": ")
-        value = f"{column.removesuffix(' Acc')} {shape.format(run.metrics[name])}"
+        value = f"{column.removesuffix(' Acc')} {shape.format(metrics.get(name, math.nan))}"
         said.append(value if network == before else f"{network} {value}")
         before = network
     return " · ".join(said)
@@ -36,7 +38,7 @@ def numbers(run, shape="{:.1f}"):
 
 def headline(number, run):
     """Return the message about a finished run, as HTML."""
-    return f"run {number} in {run.seconds:.1f} s: {numbers(run, '<b>{:.1f}</b>')}"
+    return f"run {number} in {run.seconds:.1f} s: {numbers(run.metrics, run.fraction, '<b>{:.1f}</b>')}"
 
 
 def of_run(name, run):
@@ -44,7 +46,7 @@ def of_run(name, run):
     shown = SHOWN[name].format(epochs=len(run.history), points=len(tsne_part(run.parts)))
     kind = "" if run.fraction else "class " if len(run.config.deposit_classes) == 1 else "classes "
     given = kind + deposited(run.config, run.fraction)
-    return f"{shown}. Deposited: {given}. On the validation part, in percent: {numbers(run)}."
+    return f"{shown}. Deposited: {given}. On the validation part, in percent: {numbers(run.metrics, run.fraction)}."
 
 
 def of_curves(history, epochs):
@@ -93,6 +95,8 @@ def of_surface(points, metric):
     names = list(points.columns[:-1])
     ends = points.sort_values("value").iloc[[0, -1]]
     lowest, highest = (
-        f"{row['value']:.1f} at " + ", ".join(f"{name} {row[name]:g}" for name in names) for _, row in ends.iterrows()
+        f"{row['value']:.1f} at " + ", ".join(f"{named(name)} {row[name]:g}" for name in names)
+        for _, row in ends.iterrows()
     )
-    return f"{metric} over {' and '.join(names)}: {len(points)} measured points, from {lowest} to {highest}."
+    over = " and ".join(map(named, names))
+    return f"{metric} over {over}: {len(points)} measured points, from {lowest} to {highest}."

@@ -287,9 +287,9 @@ def test_a_row_of_the_history_brings_a_run_back_and_two_are_compared(panel, arti
     panel.press("pin as B")
     panel.wait_message("pinned as B")
     panel.tab("A | B")
-    panel.page.locator(".lirf-compare tr", has_text="≠ lambda_at").wait_for()
+    panel.page.locator(".lirf-compare tr", has_text="≠ look elsewhere").wait_for()
     rows = panel.page.locator(".lirf-compare tr").all_inner_texts()
-    assert rows[1].startswith("target: Pre Acc") and not [row for row in rows if "lambda_pt" in row]
+    assert rows[1].startswith("target: Pre Acc") and not [row for row in rows if "transfer" in row]
     panel.figure("classes of run 3, above run 4")
     panel.page.screenshot(path=artifacts / "explorer-light-compare.png")
 

@@ -212,7 +212,8 @@ def test_every_figure_says_what_is_in_it(embedded, other, of_samples):
     assert f"of class {label}" in said and f"recovered {probabilities.loc[label, 'recovered']:.0f} %" in said
     points = pandas.DataFrame({"lambda_at": [0.0, 1.0, 3.0], "value": [5.0, 9.0, 7.0]})
     said = words.of_surface(points, "m")
-    assert said == "m over lambda_at: 3 measured points, from 5.0 at lambda_at 0 to 9.0 at lambda_at 1."
+    knob = "look elsewhere · λ_at"
+    assert said == f"m over {knob}: 3 measured points, from 5.0 at {knob} 0 to 9.0 at {knob} 1."
 
 
 def test_t_sne_has_its_own_progress_and_stops(run):
@@ -335,6 +336,31 @@ def test_a_run_shows_what_the_plain_function_computes(panel, run):
         assert bytes(panel.results.images[name].png[:4]) == b"\x89PNG"
     assert panel.job.first_move < panel.job.finished
     assert len(panel.results.history.rows.options) == 1 and panel.stop_button.disabled
+
+
+@pytest.mark.parametrize("by", ["by class", "by sample"])
+def test_a_guess_is_kept_with_the_other_predictions_and_is_about_what_is_deposited(panel, by, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    panel.controls.by.value = by
+    panel.guessing.value = True
+    panel.run()
+    asked = panel.guess.description
+    panel.wait(60)
+    panel.controls.knobs["lambda_at"].value = 1.0
+    panel.controls.reset.click()
+    panel.controls.by.value = by
+    assert "target" not in panel.message.value and panel.guess.value == ""  # nothing is given away
+    panel._main.post(panel._reveal)
+    assert "must be a number" in panel.message.value and not (tmp_path / "my-predictions.json").exists()
+    panel.guess.value = " 12 "
+    panel._main.post(panel._reveal)
+    (row,) = lk.my_predictions().itertuples()
+    name = "target: Dep Acc" if by == "by class" else "target: deposited samples"
+    assert (row.predicted, row.actual) == (
+        12,
+        round(panel.runs[0].metrics[name], 1),
+    ) and "you said 12 %" in panel.message.value
+    assert ("deposited samples" in asked) == (by == "by sample")
 
 
 def test_stop_stops_at_once_and_the_panel_goes_on(panel):
@@ -545,6 +571,8 @@ def test_the_panel_opens_with_the_run_of_its_config_which_is_saved(tiny, tiny_or
     assert all(map(numpy.array_equal, old.story.places, new.story.places))
     assert all(numpy.array_equal(new.embeddings[name], old.embeddings[name]) for name in ("original", "target"))
     assert "image/png" in again._bundles()[1][0]
+    shown = again.results  # the story keeps its moving maps, t-SNE has a tab of its own
+    assert shown.story.tsne == b"" and shown.tsne.tsne == numpy.stack(list(new.embeddings.values())).tobytes()
     other = lk.DepositExplorer(tiny.replace(lambda_at=0.5))
     assert other.job is not None  # another config has a run of its own
     other.stop()
@@ -612,7 +640,9 @@ def test_a_row_of_the_history_brings_its_settings_and_figures_back(panel):
     panel.results.pin("A")
     panel.results.history.rows.value = 1
     panel.results.pin("B")
-    assert "≠ lambda_kp" in panel.results.compare.table.value and "≠ lambda_pt" not in panel.results.compare.table.value
+    assert "≠ hold the rest · λ_kp" in panel.results.compare.table.value
+    assert "λ_pt" not in panel.results.compare.table.value and "lambda" not in panel.results.compare.table.value
+    assert "hold the rest 1.0" in panel.results.history.rows.options[1][0]
     open_tab(panel, "A | B")
     assert panel.results.compare.image.alt == "classes of run 1, above run 2"
     assert bytes(panel.results.compare.image.png[:4]) == b"\x89PNG"
@@ -627,6 +657,35 @@ def test_the_row_of_the_shown_run_brings_its_settings_back_after_the_controls_we
     assert rows.value is None
     rows.value = 0
     assert panel.controls.settings() == (panel.config, None) and rows.value == 0
+
+
+def test_a_tab_that_is_opened_ends_old_news_and_an_image_gets_its_ring_by_hand_only(panel):
+    finish(panel)
+    panel.results.pin("A")
+    open_tab(panel, "image")
+    assert "run 1 in" in panel.message.value and panel.results.story.picked == -1
+    panel.results.journey.label.value = 4
+    until(lambda: panel.results.story.picked >= 0)
+    panel._say("measuring …")
+    panel.results.surface.filling = threading.Event()
+    open_tab(panel, "table")
+    assert "measuring" in panel.message.value
+
+
+def test_a_run_s_file_says_its_numbers_when_it_is_opened(panel, other):
+    file = {"name": "run.json", "type": "", "size": 1, "last_modified": 0}  # as the page sends it
+    content = memoryview(exploring.run_as_file(other).encode())
+    panel.results.history.upload.set_state({"value": [file | {"content": content}]})
+    assert f"target Pre <b>{other.metrics['target: Pre Acc']:.1f}</b>" in panel.message.value
+    assert panel.controls.settings() == (other.config, None)
+
+
+def test_a_grid_s_failure_is_said_in_plain_words(panel, monkeypatch):
+    failing = [(panel.config, "it diverged: lower deposit_learning_rate")]
+    monkeypatch.setattr("lirf_kit.widgets.surface.fill_grid", lambda missing: (found for found in failing))
+    panel.results.surface.fill.click()
+    until(lambda: panel.results.surface.filling is None)
+    assert "1 points failed; it diverged: lower learning rate" in panel.message.value
 
 
 def test_samples_switch_the_classes_off(panel):
@@ -709,7 +768,6 @@ def test_a_click_on_a_point_chooses_its_image(panel, embedded, monkeypatch):
     panel.results.add(embedded, show=True)
     open_tab(panel, "t-SNE")
     story, image, part = panel.results.story, panel.results.journey, embedded.parts.validation
-    assert story.tsne == b"" and len(panel.results.tsne.tsne) == 3 * 8 * len(part)  # the story keeps its moving maps
     panel.results.tsne.set_state({"picked": 77})  # as the page sends it; all images are shown, so a point is a place
     assert "validation image 77" in panel.message.value and "open the tab" in panel.message.value
     assert image.label.value == part.labels[77] and image.place(part) == 77

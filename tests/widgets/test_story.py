@@ -98,10 +98,10 @@ def test_the_story_of_deposited_samples_counts_their_answers(tiny_original, tiny
 
 def test_a_run_s_file_has_its_settings_and_what_is_no_such_file_is_refused(run, tiny):
     content = exploring.run_as_file(run).encode()
-    assert exploring.settings_from_file(content, tiny) == (run.config, None)
+    assert exploring.settings_from_file(content, tiny) == (run.config, None, run.metrics)
     assert json.loads(content)["numbers"] == run.metrics
     other = json.loads(content)
-    for wrong in (b"no JSON", b"[1]", b"{}"):
+    for wrong in (b"no JSON", b"[1]", b"{}", json.dumps(other | {"numbers": {"target: Pre Acc": "<b>"}}).encode()):
         with pytest.raises(lk.LirfError, match="must be a run that the explorer saved"):
             exploring.settings_from_file(wrong, tiny)
     other["config"]["widths"] = [4, 8, 16]
