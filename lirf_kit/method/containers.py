@@ -4,8 +4,6 @@ Both carry a fingerprint of the target that their deposit left, so that `withdra
 """
 
 import copy
-import hashlib
-import zlib
 from pathlib import Path
 
 import safetensors.torch
@@ -13,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from lirf_kit.artifacts import serialised, write_file
+from lirf_kit.artifacts import fingerprint, serialised, write_file
 from lirf_kit.config import LirfError
 from lirf_kit.method.networks import layout
 from lirf_kit.method.packing import dequantise, pack, quantise, unpack
@@ -38,9 +36,7 @@ class DepositModule(nn.Module):
         What its file holds instead of the weights, if they are rounded (see `round_module`).
     """
 
-    preserved = (
-        "target"  # where the preserved logits come from (see `withdraw`): it has only learnt the deposit classes
-    )
+    preserved = "target"  # whose preserved logits `withdraw` takes: a pruned module only learns the deposit classes
 
     def __init__(self, lower, deposit_classes):
         super().__init__()
@@ -86,7 +82,7 @@ class DifferenceModule(nn.Module):
         and move with the module.
     """
 
-    preserved = "mean"  # where the preserved logits come from (see `withdraw`): its own are as good as the original's
+    preserved = "mean"  # `withdraw` takes the mean of the target's and its own, which are as good as the original's
 
     def __init__(self, lower, deposit_classes, bits, statistics=False):
         super().__init__()
@@ -332,14 +328,6 @@ def module_file(deposit_module):
 
 
 def _identity(module):
-    """Return the fingerprint of a module's weights as a tensor, uint8, (32,): the SHA-256 of each tensor's CRC-32.
-
-    A CRC is a few times faster than SHA-256 over all weights, and is meant for accidents: it notices any change of a
-    single weight, and another target differs in dozens of tensors. It would not stop a forger; `withdraw` isn't a lock.
-    """
-    digest = hashlib.sha256()
-    for tensor in module.state_dict().values():
-        array = tensor.detach().cpu().contiguous()
-        content = array.flatten().view(torch.uint8).numpy()
-        digest.update(f"{array.dtype} {tuple(array.shape)} {zlib.crc32(content)} ".encode())
-    return torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8)
+    """Return the fingerprint of a module's weights as a tensor, uint8, (32,)."""
+    digest = bytes.fromhex(fingerprint(*module.state_dict().values()))
+    return torch.frombuffer(bytearray(digest), dtype=torch.uint8)

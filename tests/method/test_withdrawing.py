@@ -91,3 +91,5 @@ def test_a_pruned_module_leaves_the_preserved_logits_to_the_target_and_a_differe
         with torch.no_grad():
             assert torch.equal(usual(images), chosen(images))
             assert torch.equal(usual(images), other(images)) == (expected == "target")
+    with pytest.raises(lk.LirfError, match="^preserved must be target or mean, not 'sum'$"):
+        lk.withdraw(target, module, "sum")
