@@ -9,6 +9,7 @@ answers with deposit classes again.
 import copy
 import dataclasses
 import itertools
+import numbers
 
 import pandas
 import torch
@@ -81,7 +82,7 @@ def relearn(
     check_shots((shots,), parts.deposit_set, parts.deposit_set.deposit_classes)
     for scenario in scenarios:
         check_choice("scenarios", scenario, SCENARIOS)
-    whole = all(isinstance(step, int) for step in steps)
+    whole = all(isinstance(step, numbers.Integral) for step in steps)
     if not whole or list(steps) != sorted(set(steps)) or list(steps)[:1] != [0]:
         raise LirfError(f"steps must be whole numbers that start at 0 and increase, not {steps!r}")
     read = [limited(getattr(parts, f"{part}_{on}"), config.seed, per_class) for part in ("deposit", "preservation")]
