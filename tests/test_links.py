@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MADE = {"routes.md"}  # the book writes it when it is built
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "book").glob("*.md"), ROOT / "benchmarks" / "README.md"])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "book").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
 PAGES = [page for page in PAGES if page.name not in MADE]
 NUMBERS = {file.stem.split("_")[0] for file in NOTEBOOKS}
 

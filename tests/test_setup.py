@@ -99,23 +99,29 @@ def cells(line):
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
+def table_of(file):
+    """Return the page's text that shows the table of a file of runs, and the table's lines from its header on."""
+    pages = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "benchmarks/RESULTS.md")]
+    (page,) = [page for page in pages if f"<!-- {file} -->" in page]
+    _, _, rest = page.partition(f"<!-- {file} -->\n\n")
+    return page, rest.partition("\n\n")[0].splitlines()
+
+
 @pytest.mark.parametrize("file", sorted((ROOT / "benchmarks").glob("results-*-seeds.csv")), ids=lambda file: file.stem)
-def test_the_readme_s_results_are_those_of_the_committed_runs(file):
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_shown_results_are_those_of_the_committed_runs(file):
     table = lk.summary(pandas.read_csv(file))
-    (start,) = [place for place, line in enumerate(readme.splitlines()) if line == f"<!-- {file.name} -->"]
-    header, _, *rows = readme.splitlines()[start + 2 : start + 4 + len(table)]
-    assert f"over the {table['n'].iloc[0]} runs" in readme.replace("\n", " ")
+    page, (header, _, *rows) = table_of(file.name)
+    assert f"over the {table['n'].iloc[0]} runs" in page.replace("\n", " ")
     assert [cells(row) for row in rows] == [[name, *table.loc[name, cells(header)[1:]]] for name in table.index]
 
 
 @pytest.mark.parametrize("file", ["evidence-digits-5-seeds.csv", "evidence-cifar10-class-2-seeds.csv"])
-def test_the_readme_s_evidence_is_that_of_the_committed_runs(file):
+def test_the_shown_evidence_is_that_of_the_committed_runs(file):
     runs = pandas.read_csv(ROOT / "benchmarks" / file)
     runs["network"] = runs["network"].str.replace("retrained, another seed", "retrained")
     values = runs[runs["task"] == "all classes"].groupby(["test", "network"])["value"]
-    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
-    header, _, *rows = lines[lines.index(f"<!-- {file} -->") + 2 :][:8]
+    _, (header, _, *rows) = table_of(file)
+    assert len(rows) == 6
     tests = {
         "linear probe": "linear probe, stage 3", "MLP": "MLP probe, stage 3", "kNN": "kNN (10)",
         "5 shots": "class means, 5 a class", "own answers": "own answers",
@@ -155,11 +161,11 @@ def test_names_are_listed_without_importing_what_is_behind_them():
     assert sorted(lk.__all__) == sorted(dir(lk))
 
 
-def test_the_readme_s_banks_are_those_of_the_committed_runs():
+def test_the_shown_banks_are_those_of_the_committed_runs():
     runs = pandas.read_csv(ROOT / "benchmarks/bank-digits-5-seeds.csv")
     first = runs.groupby(["sizes", "seed", "deposit classes"])["order"].transform("first") == runs["order"]
-    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
-    header, _, *rows = lines[lines.index("<!-- bank-digits-5-seeds.csv -->") + 2 :][: 2 + 14]
+    _, (header, _, *rows) = table_of("bank-digits-5-seeds.csv")
+    assert len(rows) == 14
     sizes = {"1, 1, 1": "1,1,1", "2, 2, 1": "2,2,1", "five of one": "1,1,1,1,1", "nine of one": "1,1,1,1,1,1,1,1,1"}
     columns = {"forgotten, mean": "forgotten", "highest": "most remembered"}
     for row in rows:
