@@ -113,6 +113,10 @@ class Config(BaseModel, frozen=True, strict=True, extra="forbid", allow_inf_nan=
         2.0, ge=0, title="λ_os", description="weight of removal and preservation under the batch's own BatchNorm "
         "statistics; 0 in the paper",
     )  # fmt: skip
+    lambda_ap: float = _deposit(
+        0.0, ge=0, title="λ_ap", description="weight of preservation on deposit images that are nudged towards "
+        "preserved classes; 0 in the paper",
+    )  # fmt: skip
     lambda_re: float = _deposit(100.0, ge=0, title="λ_re", description="weight of recovery")
     lambda_pt: float = _deposit(1.0, ge=0, title="λ_pt", description="weight of partial transfer")
     relabel: Literal["random", "best_preserved"] = _deposit(

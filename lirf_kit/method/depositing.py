@@ -17,6 +17,7 @@ from lirf_kit.devices import autocast, cpu_threads, memory_advice, progress_bar,
 from lirf_kit.method import losses
 from lirf_kit.method.containers import empty_module
 from lirf_kit.method.networks import check_last_batch, evaluation_mode, predict, split, strides
+from lirf_kit.method.nudging import nudge
 from lirf_kit.method.training import one_cycle
 from lirf_kit.method.withdrawing import merge_logits
 
@@ -123,6 +124,7 @@ def deposit_steps(original, target, deposit_module, deposit_set, config, teacher
     reference = original_reference(original, deposit_set.images, config)  # computed once: T_0 never changes
     if teacher is not None:
         reference += original_reference(teacher, deposit_set.images, config)
+    nudged = _nudged(original, deposit_set, deposit_module.deposit_classes, config, gone)
     # a generator of their own, so that the target is the same with and without mixtures
     mixing = seeded_generator(config.seed, deposit_set.labels.device)
     start, taught = (split(network, config.split_after) for network in (original, teacher or original))
@@ -144,7 +146,9 @@ def deposit_steps(original, target, deposit_module, deposit_set, config, teacher
                 batch = deposit_set.select(chosen, deposit_set.deposit_classes)
                 seen = [part[chosen.to(part.device)].to(chosen.device) for part in reference]  # z_T0 and T_0^(-n)(x)
                 mixed = _mixed(start, taught, batch.images, mixing) if config.mixtures else None
-                terms = deposit_terms(target, deposit_module, batch, seen, generator, config, gone, mixed)
+                some = chosen[: -(-len(chosen) // 2)]  # half of the batch is enough, and takes half the time
+                held = [part[some.to(part.device)].to(some.device) for part in nudged]
+                terms = deposit_terms(target, deposit_module, batch, seen, generator, config, gone, mixed, held)
                 taken.append(_descend(terms, learners, optimiser, schedule, epoch, config))
                 yield epoch
             target.history.append(_epoch_means(epoch, taken, [len(chosen) for chosen in steps], config))
@@ -156,6 +160,16 @@ def deposit_steps(original, target, deposit_module, deposit_set, config, teacher
     answers = predict(lambda part: target(part) + target.upper(lower(part)), deposit_set.images)
     if not answers.isfinite().all():
         raise LirfError(_diverged(config.deposit_epochs, config))
+
+
+def _nudged(original, deposit_set, deposit_classes, config, gone):
+    """Return the deposit images nudged towards preserved classes, and the original's logits of them, if L_ap is on."""
+    if not config.lambda_ap or deposit_set.deposit_classes is None:  # a deposit of samples gives up no class
+        return ()
+    generator = seeded_generator(config.seed, deposit_set.labels.device)
+    images = nudge(original, deposit_set.images, [*deposit_classes.tolist(), *gone], generator)
+    with evaluation_mode(original):
+        return images, predict(original, images)
 
 
 @torch.no_grad()
@@ -278,7 +292,7 @@ RECOVERY = {  # L_re
 }
 
 
-def deposit_terms(target, deposit_module, batch, reference, generator, config, gone=(), mixed=None):
+def deposit_terms(target, deposit_module, batch, reference, generator, config, gone=(), mixed=None, nudged=()):
     """Compute the terms of L_all on one batch.
 
     A term whose λ is 0 is left out. Recovery and transfer train a pruned module; a difference leaves them out.
@@ -298,12 +312,15 @@ def deposit_terms(target, deposit_module, batch, reference, generator, config, g
         As for `deposit`.
     mixed : tuple of torch.Tensor, optional
         Mixtures of the images, the original's logits and the teacher's features of them, for L_kp and L_re.
+    nudged : sequence of torch.Tensor
+        Some deposit images, nudged towards preserved classes, and the original's logits of them, for L_ap.
 
     Returns
     -------
     dict of str to torch.Tensor
         Scalars: ``"loss"``, and as computed ``"removal"`` (L_kr), ``"attention_distance"``, ``"class_scatter"``,
-        ``"preservation"``, ``"own_statistics"`` (L_os), ``"recovery"``, ``"transfer"``.
+        ``"preservation"``, ``"own_statistics"`` (L_os), ``"adversarial_preservation"`` (L_ap), ``"recovery"``,
+        ``"transfer"``.
     """
     views = _look(target, deposit_module, batch, reference, config, gone)
     wrong = WRONG_LABELS[config.relabel](views, batch.num_classes, generator)  # y_r, (N,)
@@ -318,6 +335,11 @@ def deposit_terms(target, deposit_module, batch, reference, generator, config, g
     if config.lambda_os and views.whole_classes and len(batch) > 1:  # a single image may have no statistics
         again = _forgetting_terms(_look_again(target, batch, views, config), wrong, config)
         terms["own_statistics"] = again["removal"] + config.lambda_kp * again.get("preservation", 0.0)  # L_os
+    if nudged:
+        with autocast(config, batch.labels.device):
+            logits = target(nudged[0]).float()  # (M, K)
+        held = dataclasses.replace(views, target_logits=logits, original_logits=nudged[1])  # z_T, z_T0 of these
+        terms["adversarial_preservation"] = PRESERVATION[config.preservation](held, tau)  # L_ap
     if config.lambda_re and views.module_features is not None:
         terms["recovery"] = RECOVERY[config.recovery](views, tau)  # L_re
         if mixed is not None:
@@ -327,8 +349,9 @@ def deposit_terms(target, deposit_module, batch, reference, generator, config, g
     if config.lambda_pt and views.module_logits is not None:
         logits = views.module_logits, views.teacher_logits
         terms["transfer"] = losses.partial_transfer_loss(*logits, views.deposit_classes, tau)  # L_pt
-    optional = [terms.get(name, 0.0) for name in ("preservation", "own_statistics", "recovery", "transfer")]
-    terms["loss"] = losses.deposit_loss(terms["removal"], *optional, config)  # L_all
+    optional = ("preservation", "own_statistics", "recovery", "transfer", "adversarial_preservation")
+    weighed = {name: terms.get(name, 0.0) for name in optional}
+    terms["loss"] = losses.deposit_loss(terms["removal"], **weighed, config=config)  # L_all
     return terms
 
 

@@ -386,19 +386,24 @@ def feature_recovery_loss(module_features, original_features):
     return distance / original_features.square().sum().clamp_min(torch.finfo(torch.float32).tiny)
 
 
-def deposit_loss(removal, preservation, own_statistics, recovery, transfer, config):
-    """L_all = L_kr + λ_kp·L_kp + λ_os·L_os + λ_re·L_re + λ_pt·L_pt   (Ye et al. 2022; L_os is the kit's own).
+def deposit_loss(removal, preservation, own_statistics, recovery, transfer, config, adversarial_preservation=0.0):
+    """L_all = L_kr + λ_kp·L_kp + λ_ap·L_ap + λ_os·L_os + λ_re·L_re + λ_pt·L_pt   (Ye et al. 2022).
 
-    L_os is L_kr + λ_kp·L_kp once more, with the target's BatchNorm using the statistics of the batch instead of the
-    original's. Without it a target can forget in a way that depends on the old statistics: if somebody recomputes them
-    from any images, the deposit classes come back without training.
+    Two terms are the kit's own. L_ap is L_kp on images that are nudged towards preserved classes (`nudge`): the
+    deposit images alone don't show how high the preserved classes' logits can be, and a target that forgets inside
+    shrinks them. L_os is L_kr + λ_kp·L_kp once more, with the target's BatchNorm using the statistics of the batch
+    instead of the original's. Without it a target can forget in a way that depends on the old statistics: if somebody
+    recomputes them from any images, the deposit classes come back without training.
 
     Parameters
     ----------
     removal, preservation, own_statistics, recovery, transfer : torch.Tensor or float
         L_kr, L_kp, L_os, L_re and L_pt.
     config : Config
-        Reads `lambda_kp`, `lambda_os`, `lambda_re` and `lambda_pt`; `lambda_at` and `lambda_cs` are part of L_kr.
+        Reads `lambda_kp`, `lambda_ap`, `lambda_os`, `lambda_re` and `lambda_pt`; `lambda_at` and `lambda_cs` are part
+        of L_kr.
+    adversarial_preservation : torch.Tensor or float
+        L_ap.
 
     Returns
     -------
@@ -406,4 +411,5 @@ def deposit_loss(removal, preservation, own_statistics, recovery, transfer, conf
         Scalar.
     """
     target_learns = removal + config.lambda_kp * preservation + config.lambda_os * own_statistics
+    target_learns = target_learns + config.lambda_ap * adversarial_preservation
     return target_learns + config.lambda_re * recovery + config.lambda_pt * transfer

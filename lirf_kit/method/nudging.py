@@ -1,0 +1,48 @@
+"""Adversarial images: deposit images, nudged until the original sees preserved classes in them."""
+
+import torch
+from torch.nn import functional
+
+from lirf_kit.method.networks import PREDICT_BATCH, evaluation_mode
+
+REACH = 12  # grey levels, of 255, that each pixel moves by
+
+
+def nudge(network, images, forgotten, generator):
+    """Nudge each image towards a random preserved class: one step of the fast gradient sign method, targeted.
+
+    Goodfellow, Shlens & Szegedy 2015; towards a class: Kurakin, Goodfellow & Bengio 2017. To us an image looks as before,
+    but the network's logits are as high as for images of the preserved classes, which a deposit never sees. What holds
+    these logits holds the preserved classes better than what holds the logits of deposit images alone (Heo et al. 2019,
+    who distil decision boundaries by such images).
+
+    Parameters
+    ----------
+    network : SplitNetwork
+        Left as it is.
+    images : torch.Tensor
+        uint8, (N, C, H, W).
+    forgotten : iterable of int, or torch.Tensor
+        The classes that aren't preserved.
+    generator : torch.Generator
+        Draws the classes, on its own device.
+
+    Returns
+    -------
+    torch.Tensor
+        uint8, (N, C, H, W), on the images' device.
+    """
+    preserved = sorted({*range(network.upper[-1].out_features)} - {int(number) for number in forgotten})
+    drawn = torch.randint(len(preserved), (len(images),), generator=generator, device=generator.device)
+    towards = torch.tensor(preserved, device=drawn.device)[drawn]  # (N,)
+    normalise, lower = network.lower[0], network.lower[1:]
+    nudged = []
+    with evaluation_mode(network):
+        for part, classes in zip(images.split(PREDICT_BATCH), towards.split(PREDICT_BATCH)):
+            with torch.enable_grad():
+                seen = normalise(part).requires_grad_()
+                loss = functional.cross_entropy(network.upper(lower(seen)), classes.to(seen.device))
+                (slope,) = torch.autograd.grad(loss, seen)  # of the same sign as the slope in grey levels
+            step = REACH * slope.sign().to(part.device)
+            nudged.append((part.float() - step).clamp(0, 255).to(torch.uint8))
+    return torch.cat(nudged)
