@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 import warnings
+import weakref
 from functools import partial
 
 from lirf_kit.classroom.predictions import kept
@@ -30,18 +31,18 @@ from lirf_kit.widgets.exploring import (
 )
 from lirf_kit.widgets.jobs import TURN, Calls, Job, without_bars
 from lirf_kit.widgets.opening import load_opening, save_opening
-from lirf_kit.widgets.pieces import Panel, ipywidgets, need_widgets, set_class, toggle
+from lirf_kit.widgets.pieces import Panel, ipywidgets, set_class, toggle
 from lirf_kit.widgets.results import Results
 from lirf_kit.widgets.story import Story, watch
 from lirf_kit.widgets.words import headline, numbers, of_run
 
-LISTENING = {}  # for all panels of the kernel: what an interrupt calls, by the id of the job that it stops
+PANELS = weakref.WeakSet()  # of this kernel
 
 
 def interrupted(*_):
-    """Stop the runs of all panels; this handles the kernel's interrupt while there are any."""
-    for stop in list(LISTENING.values()):
-        stop()
+    """Stop the runs of all panels; between cells, this handles the kernel's interrupt."""
+    for panel in list(PANELS):
+        panel.stop("interrupted")
 
 
 class DepositExplorer(Panel):
@@ -62,17 +63,17 @@ class DepositExplorer(Panel):
     Raises
     ------
     LirfError
-        If ipywidgets or anywidget is missing, or the training of the original was interrupted.
+        If the training of the original was interrupted.
     """
 
     def __init__(self, config=None, out="explorer-files", opening=True):
-        need_widgets("the explorer")
         self.config, self.out = config or preset("digits"), out
         self.job, self._computing = None, threading.Lock()
         self._main, self._loop = Calls(self._fail), _running_loop()
         self._known, self._homes = {}, {}  # by seed: data and original; the original's embedding
         data, original = self._load(self.config)
         self._build(data)
+        PANELS.add(self)
         self._say("Choose what to deposit, turn the knobs, press <b>Run</b>.")
         if opening:
             self._open(data, original)
@@ -254,27 +255,23 @@ class DepositExplorer(Panel):
             self._mark()
             self._ask(config, fraction)
             self._say_running()
-            self._listen(job)
+            if self._loop is not None:  # between cells, the kernel would ignore an interrupt
+                # only the main thread may, and later, because the kernel restores its own handler after this callback
+                self._loop.call_soon_threadsafe(signal.signal, signal.SIGINT, interrupted)
             job.thread = threading.Thread(target=self._work, args=(job, config, fraction), daemon=True)
             job.thread.start()
 
-    def stop(self):
+    def stop(self, reason="stopped"):
         """Stop the run, and the auto-run that is about to start."""
         with TURN:
             self._main.cancel("run")
-            if self.job is not None:
-                self._ask_to_stop(self.job, "stopped")
-
-    def _ask_to_stop(self, job, reason):
-        """Stop a run. If only its t-SNE is left, say so at once, because the current embedding can take long to end."""
-        job.ask_to_stop(reason)
-        if job.finished is not None and job.thread.is_alive():
-            self._tell(job, self._show_tsne_stopped)
-
-    def _show_tsne_stopped(self):
-        self.stop_button.disabled = True
-        self._show_progress(1, 1)
-        self._say("t-SNE is stopped; all other tabs show the run")
+            if self.job is None:
+                return
+            self.job.ask_to_stop(reason)
+            if self.job.finished is not None and self.job.thread.is_alive():  # an embedding can take long to end
+                self.stop_button.disabled = True
+                self._show_progress(1, 1)
+                self._say("t-SNE is stopped; all other tabs show the run")
 
     def wait(self, timeout=None):
         """Wait until the last requested run and its t-SNE have ended; in a notebook, this would block the panel."""
@@ -287,21 +284,6 @@ class DepositExplorer(Panel):
         self._show_progress(1, 1)
         if job is not None:
             job.ask_to_stop("dropped")
-
-    def _listen(self, job):
-        """Make an interrupt of the kernel stop the run; between cells, the kernel would ignore it."""
-        if self._loop is None:
-            return
-        LISTENING[id(job)] = partial(self._ask_to_stop, job, "interrupted")
-        # only the main thread may, and later, because the kernel restores its own handler after this callback
-        self._loop.call_soon_threadsafe(signal.signal, signal.SIGINT, interrupted)
-
-    def _ended(self, job):
-        """Undo what was set up for the run."""
-        if job is self.job:
-            self.stop_button.disabled = True
-        if LISTENING.pop(id(job), None) and not LISTENING:
-            self._loop.call_soon_threadsafe(_stop_listening)
 
     def _tell(self, job, function, *arguments):
         """Call a function when it is its turn, unless another run has been requested since."""
@@ -329,7 +311,7 @@ class DepositExplorer(Panel):
         finally:
             if job.stop_asked is not None and job.stopped_after is None:
                 job.stopped_after = time.perf_counter() - job.stop_asked
-            self._main.post(self._ended, job)
+            self._tell(job, setattr, self.stop_button, "disabled", True)
 
     def _show_end(self, job, error=None):
         """Say why a run ended early, and show the one before; there is nothing to guess then."""
@@ -433,12 +415,6 @@ def _running_loop():
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
-
-
-def _stop_listening():
-    """Ignore interrupts again, as the kernel does between cells, if no run has started meanwhile."""
-    if not LISTENING and signal.getsignal(signal.SIGINT) is interrupted:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _page_button(text, tooltip, event):

@@ -6,8 +6,9 @@ import torch
 from lirf_kit.config import LirfError
 from lirf_kit.widgets.drawings import plot_pair
 from lirf_kit.widgets.exploring import EXPLORED, compare_runs, history_table, named
-from lirf_kit.widgets.pieces import Knob, Pad, Picture, ipywidgets, unobserved
+from lirf_kit.widgets.pieces import ipywidgets, unobserved
 from lirf_kit.widgets.small_views import image_png
+from lirf_kit.widgets.views import Knob, Pad, Picture
 
 SPACE = "\N{NO-BREAK SPACE}"  # a list collapses ordinary ones
 HISTORY = {  # the history's columns, of those of `history_table`, and what they are called
