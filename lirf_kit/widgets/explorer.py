@@ -37,6 +37,7 @@ from lirf_kit.widgets.story import Story, watch
 from lirf_kit.widgets.words import headline, numbers, of_run
 
 PANELS = weakref.WeakSet()  # of this kernel
+RUNNING = {False: "running …", True: "running … Make a guess!"}  # by whether guesses are asked for
 
 
 def interrupted(*_):
@@ -109,7 +110,7 @@ class DepositExplorer(Panel):
         self.runs = self.results.runs
         self.results.tabs.observe(safe(self._tab_opened), names="selected_index")
         self.run_button = self._button("▶ Run", "make this deposit", self.run, button_style="primary")
-        self.stop_button = self._button("■ Stop", "stop the deposit that is running", self.stop, disabled=True)
+        self.stop_button = self._button("■ Stop", "stop the running deposit", lambda: self.stop(), disabled=True)
         self.auto = toggle("auto-run", "run when you stop turning the controls")
         self.with_tsne = toggle("t-SNE", "embed each run's features", True)
         self.progress = ipywidgets.IntProgress(layout={"flex": "1 1 80px", "width": "auto", "visibility": "hidden"})
@@ -147,9 +148,6 @@ class DepositExplorer(Panel):
     @property
     def _running(self):
         return self.job is not None and self.job.finished is None
-
-    def _say_running(self):
-        self._say("running … Make a guess!" if self.guessing.value else "running …")
 
     def _settings_changed(self):
         """Show the code of the new settings, and start the wait for an auto-run."""
@@ -254,7 +252,7 @@ class DepositExplorer(Panel):
             self.stop_button.disabled = False
             self._mark()
             self._ask(config, fraction)
-            self._say_running()
+            self._say(RUNNING[self.guessing.value])
             if self._loop is not None:  # between cells, the kernel would ignore an interrupt
                 # only the main thread may, and later, because the kernel restores its own handler after this callback
                 self._loop.call_soon_threadsafe(signal.signal, signal.SIGINT, interrupted)
@@ -280,10 +278,10 @@ class DepositExplorer(Panel):
 
     def _drop(self):
         """Let the last run end without a message, if it is still going."""
-        job, self.job = self.job, None
         self._show_progress(1, 1)
-        if job is not None:
-            job.ask_to_stop("dropped")
+        if self.job is not None:
+            self.job.ask_to_stop("dropped")
+        self.job = None
 
     def _tell(self, job, function, *arguments):
         """Call a function when it is its turn, unless another run has been requested since."""
@@ -293,7 +291,7 @@ class DepositExplorer(Panel):
         """Compute one run; this is all that the worker thread does."""
         try:
             with self._computing:
-                run = None if job.stop.is_set() else self._compute(job, config, fraction)
+                run = self._compute(job, config, fraction)
                 if run is None:
                     raise KeyboardInterrupt  # the stop of a deposit is reported like that of an original's training
                 job.finished = time.perf_counter() - job.asked
@@ -328,25 +326,22 @@ class DepositExplorer(Panel):
         self._say(f"{job.reason} (it took {job.stopped_after:.2f} s to stop); {before}")
 
     def _compute(self, job, config, fraction):
-        """Make the deposit, and tell its story as it happens."""
+        """Make the deposit, and tell its story as it happens; None if it was stopped."""
+        if job.stop.is_set():
+            return None
         data, original = self._prepare(job, config)
-        start = time.perf_counter()  # the training of an original isn't part of a run's time
         parts = cut(data, config, fraction)
         story = Story(original, tsne_part(parts), parts.deposit_set, config, self._homes[config.seed])
         self._tell(job, self.results.begin, story)
 
-        def told(frame, places, done, total):
+        def told(done, total, *frame):
             job.first_move = job.first_move or time.perf_counter() - job.asked
             self._tell(job, self._show_progress, done, total)
-            self._tell(job, self.results.move, frame, places)
+            self._tell(job, self.results.move, *frame)
 
-        def on_step(done, total, history):
-            if len(history) > len(self.results.curves.history):
-                self._tell(job, self.results.grow, list(history), config.deposit_epochs)
-
-        run = explore(original, data, config, fraction, job.stop.is_set, on_step, watch(story, told))
+        run = explore(original, data, config, fraction, job.stop.is_set, look=watch(story, told))
         if run is not None:
-            run.story, run.seconds = story, time.perf_counter() - start
+            run.story = story
         return run
 
     def _add(self, job, run):
@@ -375,25 +370,26 @@ class DepositExplorer(Panel):
         job.note = "".join(f"<br>note: {html.escape(str(warning.message))}" for warning in caught)
         if seconds >= 1:
             job.note += f"<br>+ {seconds:.0f} s for the original of seed {config.seed}, once"
-        self._tell(job, self._say_running)
+        self._tell(job, self._say, RUNNING[self.guessing.value])
         return data, original
 
     def _show_progress(self, done, total, what=""):
         """Show how far a run or its t-SNE is; at the end the bar is hidden."""
-        self.progress.max, self.progress.value, self.progress.description = total, done, what
+        with self.progress.hold_sync():
+            self.progress.max, self.progress.value, self.progress.description = total, done, what
         self.progress.layout.visibility = "hidden" if done == total else "visible"
 
     def _embed(self, job, run):
         """Add the t-SNE of all three networks."""
-        if self.with_tsne.value and not job.stop.is_set():
 
-            def on_step(done, total):
-                if not job.stop.is_set():
-                    self._tell(job, self._show_progress, done, total, "t-SNE")
+        def on_step(done, total):
+            if not job.stop.is_set():
+                self._tell(job, self._show_progress, done, total, "t-SNE")
 
+        if self.with_tsne.value:
             embed_run(run, self._homes[run.config.seed], job.stop.is_set, on_step)
-            if run.embeddings:
-                self._main.post(self.results.show_tsne, run)
+        if run.embeddings:
+            self._main.post(self.results.show_tsne, run)
 
     def _bring_back(self, place):
         """Show an earlier run, and set the controls to its settings."""

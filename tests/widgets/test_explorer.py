@@ -162,6 +162,22 @@ def test_the_history_has_a_row_a_run(run, other, of_samples):
     )
 
 
+def test_the_history_s_rows_have_the_same_numbers_for_classes_and_samples(run, of_samples):
+    tab = tabs.HistoryTab(print, run.config)
+    tab.fill([run, of_samples], None)
+    (classes, _), (samples, _) = tab.rows.options
+    for one, row in ((run, classes), (of_samples, samples)):
+        shown = [f"{one.table.loc[*place]:.2f}" for place in NUMBERS[one.fraction is None]]
+        assert re.findall(r"\d+\.\d\d", row)[: len(shown)] == shown
+    assert "–" not in classes and samples.count("–") == 1 and "unseen images" in tab.heading.value  # H Mean alone
+
+
+NUMBERS = {
+    True: [("target", "Pre Acc"), ("target", "Dep Acc"), ("target", "H Mean"), ("recovered", "Avg Acc")],
+    False: [("target", "validation, all classes"), ("target", "deposited samples")],
+}
+
+
 def test_two_runs_side_by_side_have_their_differences_marked(run, other):
     table = lk.compare_runs(run, other)
     assert table.loc["lambda_at"].tolist() == [0.3, 0.0, True]
@@ -473,7 +489,7 @@ def test_a_divergence_is_said_and_the_panel_goes_on(panel):
 
 
 def test_an_unexpected_error_is_shown_with_its_traceback(panel, monkeypatch):
-    def broken(*_):
+    def broken(*_, **__):
         raise RuntimeError("<boom>")
 
     monkeypatch.setattr("lirf_kit.widgets.explorer.explore", broken)
