@@ -5,6 +5,7 @@ dropped.
 """
 
 import asyncio
+import contextlib
 import html
 import signal
 import threading
@@ -70,7 +71,9 @@ class DepositExplorer(Panel):
     def __init__(self, config=None, out="explorer-files", opening=True):
         self.config, self.out = config or preset("digits"), out
         self.job, self._computing = None, threading.Lock()
-        self._main, self._loop = Calls(self._fail), _running_loop()
+        self._main, self._loop = Calls(self._fail), None
+        with contextlib.suppress(RuntimeError):  # outside a kernel there is no loop
+            self._loop = asyncio.get_running_loop()
         self._known, self._homes = {}, {}  # by seed: data and original; the original's embedding
         data, original = self._load(self.config)
         self._build(data)
@@ -403,14 +406,6 @@ class DepositExplorer(Panel):
         self._compare_with_shown()
         self.results.show(place, "<br>the deposit that was running is dropped" if dropped else "")
         self._mark()
-
-
-def _running_loop():
-    """Return the kernel's event loop, or None outside a kernel."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def _page_button(text, tooltip, event):

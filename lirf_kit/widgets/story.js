@@ -105,10 +105,12 @@ class NetMap {
     const where = scene.labels.map((_, at) => this.place(at));
     for (const { places, shape, colour } of this.classes) {
       pen.fillStyle = colour;
-      pen.beginPath();
-      for (const at of places) mark(pen, ...where[at], size, shape);
-      pen.fill();
-      if (shape >= 0) pen.stroke();
+      for (const one of shape < 0 ? [places] : places.map((at) => [at])) {  // all dots at once; outlines one by one
+        pen.beginPath();
+        for (const at of one) mark(pen, ...where[at], size, shape);
+        pen.fill();
+        if (shape >= 0) pen.stroke();
+      }
     }
     pen.font = `${Math.max(13, Math.min(32, width / 20))}px sans-serif`;
     pen.textAlign = "center";

@@ -98,13 +98,13 @@ class SurfaceTab:
             return self._say("the grid has no missing points")
         self.filling = cancelled = threading.Event()
         self.fill.disabled, self.cancel.disabled = True, False
+        self._say(f"measuring {len(missing)} points in two processes …")
         threading.Thread(target=self._measure, args=(missing, cancelled), daemon=True).start()
 
     def _measure(self, missing, cancelled):
         """Measure one point after another until all are done or the user cancels; this is all that the thread does."""
         failed = []
         try:
-            self._main.post(self._say, f"measuring {len(missing)} points in two processes …")
             for done, (config, metrics) in enumerate(found := fill_grid(missing), start=1):
                 if cancelled.is_set():
                     found.close()

@@ -17,7 +17,7 @@ HISTORY = {  # the history's columns, and what fills them of `history_table`: af
     ("target", "Dep"): ["target: Dep Acc", "target: deposited samples"], ("target", "H Mean"): ["target: H Mean"],
     ("recovered", "Avg"): ["recovered: Avg Acc", "recovered: validation, all classes"], ("", "seconds"): ["seconds"],
 }  # fmt: skip
-SAMPLES = "<p>Of samples: Pre is the accuracy on unseen images, Dep that on the deposited samples.</p>"
+SAMPLES = "<div>Of samples: Pre is the accuracy on unseen images, Dep that on the deposited samples.</div>"
 
 
 def page(*children):
