@@ -27,10 +27,14 @@ TEMPERATURES = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0, 64.0)
 class _SmallPanel(Panel):
     """A frame with the message line at the bottom, and `table` as the text where widgets can't be shown."""
 
-    def _build(self, kind, *children):
+    def _build(self, kind, controls, *children):
+        """Put the children above the message, and call `_show`, now and whenever one of the controls changes."""
         self.message = ipywidgets.HTML(layout={"width": "100%"})
         self._frame(*children, self.message)
         self.panel.add_class("lirf-small-widget").add_class(f"lirf-{kind}")
+        for control in controls:
+            control.observe(Calls(self._fail).safe(self._show), names="value")
+        self._show()
 
     def _still(self, static):
         """Return a sentence, the table, and if widgets can't be shown some settings as an animated PNG."""
@@ -48,11 +52,6 @@ class _SmallPanel(Panel):
         titles = "; ".join(figure.get_suptitle() for figure in frames.values())
         picture = moving(frames.values(), [2] * len(frames), still=list(frames).index(now))
         return said, table, (picture, f"{self.named}. Recorded, one after another: {titles}.")
-
-    def _follow(self, controls, function, names="value"):
-        """Call a function whenever one of the controls changes, and show its errors."""
-        for control in controls:
-            control.observe(Calls(self._fail).safe(function), names=names)
 
 
 class ClassPicker(_SmallPanel):
@@ -80,9 +79,7 @@ class ClassPicker(_SmallPanel):
         for picture, button in zip(self.pictures, self.buttons):
             picture.observe(lambda _, button=button: setattr(button, "value", not button.value), names="clicked")
         self.counts = ipywidgets.HTML()
-        self._build("picker", grid, self.counts)
-        self._follow(self.buttons, self._show)
-        self._show()
+        self._build("picker", self.buttons, grid, self.counts)
 
     @property
     def table(self):
@@ -145,9 +142,7 @@ class CutSlider(_SmallPanel):
             description="split after", symbol="n", tooltip="n: the last stage of the lower blocks (split_after)",
         )  # fmt: skip
         self.blocks = ipywidgets.HTML(layout={"width": "100%"})
-        self._build("cut", self.slider, self.blocks)
-        self._follow([self.slider], self._show)
-        self._show()
+        self._build("cut", [self.slider], self.slider, self.blocks)
 
     @property
     def table(self):
@@ -227,9 +222,8 @@ class TemperatureSlider(_SmallPanel):
         self.student = ipywidgets.Dropdown(options=students, description="the student", tooltip=said)
         self.panels = ipywidgets.HTML()
         classes = ipywidgets.HBox([ipywidgets.Label("deposited"), *self.buttons]).add_class("lirf-deposited")
-        self._build("temperature", ipywidgets.HBox([self.slider, self.student]), classes, self.panels)
-        self._follow([*self.buttons, self.slider, self.student], self._show)
-        self._show()
+        controls, turned = ipywidgets.HBox([self.slider, self.student]), [*self.buttons, self.slider, self.student]
+        self._build("temperature", turned, controls, classes, self.panels)
 
     @property
     def table(self):
@@ -337,9 +331,9 @@ class PointTracker(_SmallPanel):
             tsne=points.tobytes(),
         )  # fmt: skip
         said = ipywidgets.HBox([self.image, self._table], layout={"align_items": "center", "min_height": "156px"})
-        self._build("tracker", self.choice.controls, said, self.maps)
-        self._follow([self.maps], lambda change: self.show(change["new"]), names="picked")
-        self.show(place)
+        self.place = place
+        self._build("tracker", [], self.choice.controls, said, self.maps)
+        self.maps.observe(Calls(self._fail).safe(lambda change: self.show(change["new"])), names="picked")
 
     @property
     def table(self):
@@ -358,6 +352,10 @@ class PointTracker(_SmallPanel):
     def show(self, place):
         """Put the rings around an image of the part, in every panel, and set the controls to it."""
         self.place = place
+        self._show()
+
+    def _show(self):
+        place = self.place
         self.choice.choose(self._part, place)
         number, name, table = self.choice.number.value, self._part.class_names[self.choice.label.value], self.table
         said = ", ".join(f"{network} says {row.answer}" for network, row in table.iterrows())
