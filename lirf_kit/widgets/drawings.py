@@ -15,6 +15,7 @@ from lirf_kit.config import LirfError
 from lirf_kit.pictures.charts import plot_confusions
 from lirf_kit.pictures.figures import COOL, DPI, INK, PALE, WARM, plot_tsne
 from lirf_kit.widgets.exploring import NETWORKS, deposited, named, tsne_part
+from lirf_kit.widgets.small_views import image_pixels
 
 SIZE = (8.4, 4.0)  # inches
 SPAN = 10.0  # points that a surface's colours span at least, so that an image or two don't look like structure
@@ -180,7 +181,7 @@ def plot_journey(run, place, probabilities, maps):
     """Draw one image, its attention maps, and each network's probabilities of the twelve likeliest classes."""
     figure, part = _new(), run.parts.validation
     grid = figure.add_gridspec(2, 1 + len(maps), height_ratios=[1, 1.25])
-    image = part.images[place].cpu().permute(1, 2, 0).numpy().squeeze()
+    image = image_pixels(part.images[place])
     height, width = image.shape[:2]
     pictures = {f"image: {part.class_names[int(part.labels[place])]}": None} | maps
     for column, (name, attention) in enumerate(pictures.items()):

@@ -5,11 +5,13 @@ dropped.
 """
 
 import asyncio
+import contextlib
 import html
 import signal
 import threading
 import time
 import warnings
+import weakref
 from functools import partial
 
 from lirf_kit.classroom.predictions import kept
@@ -30,18 +32,19 @@ from lirf_kit.widgets.exploring import (
 )
 from lirf_kit.widgets.jobs import TURN, Calls, Job, without_bars
 from lirf_kit.widgets.opening import load_opening, save_opening
-from lirf_kit.widgets.pieces import Panel, ipywidgets, need_widgets, set_class, toggle
+from lirf_kit.widgets.pieces import Panel, ipywidgets, set_class, toggle
 from lirf_kit.widgets.results import Results
 from lirf_kit.widgets.story import Story, watch
 from lirf_kit.widgets.words import headline, numbers, of_run
 
-LISTENING = {}  # for all panels of the kernel: what an interrupt calls, by the id of the job that it stops
+PANELS = weakref.WeakSet()  # of this kernel
+RUNNING = {False: "running …", True: "running … Make a guess!"}  # by whether guesses are asked for
 
 
 def interrupted(*_):
-    """Stop the runs of all panels; this handles the kernel's interrupt while there are any."""
-    for stop in list(LISTENING.values()):
-        stop()
+    """Stop the runs of all panels; between cells, this handles the kernel's interrupt."""
+    for panel in list(PANELS):
+        panel.stop("interrupted")
 
 
 class DepositExplorer(Panel):
@@ -62,17 +65,19 @@ class DepositExplorer(Panel):
     Raises
     ------
     LirfError
-        If ipywidgets or anywidget is missing, or the training of the original was interrupted.
+        If the training of the original was interrupted.
     """
 
     def __init__(self, config=None, out="explorer-files", opening=True):
-        need_widgets("the explorer")
         self.config, self.out = config or preset("digits"), out
         self.job, self._computing = None, threading.Lock()
-        self._main, self._loop = Calls(self._fail), _running_loop()
+        self._main, self._loop = Calls(self._fail), None
+        with contextlib.suppress(RuntimeError):  # outside a kernel there is no loop
+            self._loop = asyncio.get_running_loop()
         self._known, self._homes = {}, {}  # by seed: data and original; the original's embedding
         data, original = self._load(self.config)
         self._build(data)
+        PANELS.add(self)
         self._say("Choose what to deposit, turn the knobs, press <b>Run</b>.")
         if opening:
             self._open(data, original)
@@ -108,7 +113,7 @@ class DepositExplorer(Panel):
         self.runs = self.results.runs
         self.results.tabs.observe(safe(self._tab_opened), names="selected_index")
         self.run_button = self._button("▶ Run", "make this deposit", self.run, button_style="primary")
-        self.stop_button = self._button("■ Stop", "stop the deposit that is running", self.stop, disabled=True)
+        self.stop_button = self._button("■ Stop", "stop the running deposit", lambda: self.stop(), disabled=True)
         self.auto = toggle("auto-run", "run when you stop turning the controls")
         self.with_tsne = toggle("t-SNE", "embed each run's features", True)
         self.progress = ipywidgets.IntProgress(layout={"flex": "1 1 80px", "width": "auto", "visibility": "hidden"})
@@ -146,9 +151,6 @@ class DepositExplorer(Panel):
     @property
     def _running(self):
         return self.job is not None and self.job.finished is None
-
-    def _say_running(self):
-        self._say("running … Make a guess!" if self.guessing.value else "running …")
 
     def _settings_changed(self):
         """Show the code of the new settings, and start the wait for an auto-run."""
@@ -253,28 +255,24 @@ class DepositExplorer(Panel):
             self.stop_button.disabled = False
             self._mark()
             self._ask(config, fraction)
-            self._say_running()
-            self._listen(job)
+            self._say(RUNNING[self.guessing.value])
+            if self._loop is not None:  # between cells, the kernel would ignore an interrupt
+                # only the main thread may, and later, because the kernel restores its own handler after this callback
+                self._loop.call_soon_threadsafe(signal.signal, signal.SIGINT, interrupted)
             job.thread = threading.Thread(target=self._work, args=(job, config, fraction), daemon=True)
             job.thread.start()
 
-    def stop(self):
+    def stop(self, reason="stopped"):
         """Stop the run, and the auto-run that is about to start."""
         with TURN:
             self._main.cancel("run")
-            if self.job is not None:
-                self._ask_to_stop(self.job, "stopped")
-
-    def _ask_to_stop(self, job, reason):
-        """Stop a run. If only its t-SNE is left, say so at once, because the current embedding can take long to end."""
-        job.ask_to_stop(reason)
-        if job.finished is not None and job.thread.is_alive():
-            self._tell(job, self._show_tsne_stopped)
-
-    def _show_tsne_stopped(self):
-        self.stop_button.disabled = True
-        self._show_progress(1, 1)
-        self._say("t-SNE is stopped; all other tabs show the run")
+            if self.job is None:
+                return
+            self.job.ask_to_stop(reason)
+            if self.job.finished is not None and self.job.thread.is_alive():  # an embedding can take long to end
+                self.stop_button.disabled = True
+                self._show_progress(1, 1)
+                self._say("t-SNE is stopped; all other tabs show the run")
 
     def wait(self, timeout=None):
         """Wait until the last requested run and its t-SNE have ended; in a notebook, this would block the panel."""
@@ -283,25 +281,10 @@ class DepositExplorer(Panel):
 
     def _drop(self):
         """Let the last run end without a message, if it is still going."""
-        job, self.job = self.job, None
         self._show_progress(1, 1)
-        if job is not None:
-            job.ask_to_stop("dropped")
-
-    def _listen(self, job):
-        """Make an interrupt of the kernel stop the run; between cells, the kernel would ignore it."""
-        if self._loop is None:
-            return
-        LISTENING[id(job)] = partial(self._ask_to_stop, job, "interrupted")
-        # only the main thread may, and later, because the kernel restores its own handler after this callback
-        self._loop.call_soon_threadsafe(signal.signal, signal.SIGINT, interrupted)
-
-    def _ended(self, job):
-        """Undo what was set up for the run."""
-        if job is self.job:
-            self.stop_button.disabled = True
-        if LISTENING.pop(id(job), None) and not LISTENING:
-            self._loop.call_soon_threadsafe(_stop_listening)
+        if self.job is not None:
+            self.job.ask_to_stop("dropped")
+        self.job = None
 
     def _tell(self, job, function, *arguments):
         """Call a function when it is its turn, unless another run has been requested since."""
@@ -311,7 +294,7 @@ class DepositExplorer(Panel):
         """Compute one run; this is all that the worker thread does."""
         try:
             with self._computing:
-                run = None if job.stop.is_set() else self._compute(job, config, fraction)
+                run = self._compute(job, config, fraction)
                 if run is None:
                     raise KeyboardInterrupt  # the stop of a deposit is reported like that of an original's training
                 job.finished = time.perf_counter() - job.asked
@@ -329,7 +312,7 @@ class DepositExplorer(Panel):
         finally:
             if job.stop_asked is not None and job.stopped_after is None:
                 job.stopped_after = time.perf_counter() - job.stop_asked
-            self._main.post(self._ended, job)
+            self._tell(job, setattr, self.stop_button, "disabled", True)
 
     def _show_end(self, job, error=None):
         """Say why a run ended early, and show the one before; there is nothing to guess then."""
@@ -346,25 +329,22 @@ class DepositExplorer(Panel):
         self._say(f"{job.reason} (it took {job.stopped_after:.2f} s to stop); {before}")
 
     def _compute(self, job, config, fraction):
-        """Make the deposit, and tell its story as it happens."""
+        """Make the deposit, and tell its story as it happens; None if it was stopped."""
+        if job.stop.is_set():
+            return None
         data, original = self._prepare(job, config)
-        start = time.perf_counter()  # the training of an original isn't part of a run's time
         parts = cut(data, config, fraction)
         story = Story(original, tsne_part(parts), parts.deposit_set, config, self._homes[config.seed])
         self._tell(job, self.results.begin, story)
 
-        def told(frame, places, done, total):
+        def told(done, total, *frame):
             job.first_move = job.first_move or time.perf_counter() - job.asked
             self._tell(job, self._show_progress, done, total)
-            self._tell(job, self.results.move, frame, places)
+            self._tell(job, self.results.move, *frame)
 
-        def on_step(done, total, history):
-            if len(history) > len(self.results.curves.history):
-                self._tell(job, self.results.grow, list(history), config.deposit_epochs)
-
-        run = explore(original, data, config, fraction, job.stop.is_set, on_step, watch(story, told))
+        run = explore(original, data, config, fraction, job.stop.is_set, look=watch(story, told))
         if run is not None:
-            run.story, run.seconds = story, time.perf_counter() - start
+            run.story = story
         return run
 
     def _add(self, job, run):
@@ -393,25 +373,26 @@ class DepositExplorer(Panel):
         job.note = "".join(f"<br>note: {html.escape(str(warning.message))}" for warning in caught)
         if seconds >= 1:
             job.note += f"<br>+ {seconds:.0f} s for the original of seed {config.seed}, once"
-        self._tell(job, self._say_running)
+        self._tell(job, self._say, RUNNING[self.guessing.value])
         return data, original
 
     def _show_progress(self, done, total, what=""):
         """Show how far a run or its t-SNE is; at the end the bar is hidden."""
-        self.progress.max, self.progress.value, self.progress.description = total, done, what
+        with self.progress.hold_sync():
+            self.progress.max, self.progress.value, self.progress.description = total, done, what
         self.progress.layout.visibility = "hidden" if done == total else "visible"
 
     def _embed(self, job, run):
         """Add the t-SNE of all three networks."""
-        if self.with_tsne.value and not job.stop.is_set():
 
-            def on_step(done, total):
-                if not job.stop.is_set():
-                    self._tell(job, self._show_progress, done, total, "t-SNE")
+        def on_step(done, total):
+            if not job.stop.is_set():
+                self._tell(job, self._show_progress, done, total, "t-SNE")
 
+        if self.with_tsne.value:
             embed_run(run, self._homes[run.config.seed], job.stop.is_set, on_step)
-            if run.embeddings:
-                self._main.post(self.results.show_tsne, run)
+        if run.embeddings:
+            self._main.post(self.results.show_tsne, run)
 
     def _bring_back(self, place):
         """Show an earlier run, and set the controls to its settings."""
@@ -425,20 +406,6 @@ class DepositExplorer(Panel):
         self._compare_with_shown()
         self.results.show(place, "<br>the deposit that was running is dropped" if dropped else "")
         self._mark()
-
-
-def _running_loop():
-    """Return the kernel's event loop, or None outside a kernel."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
-
-def _stop_listening():
-    """Ignore interrupts again, as the kernel does between cells, if no run has started meanwhile."""
-    if not LISTENING and signal.getsignal(signal.SIGINT) is interrupted:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _page_button(text, tooltip, event):

@@ -8,6 +8,7 @@ import json
 import time
 import warnings
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import joblib
 import pandas
@@ -99,9 +100,7 @@ class Run:
     parts: Partition
     networks: dict  # by name: `NETWORKS`, and "head masking" after a deposit of classes
     table: pandas.DataFrame  # `results_table`, or `sample_table`
-    classes: pandas.DataFrame  # `class_accuracies`
-    confusions: dict  # `confusion` of each of `NETWORKS`
-    seconds: float  # for the deposit and everything above
+    seconds: float = 0.0  # for the deposit and everything above
     embeddings: dict = field(default_factory=dict)  # (N, 2) for each of `NETWORKS`, once `embed_run` is done
     story: Story | None = None  # what was seen while it ran, if somebody watched
 
@@ -109,6 +108,16 @@ class Run:
     def history(self):
         """The deposit's entry for each epoch."""
         return self.networks["target"].history
+
+    @cached_property
+    def classes(self):
+        """Each network's `class_accuracies`, computed when somebody looks."""
+        return class_accuracies(self.networks, self.parts.validation)
+
+    @property
+    def confusions(self):
+        """The `confusion` of each of `NETWORKS`."""
+        return {name: confusion(self.networks[name], self.parts.validation) for name in NETWORKS}
 
     @property
     def metrics(self):
@@ -125,7 +134,7 @@ def flat_metrics(table):
 def explore(
     original, data, config, fraction=None, stopped=lambda: False, on_step=lambda done, total, history: None, look=None
 ):
-    """Make one deposit, and compute everything the explorer shows of it except t-SNE.
+    """Make one deposit, and measure it.
 
     Parameters
     ----------
@@ -173,17 +182,13 @@ def explore(
 
 
 def judged(original, parts, target, deposit_module, config, fraction=None):
-    """Return the run that a deposit's two results make, with every number that the explorer shows."""
+    """Return the run that a deposit's two results make."""
     networks = {"original": original, "target": target, "recovered": withdraw(target, deposit_module)}
+    if fraction is None:
+        networks["head masking"] = mask_head(original, config.deposit_classes)
     with cpu_threads(config):
-        confusions = {name: confusion(network, parts.validation) for name, network in networks.items()}
-        if fraction is None:
-            networks["head masking"] = mask_head(original, config.deposit_classes)
-            table = results_table(networks, parts, on="validation")
-        else:
-            table = sample_table(networks, parts, on="validation")
-        classes = class_accuracies(networks, parts.validation)
-    return Run(config, fraction, parts, networks, table, classes, confusions, 0.0)
+        table = (sample_table if fraction else results_table)(networks, parts, on="validation")
+    return Run(config, fraction, parts, networks, table)
 
 
 def cut(data, config, fraction=None):

@@ -68,22 +68,19 @@ class Calls:
 
     def rested(self, name, function):
         """Call a function after `REST` seconds without another call under the same name."""
-        self.cancel(name)
-        timer = threading.Timer(REST, lambda: self.post(self._call_rested, name, timer, function))
-        self._resting[name] = timer
+
+        def call():
+            if self._resting.get(name) is timer:  # neither cancelled nor replaced while it waited for its turn
+                del self._resting[name]
+                function()
+
+        timer = self._resting[name] = threading.Timer(REST, self.post, [call])
         timer.daemon = True
         timer.start()
 
-    def _call_rested(self, name, timer, function):
-        """Call the function, unless it was cancelled while its timer waited for its turn."""
-        if self._resting.get(name) is timer:
-            del self._resting[name]
-            function()
-
     def cancel(self, name):
-        """Cancel the function that `rested` holds under this name."""
-        if name in self._resting:
-            self._resting.pop(name).cancel()
+        """Forget the function that `rested` holds under this name."""
+        self._resting.pop(name, None)
 
 
 @contextlib.contextmanager

@@ -16,9 +16,10 @@ from lirf_kit.widgets.exploring import (
     run_as_file,
     tsne_part,
 )
-from lirf_kit.widgets.pieces import Curves, Picture, StoryView, ipywidgets
+from lirf_kit.widgets.pieces import ipywidgets
 from lirf_kit.widgets.surface import SurfaceTab
 from lirf_kit.widgets.tabs import CompareTab, HistoryTab, JourneyTab, YoursTab, page, table_html
+from lirf_kit.widgets.views import Curves, Picture, StoryView
 from lirf_kit.widgets.words import grain, headline, of_curves, of_journey, of_maps, of_run
 
 TABS = ("story", "curves", "table", "classes", "confusion", "t-SNE", "history", "A | B", "image", "yours", "surface")
@@ -101,15 +102,14 @@ class Results:
         self.curves.history, self.tsne.frames = [], []
         self._tsne_said.value = "t-SNE comes when the run has ended, if it is switched on."
 
-    def move(self, frame, places):
-        """Show the story's next frame."""
+    def move(self, history, frame, places):
+        """Show the story's next frame, and the curves so far."""
         self.story.send({"frame": frame}, [places.tobytes()])
-
-    def grow(self, history, epochs):
-        """Show the curves so far."""
-        with self.curves.hold_sync():
-            self.curves.history, self.curves.epochs, self.curves.epoch = history, epochs, 0.0
-            self.curves.alt = of_curves(history, epochs)
+        if history:
+            epochs = self.story.scene["epochs"]
+            with self.curves.hold_sync():
+                self.curves.history, self.curves.epochs, self.curves.epoch = history, epochs, 0.0
+                self.curves.alt = of_curves(history, epochs)
 
     def tell(self):
         """Show the whole story and the curves of the run that is shown."""

@@ -17,8 +17,9 @@ from lirf_kit.widgets import small_drawings as drawings, small_views as views
 from lirf_kit.widgets.controls import class_buttons, class_grid, pressed
 from lirf_kit.widgets.drawings import moving
 from lirf_kit.widgets.jobs import Calls
-from lirf_kit.widgets.pieces import Knob, Panel, Picture, StoryView, ipywidgets, need_widgets
+from lirf_kit.widgets.pieces import Panel, ipywidgets
 from lirf_kit.widgets.tabs import ImageChoice, table_html
+from lirf_kit.widgets.views import Knob, Picture, StoryView
 
 TEMPERATURES = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0, 64.0)
 
@@ -26,10 +27,14 @@ TEMPERATURES = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0, 64.0)
 class _SmallPanel(Panel):
     """A frame with the message line at the bottom, and `table` as the text where widgets can't be shown."""
 
-    def _build(self, kind, *children):
+    def _build(self, kind, controls, *children):
+        """Put the children above the message, and call `_show`, now and whenever one of the controls changes."""
         self.message = ipywidgets.HTML(layout={"width": "100%"})
         self._frame(*children, self.message)
         self.panel.add_class("lirf-small-widget").add_class(f"lirf-{kind}")
+        for control in controls:
+            control.observe(Calls(self._fail).safe(self._show), names="value")
+        self._show()
 
     def _still(self, static):
         """Return a sentence, the table, and if widgets can't be shown some settings as an animated PNG."""
@@ -48,11 +53,6 @@ class _SmallPanel(Panel):
         picture = moving(frames.values(), [2] * len(frames), still=list(frames).index(now))
         return said, table, (picture, f"{self.named}. Recorded, one after another: {titles}.")
 
-    def _follow(self, controls, function, names="value"):
-        """Call a function whenever one of the controls changes, and show its errors."""
-        for control in controls:
-            control.observe(Calls(self._fail).safe(function), names=names)
-
 
 class ClassPicker(_SmallPanel):
     """Choose what is deposited, class by class, and see how many images that is in each part.
@@ -68,21 +68,18 @@ class ClassPicker(_SmallPanel):
     Raises
     ------
     LirfError
-        If the classes can't be deposited, or ipywidgets or anywidget is missing.
+        If the classes can't be deposited.
     """
 
     named = "The class picker"
 
     def __init__(self, data, deposit_classes=(0, 1, 2)):
-        need_widgets("the class picker")
         self._data, chosen = data, check_deposit_classes(deposit_classes, len(data.class_names))
         self.buttons, self.pictures, grid = class_grid(data, chosen, 48)
         for picture, button in zip(self.pictures, self.buttons):
             picture.observe(lambda _, button=button: setattr(button, "value", not button.value), names="clicked")
         self.counts = ipywidgets.HTML()
-        self._build("picker", grid, self.counts)
-        self._follow(self.buttons, self._show)
-        self._show()
+        self._build("picker", self.buttons, grid, self.counts)
 
     @property
     def table(self):
@@ -134,26 +131,18 @@ class CutSlider(_SmallPanel):
         uint8, (N, C, H, W); the first image is used to measure the shapes.
     config : Config
         Reads `split_after`, where the cut is at first, and `keep`.
-
-    Raises
-    ------
-    LirfError
-        If ipywidgets or anywidget is missing.
     """
 
     named = "What a deposit does with each block, and a slider that moves the cut"
 
     def __init__(self, original, images, config):
-        need_widgets("the slider of the cut")
         self._original, self._image, self._keep = original, images[:1], config.keep
         self.slider = Knob(
             value=config.split_after, steps=[(str(n), n) for n in range(1, original.num_stages + 1)],
             description="split after", symbol="n", tooltip="n: the last stage of the lower blocks (split_after)",
         )  # fmt: skip
         self.blocks = ipywidgets.HTML(layout={"width": "100%"})
-        self._build("cut", self.slider, self.blocks)
-        self._follow([self.slider], self._show)
-        self._show()
+        self._build("cut", [self.slider], self.slider, self.blocks)
 
     @property
     def table(self):
@@ -215,13 +204,12 @@ class TemperatureSlider(_SmallPanel):
     Raises
     ------
     LirfError
-        If the classes can't be deposited, or ipywidgets or anywidget is missing.
+        If the classes can't be deposited.
     """
 
     named = "The original's softmax, and a slider that turns the temperature"
 
     def __init__(self, logits=(5.0, 3.0, 1.0, 2.0, 0.0), deposit_classes=(0, 1), temperature=1.0, names=None):
-        need_widgets("the slider of the temperature")
         self._logits = torch.as_tensor(logits).detach().cpu().double()
         self._names = [str(name) for name in names or range(len(self._logits))]
         self.buttons = class_buttons(self._names, check_deposit_classes(deposit_classes, len(self._names)))
@@ -234,9 +222,8 @@ class TemperatureSlider(_SmallPanel):
         self.student = ipywidgets.Dropdown(options=students, description="the student", tooltip=said)
         self.panels = ipywidgets.HTML()
         classes = ipywidgets.HBox([ipywidgets.Label("deposited"), *self.buttons]).add_class("lirf-deposited")
-        self._build("temperature", ipywidgets.HBox([self.slider, self.student]), classes, self.panels)
-        self._follow([*self.buttons, self.slider, self.student], self._show)
-        self._show()
+        controls, turned = ipywidgets.HBox([self.slider, self.student]), [*self.buttons, self.slider, self.student]
+        self._build("temperature", turned, controls, classes, self.panels)
 
     @property
     def table(self):
@@ -314,14 +301,12 @@ class PointTracker(_SmallPanel):
     Raises
     ------
     LirfError
-        If a panel has no network, if `part` has a different number of images or no image at `place`, or if ipywidgets
-        or anywidget is missing.
+        If a panel has no network, or if `part` has a different number of images or no image at `place`.
     """
 
     named = "The point tracker, and what it says of the image that is ringed at first"
 
     def __init__(self, embeddings, part, networks, place=0):
-        need_widgets("the point tracker")
         for name, points in embeddings.items():
             if name not in networks or len(points) != len(part):
                 raise LirfError(f"networks and part must be those of the embeddings, but {name!r} doesn't fit")
@@ -346,9 +331,9 @@ class PointTracker(_SmallPanel):
             tsne=points.tobytes(),
         )  # fmt: skip
         said = ipywidgets.HBox([self.image, self._table], layout={"align_items": "center", "min_height": "156px"})
-        self._build("tracker", self.choice.controls, said, self.maps)
-        self._follow([self.maps], lambda change: self.show(change["new"]), names="picked")
-        self.show(place)
+        self.place = place
+        self._build("tracker", [], self.choice.controls, said, self.maps)
+        self.maps.observe(Calls(self._fail).safe(lambda change: self.show(change["new"])), names="picked")
 
     @property
     def table(self):
@@ -367,6 +352,10 @@ class PointTracker(_SmallPanel):
     def show(self, place):
         """Put the rings around an image of the part, in every panel, and set the controls to it."""
         self.place = place
+        self._show()
+
+    def _show(self):
+        place = self.place
         self.choice.choose(self._part, place)
         number, name, table = self.choice.number.value, self._part.class_names[self.choice.label.value], self.table
         said = ", ".join(f"{network} says {row.answer}" for network, row in table.iterrows())

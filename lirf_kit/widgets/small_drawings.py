@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from lirf_kit.pictures.figures import COOL, INK, MOST_NAMED, PALE, WARM, plot_tsne
-from lirf_kit.widgets.small_views import cut_table, distillations, part_counts, point_table, softened, toy_students
+from lirf_kit.widgets import small_views as views
 
 GIVEN = {"facecolor": WARM[0], "hatch": "//", "edgecolor": "white"}  # of what is deposited, or learns
 KEPT = {"facecolor": COOL[0]}
@@ -35,13 +35,13 @@ def _bare(axes):
 
 def _show(axes, image):
     """Draw one image, uint8 (C, H, W)."""
-    axes.imshow(image.cpu().permute(1, 2, 0).numpy().squeeze(), cmap="gray", vmin=0, vmax=255)
+    axes.imshow(views.image_pixels(image), cmap="gray", vmin=0, vmax=255)
     axes.set(xticks=[], yticks=[])
 
 
 def plot_counts(data, chosen):
     """Draw what is deposited if some classes are chosen: an image of each class, and the images in each part."""
-    counts, names, train = part_counts(data, chosen), data.class_names, data.train
+    counts, names, train = views.part_counts(data, chosen), data.class_names, data.train
     listed = " ".join(names[number] for number in chosen) if len(chosen) < MOST_NAMED else f"{len(chosen)} classes"
     figure = _frame(f"deposited: {listed}", 3.4)
     top, below = figure.subfigures(2, 1, height_ratios=[1, 2])
@@ -63,7 +63,7 @@ def plot_counts(data, chosen):
 
 def plot_cut(network, image, split_after, keep):
     """Draw the weights of each block of target and deposit module if the cut comes after some stage."""
-    table = cut_table(network, image, split_after, keep)
+    table = views.cut_table(network, image, split_after, keep)
     figure, lower = _frame(f"the cut after stage {split_after}", 3.9), (table["target"] == "learns").sum()
     axes, places = _bare(figure.subplots()), numpy.arange(len(table))
     for place, (own, state, module) in enumerate(table[["parameters", "target", "module"]].to_numpy()):
@@ -82,9 +82,9 @@ def plot_cut(network, image, split_after, keep):
 
 def plot_softened(logits, deposit_classes, temperature, names, student):
     """Draw what the student is asked to copy at a temperature, over all classes, g's and ḡ's, and what it says."""
-    own = toy_students(logits, deposit_classes)[student]
-    teacher, other = (softened(each, deposit_classes, temperature) for each in (logits, own))
-    terms = distillations(own, logits, deposit_classes, temperature)
+    own = views.toy_students(logits, deposit_classes)[student]
+    teacher, other = (views.softened(each, deposit_classes, temperature) for each in (logits, own))
+    terms = views.distillations(own, logits, deposit_classes, temperature)
     figure = _frame(f"temperature {temperature:g}, the student {student}", 3.4)
     titles, named = {"all": "all classes", "g": "g: preserved", "ḡ": "ḡ: deposited"}, len(names) <= MOST_NAMED
     for axes, (column, title) in zip(figure.subplots(1, 3, sharey=True), titles.items()):
@@ -103,7 +103,7 @@ def plot_softened(logits, deposit_classes, temperature, names, student):
 
 def plot_ring(embeddings, part, probabilities, place):
     """Draw the panels with a ring around one image, and what each network answers for it."""
-    label, table = int(part.labels[place]), point_table(embeddings, part, probabilities, place)
+    label, table = int(part.labels[place]), views.point_table(embeddings, part, probabilities, place)
     figure = _frame(f"ringed: this image of class {part.class_names[label]}", 4.5)
     plot_tsne(embeddings, part, figure=figure)
     for axes, points, (panel, row) in zip(figure.axes, embeddings.values(), table.iterrows()):

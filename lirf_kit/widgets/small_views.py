@@ -40,10 +40,15 @@ def part_counts(data, deposit_classes):
     return pandas.DataFrame({"deposited": deposited, "preserved": preserved})
 
 
+def image_pixels(image):
+    """Return one image, uint8 (C, H, W), as an array to draw: (H, W) or (H, W, C)."""
+    return image.cpu().permute(1, 2, 0).numpy().squeeze()
+
+
 def image_png(image, side):
     """Return one image, uint8 (C, H, W), enlarged to a square without smoothing, as the bytes of a PNG."""
-    pixels, file = numpy.squeeze(image.cpu().permute(1, 2, 0).numpy()), io.BytesIO()
-    Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST).save(file, "PNG")
+    file = io.BytesIO()
+    Image.fromarray(image_pixels(image)).resize((side, side), Image.Resampling.NEAREST).save(file, "PNG")
     return file.getvalue()
 
 

@@ -9,6 +9,7 @@ const BY_SAMPLE = " No deposited sample is on them; above are the three of which
 const COOL = ["#0072B2", "#56B4E9", "#009E73", "#4B4B8F", "#8C8C8C", "#2F4B4F", "#59D458", "#235322", "#558B9C", "#88D794"];
 const WARM = ["#D55E00", "#E69F00", "#CC79A7"];
 const REACH = 14;  // pixels: how far from a point a click still counts as a click on it
+const PACE = 30;  // how often a second a map is drawn while it moves
 const BEAT = 90;  // ms a frame, when the story is played
 
 function make(kind, parent, name = "", text = "") {
@@ -20,18 +21,16 @@ function make(kind, parent, name = "", text = "") {
 }
 
 function mark(pen, x, y, size, shape) {  // a dot for preserved classes; triangle, square or diamond for deposited ones
-  pen.beginPath();
-  if (shape < 0) pen.arc(x, y, size, 0, 7);
-  else {
-    const corners = [3, 4, 4, 5, 6][shape % 5], turn = [-90, 45, 0, -90, 0][shape % 5];
-    for (let at = 0; at < corners; at++) {
-      const angle = ((turn + (360 * at) / corners) * Math.PI) / 180;
-      pen.lineTo(x + 1.5 * size * Math.cos(angle), y + 1.5 * size * Math.sin(angle));
-    }
-    pen.closePath();
+  if (shape < 0) {
+    pen.moveTo(x + size, y);
+    return pen.arc(x, y, size, 0, 7);
   }
-  pen.fill();
-  if (shape >= 0) pen.stroke();
+  const corners = [3, 4, 4, 5, 6][shape % 5], turn = [-90, 45, 0, -90, 0][shape % 5];
+  for (let at = 0; at < corners; at++) {
+    const angle = ((turn + (360 * at) / corners) * Math.PI) / 180;
+    pen[at ? "lineTo" : "moveTo"](x + 1.5 * size * Math.cos(angle), y + 1.5 * size * Math.sin(angle));
+  }
+  pen.closePath();
 }
 
 function median(values) {
@@ -53,8 +52,9 @@ class NetMap {
   }
 
   set(scene, fit, points, ring) {  // fit: which points have to be in sight
-    const styles = this.style(scene);
-    Object.assign(this, { scene, points, ring, styles });
+    if (points === this.points && scene === this.scene && ring === this.ring) return;
+    if (scene !== this.scene) this.sort(scene);
+    Object.assign(this, { scene, points, ring });
     const xs = [], ys = [];
     for (const all of fit) for (let at = 0; at < all.length; at += 2) { xs.push(all[at]); ys.push(all[at + 1]); }
     const [left, right, low, high] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
@@ -65,31 +65,36 @@ class NetMap {
     this.step();
   }
 
-  style(scene) {
-    return scene.classes.map((_, at) => scene.given.includes(at)
-      ? [WARM[scene.given.indexOf(at) % WARM.length], scene.given.indexOf(at)] : [COOL[at % COOL.length], -1]);
+  sort(scene) {  // each class's name, points, colour and shape; deposited ones are drawn last, over the others
+    const places = scene.classes.map(() => []);
+    scene.labels.forEach((label, at) => places[label].push(at));
+    this.classes = scene.classes.map((name, label) => {
+      const shape = scene.given.indexOf(label);
+      return { name, places: places[label], shape, colour: shape < 0 ? COOL[label % COOL.length] : WARM[shape % WARM.length] };
+    }).filter((one) => one.places.length).sort((one, other) => (one.shape >= 0) - (other.shape >= 0));
   }
 
   step() {
-    cancelAnimationFrame(this.next);
+    clearTimeout(this.next);
     let far = 0;
     for (let at = 0; at < this.now.length; at++) {
       const left = this.points[at] - this.now[at];
       far = Math.max(far, Math.abs(left));
-      this.now[at] += 0.3 * left;
+      this.now[at] += 0.5 * left;
     }
     this.draw();
-    if (far > this.reach / 500) this.next = requestAnimationFrame(() => this.step());
+    if (far > this.reach / 500) this.next = setTimeout(() => this.step(), 1000 / PACE);
   }
 
   place(at) {
-    const [width, height] = [this.canvas.clientWidth, this.canvas.clientHeight], scale = Math.min(width, height) / 2 / this.reach;
-    return [width / 2 + (this.now[2 * at] - this.centre[0]) * scale, height / 2 - (this.now[2 * at + 1] - this.centre[1]) * scale];
+    const { width, height, centre, now } = this, scale = Math.min(width, height) / 2 / this.reach;
+    return [width / 2 + (now[2 * at] - centre[0]) * scale, height / 2 - (now[2 * at + 1] - centre[1]) * scale];
   }
 
   draw() {
     const { canvas, scene } = this, [width, height, dots] = [canvas.clientWidth, canvas.clientHeight, devicePixelRatio];
     if (!width || !this.now) return;
+    Object.assign(this, { width, height });
     if (canvas.width !== Math.round(width * dots)) canvas.width = Math.round(width * dots);
     if (canvas.height !== Math.round(height * dots)) canvas.height = Math.round(height * dots);
     const pen = canvas.getContext("2d"), size = Math.max(1.8, Math.min(width, height) / 110);
@@ -97,26 +102,27 @@ class NetMap {
     pen.clearRect(0, 0, width, height);
     pen.strokeStyle = "#222222";
     pen.lineWidth = 0.6;
-    for (const warm of [false, true]) {
-      scene.labels.forEach((label, at) => {
-        const [colour, shape] = this.styles[label];
-        if (shape >= 0 !== warm) return;
-        pen.fillStyle = colour;
-        mark(pen, ...this.place(at), size, shape);
-      });
+    const where = scene.labels.map((_, at) => this.place(at));
+    for (const { places, shape, colour } of this.classes) {
+      pen.fillStyle = colour;
+      for (const one of shape < 0 ? [places] : places.map((at) => [at])) {  // all dots at once; outlines one by one
+        pen.beginPath();
+        for (const at of one) mark(pen, ...where[at], size, shape);
+        pen.fill();
+        if (shape >= 0) pen.stroke();
+      }
     }
     pen.font = `${Math.max(13, Math.min(32, width / 20))}px sans-serif`;
     pen.textAlign = "center";
     pen.lineWidth = 4;
     pen.strokeStyle = "white";
     pen.fillStyle = "#222222";
-    if (scene.classes.length <= 20) scene.classes.forEach((name, label) => {
-      const own = scene.labels.flatMap((one, at) => (one === label ? [this.place(at)] : []));
-      if (!own.length) return;
-      const [x, y] = [median(own.map((one) => one[0])), Math.min(...own.map((one) => one[1]).sort((a, b) => a - b).slice(own.length >> 3)) - 5];
+    if (scene.classes.length <= 20) for (const { name, places } of this.classes) {
+      const heights = places.map((at) => where[at][1]).sort((a, b) => a - b);
+      const [x, y] = [median(places.map((at) => where[at][0])), heights[heights.length >> 3] - 5];
       pen.strokeText(name, x, y);
       pen.fillText(name, x, y);
-    });
+    }
     if (this.ring >= 0) {
       pen.lineWidth = 2.5;
       pen.strokeStyle = "#222222";
@@ -173,7 +179,7 @@ function fill({ six, rows }, scene, told) {
   });
   rows.forEach(([label, bar, number], at) => {
     label.textContent = scene.bars[at];
-    bar.style.width = `${told.bars[at]}%`;
+    bar.style.clipPath = `inset(0 ${100 - told.bars[at]}% 0 0)`;  // unlike a width, it moves nothing else
     number.textContent = told.bars[at].toFixed(1);
   });
 }

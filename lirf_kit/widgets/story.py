@@ -7,13 +7,14 @@ import base64
 import math
 
 import numpy
+import pandas
 import torch
 from torch import nn
 
 from lirf_kit.method.containers import DifferenceModule, module_share
 from lirf_kit.method.networks import evaluation_mode, penultimate, predict
 from lirf_kit.method.withdrawing import merge_logits
-from lirf_kit.widgets.small_views import image_png
+from lirf_kit.widgets.small_views import image_pixels, image_png
 
 FRAMES = 32  # of a story, about
 SAMPLES = 6  # images under each network, half of them deposited
@@ -57,7 +58,7 @@ class Story:
         self._before = self._among_neighbours(self._known, self._known)
         logits = original.upper[-1](features).detach()
         self._samples = self._choose([] if classes else logits.softmax(dim=1).amax(dim=1).tolist())
-        self.samples = [(_pixels(self.images[place]), int(self.labels[place])) for place in self._samples]
+        self.samples = [(image_pixels(self.images[place]), int(self.labels[place])) for place in self._samples]
         self.scene = {
             "classes": list(part.class_names),
             "parts": ["preserved" if classes else "unseen", "deposited"],
@@ -105,18 +106,12 @@ class Story:
         If `sure` says how sure the original is of each, the deposited samples are those of which it is least sure:
         they are forgotten first.
         """
-        chosen = []
-        for part, wanted in ((self.deposited, SAMPLES // 2), (~self.deposited, SAMPLES - SAMPLES // 2)):
-            places = part.nonzero().flatten().tolist()
-            nth, seen = {}, {}
-            for place in places:  # the first image of every class, then the second of every class, ...
-                label = int(self.labels[place])
-                nth[place] = seen[label] = seen.get(label, -1) + 1
-            order = {place: (nth[place], int(self.labels[place])) for place in places}
-            if sure and part is self.deposited:
-                order = {place: sure[place] for place in places}
-            chosen += sorted(places, key=order.get)[:wanted]
-        return chosen
+        images = pandas.DataFrame({"label": self.labels.tolist(), "deposited": self.deposited.tolist()})
+        images["nth"] = images.groupby(["deposited", "label"]).cumcount()  # the first image of every class comes first
+        given, kept = (images[images["deposited"] == part].sort_values(["nth", "label"]) for part in (True, False))
+        if sure:
+            given = given.assign(sure=pandas.Series(sure)).sort_values("sure", kind="stable")
+        return [*given.index[: SAMPLES // 2], *kept.index[: SAMPLES - SAMPLES // 2]]
 
     def _sample(self, place):
         image = self.images[place]
@@ -141,14 +136,10 @@ class Story:
         return (weights[..., None] * self.home[who.cpu().numpy()]).sum(axis=2).astype(numpy.float32)
 
 
-def _pixels(image):
-    return image.cpu().permute(1, 2, 0).numpy().squeeze()
-
-
 def watch(story, told):
     """Return a function for `explore` that looks at a deposit about `FRAMES` times, and hands on each new frame.
 
-    `told` is called with the frame, its points, the steps done and their total.
+    `told` is called with the steps done and their total, the target's history so far, the frame and its points.
     """
 
     def look(done, total, original_lower, target, deposit_module):
@@ -157,6 +148,6 @@ def watch(story, told):
         if isinstance(deposit_module, DifferenceModule):  # it isn't trained; it is taken
             deposit_module.hold(original_lower, target)
         epoch = story.config.deposit_epochs * done / total
-        told(*story.look(target, deposit_module, epoch), done, total)
+        told(done, total, list(target.history), *story.look(target, deposit_module, epoch))
 
     return look

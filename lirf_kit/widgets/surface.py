@@ -9,8 +9,9 @@ from lirf_kit.config import LirfError
 from lirf_kit.widgets.controls import OFF, STEPS, in_plain_words
 from lirf_kit.widgets.drawings import plot_surface
 from lirf_kit.widgets.exploring import EXPLORED, fill_grid, knob_grid, named, surface_points
-from lirf_kit.widgets.pieces import Picture, ipywidgets
+from lirf_kit.widgets.pieces import ipywidgets
 from lirf_kit.widgets.tabs import page
+from lirf_kit.widgets.views import Picture
 from lirf_kit.widgets.words import of_surface, one_image
 
 METRICS = (
@@ -97,13 +98,13 @@ class SurfaceTab:
             return self._say("the grid has no missing points")
         self.filling = cancelled = threading.Event()
         self.fill.disabled, self.cancel.disabled = True, False
+        self._say(f"measuring {len(missing)} points in two processes …")
         threading.Thread(target=self._measure, args=(missing, cancelled), daemon=True).start()
 
     def _measure(self, missing, cancelled):
         """Measure one point after another until all are done or the user cancels; this is all that the thread does."""
         failed = []
         try:
-            self._main.post(self._say, f"measuring {len(missing)} points in two processes …")
             for done, (config, metrics) in enumerate(found := fill_grid(missing), start=1):
                 if cancelled.is_set():
                     found.close()

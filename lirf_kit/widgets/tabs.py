@@ -6,15 +6,18 @@ import torch
 from lirf_kit.config import LirfError
 from lirf_kit.widgets.drawings import plot_pair
 from lirf_kit.widgets.exploring import EXPLORED, compare_runs, history_table, named
-from lirf_kit.widgets.pieces import Knob, Pad, Picture, ipywidgets, unobserved
+from lirf_kit.widgets.pieces import ipywidgets, unobserved
 from lirf_kit.widgets.small_views import image_png
+from lirf_kit.widgets.views import Knob, Pad, Picture
 
 SPACE = "\N{NO-BREAK SPACE}"  # a list collapses ordinary ones
-HISTORY = {  # the history's columns, of those of `history_table`, and what they are called
-    "run": ("", "run"), "deposit": ("", "deposit"), "target: Pre Acc": ("target", "Pre"),
-    "target: Dep Acc": ("target", "Dep"), "target: H Mean": ("target", "H Mean"),
-    "recovered: Avg Acc": ("recovered", "Avg"), "seconds": ("", "seconds"),
+HISTORY = {  # the history's columns, and what fills them of `history_table`: after a deposit of classes, or of samples
+    ("", "run"): ["run"], ("", "deposit"): ["deposit"],
+    ("target", "Pre"): ["target: Pre Acc", "target: validation, all classes"],
+    ("target", "Dep"): ["target: Dep Acc", "target: deposited samples"], ("target", "H Mean"): ["target: H Mean"],
+    ("recovered", "Avg"): ["recovered: Avg Acc", "recovered: validation, all classes"], ("", "seconds"): ["seconds"],
 }  # fmt: skip
+SAMPLES = "<div>Of samples: Pre is the accuracy on unseen images, Dep that on the deposited samples.</div>"
 
 
 def page(*children):
@@ -50,11 +53,12 @@ class HistoryTab:
 
     def fill(self, runs, place):
         """List the runs, and select one without bringing it back."""
-        shown = history_table(runs).reset_index().reindex(columns=HISTORY)
-        shown.columns = pandas.MultiIndex.from_tuples(HISTORY.values())
-        text = shown.to_string(index=False, na_rep="–", float_format="{:.2f}".format)
+        table = history_table(runs).reset_index()
+        columns = {name: table.reindex(columns=either).bfill(axis=1).iloc[:, 0] for name, either in HISTORY.items()}
+        text = pandas.DataFrame(columns).to_string(index=False, na_rep="–", float_format="{:.2f}".format)
         networks, heading, *lines = text.replace(" ", SPACE).split("\n")
-        self.heading.value = f"<pre>{networks}\n{heading}{2 * SPACE}knobs turned</pre>"
+        said = SAMPLES if any(run.fraction for run in runs) else ""
+        self.heading.value = f"{said}<pre>{networks}\n{heading}{2 * SPACE}knobs turned</pre>"
         with unobserved([self.rows], self._pick):
             turned = [self._turned(run.config) for run in runs]
             self.rows.options = [(line + 2 * SPACE + knobs, at) for at, (line, knobs) in enumerate(zip(lines, turned))]

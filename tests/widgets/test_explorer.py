@@ -21,7 +21,7 @@ import torch
 import lirf_kit as lk
 from lirf_kit.method import training
 from lirf_kit.widgets import drawings, exploring, results, tabs, words
-from lirf_kit.widgets.jobs import Calls, Job
+from lirf_kit.widgets.jobs import Calls
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +160,22 @@ def test_the_history_has_a_row_a_run(run, other, of_samples):
         numpy.isnan(table.loc[3, "target: Pre Acc"])
         and table.loc[3, "target: gap"] == of_samples.metrics["target: gap"]
     )
+
+
+def test_the_history_s_rows_have_the_same_numbers_for_classes_and_samples(run, of_samples):
+    tab = tabs.HistoryTab(print, run.config)
+    tab.fill([run, of_samples], None)
+    (classes, _), (samples, _) = tab.rows.options
+    for one, row in ((run, classes), (of_samples, samples)):
+        shown = [f"{one.table.loc[*place]:.2f}" for place in NUMBERS[one.fraction is None]]
+        assert re.findall(r"\d+\.\d\d", row)[: len(shown)] == shown
+    assert "–" not in classes and samples.count("–") == 1 and "unseen images" in tab.heading.value  # H Mean alone
+
+
+NUMBERS = {
+    True: [("target", "Pre Acc"), ("target", "Dep Acc"), ("target", "H Mean"), ("recovered", "Avg Acc")],
+    False: [("target", "validation, all classes"), ("target", "deposited samples")],
+}
 
 
 def test_two_runs_side_by_side_have_their_differences_marked(run, other):
@@ -473,7 +489,7 @@ def test_a_divergence_is_said_and_the_panel_goes_on(panel):
 
 
 def test_an_unexpected_error_is_shown_with_its_traceback(panel, monkeypatch):
-    def broken(*_):
+    def broken(*_, **__):
         raise RuntimeError("<boom>")
 
     monkeypatch.setattr("lirf_kit.widgets.explorer.explore", broken)
@@ -489,19 +505,17 @@ def test_an_interrupt_is_a_stop_with_another_name(panel):
     assert "interrupted (it took" in panel.message.value
 
 
-def test_an_interrupt_stops_the_runs_of_all_panels_until_the_last_has_ended(panel, monkeypatch):
-    before, jobs = signal.getsignal(signal.SIGINT), [Job(), Job()]
+def test_an_interrupt_of_the_kernel_stops_the_runs_of_all_panels(panel, tiny, monkeypatch):
+    other, before = lk.DepositExplorer(tiny, opening=False), signal.getsignal(signal.SIGINT)
     try:
-        with monkeypatch.context() as patched:
-            soon = SimpleNamespace(call_soon_threadsafe=lambda call, *given: call(*given))
-            patched.setattr(panel, "_loop", soon)
-            for job in jobs:
-                panel._listen(job)
-            panel._ended(jobs[0])
-            signal.raise_signal(signal.SIGINT)
-            panel._ended(jobs[1])
-        assert [job.stop.is_set() for job in jobs] == [False, True] and jobs[1].reason == "interrupted"
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        for one in (panel, other):
+            monkeypatch.setattr(one, "_loop", SimpleNamespace(call_soon_threadsafe=lambda call, *given: call(*given)))
+            one.controls.knobs["deposit_epochs"].value = 256
+            one.run()
+        signal.raise_signal(signal.SIGINT)
+        for one in (panel, other):
+            one.wait(30)
+            assert "interrupted (it took" in one.message.value
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -835,9 +849,9 @@ def test_what_the_open_tab_shows_is_saved(panel):
     assert "a tab with a figure must be open, not" in panel.message.value
 
 
+@pytest.mark.parametrize("module", ["explorer", "small"])
 @pytest.mark.parametrize("name", ["ipywidgets", "anywidget"])
-def test_without_its_libraries_the_kit_works_and_the_explorer_says_how_to_install_them(without, name):
+def test_without_its_libraries_the_kit_works_and_a_widget_says_how_to_install_them(without, name, module):
     without(name)
-    alone = importlib.import_module("lirf_kit.widgets.explorer")
-    with pytest.raises(lk.LirfError, match=f"needs {name}, .*python -m pip install ipywidgets anywidget"):
-        alone.DepositExplorer()
+    with pytest.raises(lk.LirfError, match=f"need {name}, .*python -m pip install ipywidgets anywidget"):
+        importlib.import_module(f"lirf_kit.widgets.{module}")

@@ -78,8 +78,8 @@ def test_looking_changes_nothing(tiny_original, tiny_data, tiny, container, same
     for name in ("target", "recovered"):
         assert same_weights(seen.networks[name], alone.networks[name])
     assert seen.history == alone.history and seen.metrics == alone.metrics
-    done, total = told[-1][2:]
-    assert told[0][2] == 0 and done == total and len(told) == len(seen.story.frames) <= FRAMES + 2
+    done, total = told[-1][:2]
+    assert told[0][0] == 0 and done == total and len(told) == len(seen.story.frames) <= FRAMES + 2
 
 
 def test_the_story_of_deposited_samples_counts_their_answers(tiny_original, tiny_data, tiny):
