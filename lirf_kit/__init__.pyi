@@ -166,6 +166,7 @@ from .method.networks import (
     predict as predict,
     split as split,
 )
+from .method.nudging import nudge as nudge
 from .method.packing import dequantise as dequantise, quantise as quantise
 from .method.pruning import (
     channel_importance as channel_importance,

@@ -28,10 +28,8 @@ from lirf_kit import __version__
 from lirf_kit.config import LirfError
 
 TRAINED_BY = ("devices", "data/images", "method/networks", "method/training")
-DEPOSITED_BY = (
-    *TRAINED_BY,
-    *(f"method/{name}" for name in ("depositing", "losses", "pruning", "packing", "containers", "withdrawing")),
-)
+DEPOSIT = ("depositing", "nudging", "losses", "pruning", "packing", "containers", "withdrawing")
+DEPOSITED_BY = (*TRAINED_BY, *(f"method/{name}" for name in DEPOSIT))
 MEASURED_BY = (
     *(*DEPOSITED_BY, "method/caching", "data/partition"),
     *(f"evidence/{name}" for name in ("experiments", "metrics", "references")),

@@ -356,6 +356,7 @@ def ablations(config):
         "without L_at": {"lambda_at": 0.0},
         **({"without L_cs": {"lambda_cs": 0.0}} if config.lambda_cs else {}),
         **({"without L_os": {"lambda_os": 0.0}} if config.lambda_os else {}),
+        **({"without L_ap": {"lambda_ap": 0.0}} if config.lambda_ap else {}),
         "without L_kp": {"lambda_kp": 0.0},
         f"L_kp of {held}": {"preservation": other},
         "without L_pt": {"lambda_pt": 0.0},

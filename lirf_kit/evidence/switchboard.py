@@ -16,7 +16,7 @@ def loss_switchboard(target, deposit_module, batch, reference, generator, config
     Parameters
     ----------
     target, deposit_module, batch, reference, generator, config
-        As for `deposit_terms`; nothing is changed.
+        As for `deposit_terms`; nothing is changed. L_ap isn't shown, because its images take the original to make.
 
     Returns
     -------

@@ -409,7 +409,7 @@ def _diverged(epoch, config):
     """Say that the loss stopped being finite, and which knobs to turn."""
     weights = {
         name: getattr(config, name)
-        for name in ("lambda_at", "lambda_cs", "lambda_kp", "lambda_os", "lambda_re", "lambda_pt")
+        for name in ("lambda_at", "lambda_cs", "lambda_kp", "lambda_os", "lambda_ap", "lambda_re", "lambda_pt")
     }
     largest = max(weights, key=weights.get)
     return (

@@ -11,10 +11,10 @@ REACH = 12  # grey levels, of 255, that each pixel moves by
 def nudge(network, images, forgotten, generator):
     """Nudge each image towards a random preserved class: one step of the fast gradient sign method, targeted.
 
-    Goodfellow, Shlens & Szegedy 2015; towards a class: Kurakin, Goodfellow & Bengio 2017. To us an image looks as before,
-    but the network's logits are as high as for images of the preserved classes, which a deposit never sees. What holds
-    these logits holds the preserved classes better than what holds the logits of deposit images alone (Heo et al. 2019,
-    who distil decision boundaries by such images).
+    Goodfellow, Shlens & Szegedy 2015; towards a class: Kurakin, Goodfellow & Bengio 2017. To us an image looks as
+    before, but the network's preserved logits are as high as for images of the preserved classes, which a deposit never
+    sees. To hold these logits, too, holds the preserved classes better. (Heo et al. 2019 distil decision boundaries by
+    such images.)
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ FIRST = ("lambda_cs", "lambda_at", "lambda_kp", "keep", "bits", "deposit_epochs"
 WEIGHTS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 20.0, 30.0, 100.0, 300.0, 1000.0)
 OFF = 1e9  # a gradient limit that never applies
 STEPS = dict.fromkeys(
-    ("lambda_at", "lambda_cs", "lambda_kp", "lambda_os", "lambda_re", "lambda_pt"), WEIGHTS
+    ("lambda_at", "lambda_cs", "lambda_kp", "lambda_os", "lambda_ap", "lambda_re", "lambda_pt"), WEIGHTS
 ) | {  # the sliders' values
     "temperature": (0.5, 1.0, 2.0, 4.0, 8.0, 16.0),
     "bits": tuple(range(1, 9)),

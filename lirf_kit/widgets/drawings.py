@@ -27,6 +27,7 @@ TERMS = (  # of a deposit's history: its key, the curve's title, colour and dash
     ("class_scatter", "forget inside · L_cs", COOL[1], ""),
     ("preservation", "hold the rest · L_kp", COOL[0], ""),
     ("own_statistics", "own statistics · L_os", COOL[0], "7 4"),
+    ("adversarial_preservation", "hold the unseen · L_ap", COOL[1], "7 4"),
     ("recovery", "recover · L_re", COOL[2], ""),
     ("transfer", "transfer · L_pt", WARM[2], "7 4"),
 )
@@ -127,7 +128,7 @@ def plot_story(run, figure=None, place=None):
 def plot_terms(run, figure=None):
     """Draw each term of a run's deposit over its epochs; a term whose λ is 0 is marked as off."""
     figure, history = figure or _new(), run.history
-    for axes, (name, title, colour, dashes) in zip(figure.subplots(2, 4).flat, TERMS):
+    for axes, (name, title, colour, dashes) in zip(figure.subplots(3, 3).flat, TERMS):
         _plain(axes, labelsize=11).set_title(_symbols(title), fontsize=13, color=INK)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         if name in history[0]:

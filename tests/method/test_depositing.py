@@ -619,6 +619,38 @@ def test_mixtures_count_in_preservation_and_recovery_and_nowhere_else(tiny_origi
     assert {name for name in plain if mixed[name] != plain[name]} == {"loss", "preservation", "recovery"}
 
 
+def test_nudged_images_count_in_a_term_of_their_own(tiny_original, tiny_parts, tiny):
+    config = tiny.replace(lambda_ap=3.0)
+    target, module = lk.start_deposit(tiny_original, tiny_parts.deposit_set, config)
+    batch = tiny_parts.deposit_set.select(torch.arange(20), (0, 1, 2))
+    reference = lk.original_reference(tiny_original, batch.images, config)
+    images, logits = batch.images[:7], reference[0][:7] + torch.arange(10.0)  # what is asked of them is something else
+    plain = lk.deposit_terms(target, module, batch, reference, None, config)
+    more = lk.deposit_terms(target, module, batch, reference, None, config, nudged=(images, logits))
+    held = lk.preservation_loss(target(images), logits, (0, 1, 2), config.temperature)
+    assert more["adversarial_preservation"].item() == pytest.approx(held.item())
+    assert more["loss"].item() == pytest.approx((plain["loss"] + 3 * held).item())
+    assert {name for name in plain if more[name] != plain[name]} == {"loss"}
+
+
+def test_nudged_images_hold_the_preserved_classes_where_the_deposit_images_don_t(original, data, config):
+    drift, parts = {}, lk.split_by_class(data, (3, 8, 9))
+    for weight in (0.0, 60.0):
+        chosen = config.replace(deposit_classes=(3, 8, 9), deposit_epochs=8, lambda_ap=weight, container="difference")
+        target, _ = lk.deposit(original, parts.deposit_set, chosen)
+        assert ("adversarial_preservation" in target.history[0]) == (weight > 0)
+        logits = [network(parts.preservation_validation.images) for network in (target, original)]
+        drift[weight] = lk.preservation_loss(*logits, (3, 8, 9), config.temperature).item()
+    assert drift[60.0] < 0.7 * drift[0.0]
+
+
+def test_deposited_samples_leave_nudged_images_out(tiny_original, some_samples, tiny, same_weights):
+    alike = [
+        lk.deposit(tiny_original, some_samples.deposit_set, tiny.replace(lambda_ap=weight)) for weight in (0.0, 3.0)
+    ]
+    assert same_weights(alike[0][0], alike[1][0])
+
+
 def test_the_teacher_s_features_are_what_the_module_learns(tiny_original, tiny_parts, tiny):
     config = tiny.replace(keep=1.0, lambda_pt=0.0)
     teacher = lk.build_network(config.replace(seed=9), 1, 10).eval()

@@ -324,7 +324,8 @@ def test_feature_recovery_is_zero_for_the_original_s_features_and_one_for_none(g
 
 
 def test_the_deposit_loss_weighs_each_term_by_its_own_lambda(config):
-    # 1 + 2·3 + 5·7 + 11·13 + 17·19 = 508: no other assignment of the λ gives it
-    weighed = config.replace(lambda_kp=2.0, lambda_re=5.0, lambda_pt=11.0, lambda_os=17.0, lambda_at=100.0)
+    # 1 + 2·3 + 5·7 + 11·13 + 17·19 = 508, + 23·29 = 1175: no other assignment of the λ gives it
+    weighed = config.replace(lambda_kp=2.0, lambda_re=5.0, lambda_pt=11.0, lambda_os=17.0, lambda_ap=23.0)
     terms = {"removal": 1.0, "preservation": 3.0, "recovery": 7.0, "transfer": 13.0, "own_statistics": 19.0}
     assert lk.deposit_loss(**terms, config=weighed) == 508
+    assert lk.deposit_loss(**terms, adversarial_preservation=29.0, config=weighed) == 1175
