@@ -307,9 +307,10 @@ _CIFAR = {
     "preservation": "logits",
     "lambda_kp": 3.0,
     "lambda_at": 0.02,
-    "lambda_cs": 0.2,
+    "lambda_cs": 0.3,
     "ridge": 0.3,
     "lambda_os": 1.0,
+    "lambda_ap": 3.0,
     "container": "difference",
     "threads": 0,
 }
