@@ -98,6 +98,13 @@ class DifferenceModule(nn.Module):
             setattr(self, name, content)
         self.belongs_to.copy_(self.identify(target))
 
+    def forward(self, images):
+        """Raise a `LirfError`: alone, a difference is no network."""
+        raise LirfError(
+            "a difference is no network, so it has no features of its own: call deposit_module.restore(target), or use "
+            "container='pruned'"
+        )
+
     def restore(self, target):
         """Return T^(-n) + T_r: a copy of the target's lower blocks with the difference added."""
         return self.added_to(copy.deepcopy(target.lower))

@@ -211,6 +211,11 @@ def test_a_file_that_is_not_the_module_asked_for_is_refused(difference, tiny_dep
         lk.save_module(difference[1], tmp_path / "nowhere" / "module.safetensors")
 
 
+def test_a_difference_that_is_taken_for_a_network_says_what_to_do(difference, tiny_parts):
+    with pytest.raises(lk.LirfError, match=r"call deposit_module.restore\(target\), or use container='pruned'$"):
+        difference[1](tiny_parts.deposit_set.images[:5])
+
+
 def test_a_difference_of_other_shapes_is_refused(difference, original):
     with pytest.raises(
         lk.LirfError, match="^deposit_module must fit the target: this difference is of lower blocks of"
