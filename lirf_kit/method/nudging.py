@@ -5,16 +5,13 @@ from torch.nn import functional
 
 from lirf_kit.method.networks import PREDICT_BATCH, evaluation_mode
 
-REACH = 12  # grey levels, of 255, that each pixel moves by
 
-
-def nudge(network, images, forgotten, generator):
+def nudge(network, images, forgotten, generator, reach=12):
     """Nudge each image towards a random preserved class: one step of the fast gradient sign method, targeted.
 
-    Goodfellow, Shlens & Szegedy 2015; towards a class: Kurakin, Goodfellow & Bengio 2017. To us an image looks as
-    before, but the network's preserved logits are as high as for images of the preserved classes, which a deposit never
-    sees. To hold these logits, too, holds the preserved classes better. (Heo et al. 2019 distil decision boundaries by
-    such images.)
+    Goodfellow et al. 2015; towards a class: Kurakin et al. 2017. To us an image looks as before, but the network's
+    preserved logits are as high as for images of the preserved classes, which a deposit never sees. To hold these
+    logits, too, holds the preserved classes better. (Heo et al. 2019 distil decision boundaries by such images.)
 
     Parameters
     ----------
@@ -26,6 +23,8 @@ def nudge(network, images, forgotten, generator):
         The classes that aren't preserved.
     generator : torch.Generator
         Draws the classes, on its own device.
+    reach : float
+        Grey levels, of 255, that each pixel moves by.
 
     Returns
     -------
@@ -43,6 +42,6 @@ def nudge(network, images, forgotten, generator):
                 seen = normalise(part).requires_grad_()
                 loss = functional.cross_entropy(network.upper(lower(seen)), classes.to(seen.device))
                 (slope,) = torch.autograd.grad(loss, seen)  # of the same sign as the slope in grey levels
-            step = REACH * slope.sign().to(part.device)
+            step = reach * slope.sign().to(part.device)
             nudged.append((part.float() - step).clamp(0, 255).to(torch.uint8))
     return torch.cat(nudged)
