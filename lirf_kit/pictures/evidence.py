@@ -146,12 +146,15 @@ def plot_custody(summary, figure=None):
         for setting, row in rows.iterrows():
             if kind in ("difference", "pruned"):
                 place = row["bytes"] / 1000, back[setting]
-                panels[0].annotate(setting, place, xytext=(4, -12), textcoords="offset points", fontsize=9)
+                panels[0].annotate(setting, place, xytext=(0, -14), textcoords="offset points", ha="center", fontsize=9)
     for axes, label in zip(panels, (RULE, "deposit images recognised, %")):
         kilobytes_on(axes)
         axes.set_ylabel(label)
         axes.tick_params(labelsize=11)
         axes.grid(color=PALE, linewidth=0.5)
+    panels[0].set_yscale("symlog", linthresh=1)  # 1 bit loses far more than the others
+    panels[0].set_yticks([0, -1, -2, -5, -10, -20, -50], ["0", "−1", "−2", "−5", "−10", "−20", "−50"])
+    panels[0].set_ylim(min(-2, 2 * summary["mean"].min()), 0.5)
     panels[0].set_title("what it brings back")
     panels[1].set_title("what a thief of the module alone gets")
     panels[1].set_ylim(0, 104)
