@@ -3,6 +3,7 @@
 import torch
 from torch.nn import functional
 
+from lirf_kit.config import LirfError
 from lirf_kit.method.networks import PREDICT_BATCH, evaluation_mode
 
 
@@ -30,8 +31,15 @@ def nudge(network, images, forgotten, generator, reach=12):
     -------
     torch.Tensor
         uint8, (N, C, H, W), on the images' device.
+
+    Raises
+    ------
+    LirfError
+        If no class is left to nudge towards.
     """
     preserved = sorted({*range(network.upper[-1].out_features)} - {int(number) for number in forgotten})
+    if not preserved:
+        raise LirfError("forgotten must leave at least one class, not name all")
     drawn = torch.randint(len(preserved), (len(images),), generator=generator, device=generator.device)
     towards = torch.tensor(preserved, device=drawn.device)[drawn]  # (N,)
     normalise, lower = network.lower[0], network.lower[1:]

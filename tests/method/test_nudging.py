@@ -41,3 +41,9 @@ def test_a_nudge_leaves_the_network_as_it_is(tiny_original, tiny_parts, same_wei
     lk.nudge(network, tiny_parts.deposit_set.images, (0, 1, 2), generator)
     assert network.training and same_weights(network, tiny_original)
     assert all(weight.grad is None for weight in network.parameters())
+
+
+def test_a_nudge_needs_a_class_to_go_to(see_saw, generator):
+    images = torch.zeros(1, 1, 1, 2, dtype=torch.uint8)
+    with pytest.raises(lk.LirfError, match="^forgotten must leave at least one class, not name all$"):
+        lk.nudge(see_saw, images, [0, 1, 2], generator)
