@@ -54,13 +54,13 @@ def recipes(config):
     """Return the explorer's presets by name, each with the knobs that it changes in a calibrated config.
 
     "calibrated" changes nothing. "paper" has the paper's losses, including its softmax L_kp, with every λ at 1 (the
-    paper's own values were never published), neither L_cs nor L_os, and a trained module. "no attention term" leaves
-    out L_at. "output alone" leaves out L_cs and L_os: the target forgets its answers and keeps its features. "what
-    goes wrong" has nothing that protects the preserved classes: no L_kp, a removal that isn't confined to the deposit
-    logits (preservation "paper"), random wrong labels, and a learning rate that is too high.
+    paper's own values were never published), neither L_cs, L_os nor L_ap, and a trained module. "no attention term"
+    leaves out L_at. "output alone" leaves out L_cs and L_os: the target forgets its answers and keeps its features.
+    "what goes wrong" has nothing that protects the preserved classes: neither L_kp nor L_ap, a removal that isn't
+    confined to the deposit logits (preservation "paper"), random wrong labels, and a learning rate that is too high.
     """
     ones = dict.fromkeys(("lambda_at", "lambda_kp", "lambda_re", "lambda_pt"), 1.0)
-    paper = {"relabel": "random", "preservation": "paper"}
+    paper = {"relabel": "random", "preservation": "paper", "lambda_ap": 0.0}
     module = {"container": "pruned", "recovery": "paper"}
     return {
         "calibrated": {},
