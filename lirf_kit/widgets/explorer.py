@@ -122,7 +122,9 @@ class DepositExplorer(Panel):
         self.results.history.file.on_click(safe(lambda: self.results.save_run(self.out)))
         self.results.history.upload.observe(safe(self._open_file), names="value")
         self.guessing = toggle("predict first", "hide a run's result until you have made a guess")
+        self.guessing.observe(safe(self._guess_or_not), names="value")
         self.guess = ipywidgets.Text(placeholder="0 to 100", style={"description_width": "initial"})
+        self.guess.on_msg(safe(self._reveal))  # which the page sends when Enter is pressed
         reveal = self._button("show the result", "keep your guess, and show the result beside it", self._reveal)
         self.guess_box = ipywidgets.HBox([self.guess, reveal], layout={"display": "none"}).add_class("lirf-guess")
         saving = "write the open tab's figure as PNG, SVG and PDF"
@@ -207,6 +209,12 @@ class DepositExplorer(Panel):
         self.guess.description, self.guess.value = f"your guess of the target's {said}, in %", ""
         self._veil(self.guessing.value)
 
+    def _guess_or_not(self):
+        """Show a hidden result without a guess if guesses are switched off; switched on, the next run asks for one."""
+        if self._veiled and not self.guessing.value:
+            self._veil(False)
+            self._say(RUNNING[False]) if self._running else self._compare_with_shown()
+
     def _reveal(self):
         """Keep the guess with the student's other predictions, and show the result beside it."""
         guess = kept(self._question, self.guess.value.strip(), "%")
@@ -219,7 +227,9 @@ class DepositExplorer(Panel):
 
     def _open_file(self):
         """Set the controls to the settings of a run's file, and say its numbers."""
-        for file in self.results.history.upload.value:
+        upload = self.results.history.upload
+        files, upload.value = upload.value, ()  # so that the same file can be opened again
+        for file in files:
             config, fraction, metrics = settings_from_file(bytes(file.content), self.config)
             self.controls.show(config, fraction)
             self._settings_changed()

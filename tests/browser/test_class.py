@@ -178,7 +178,7 @@ def test_a_guess_comes_before_the_result(panel):
     panel.wait_message("must be a number")  # nothing is a guess but what was typed
     assert panel.page.locator(".lirf-target:visible").count() == 0
     panel.page.locator(".lirf-guess input").fill("12")
-    panel.press("show the result")
+    panel.page.locator(".lirf-guess input").press("Enter")
     panel.wait_message("the target's Dep Acc: you said 12 %, it is 0 %")
     assert panel.page.locator(".lirf-target:visible").count() == 1
     assert panel.ask("lk.my_predictions().iloc[-1][['predicted', 'actual']].tolist()") == [12, 0]

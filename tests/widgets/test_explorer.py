@@ -389,7 +389,7 @@ def test_a_guess_is_kept_with_the_other_predictions_and_is_about_what_is_deposit
     panel._main.post(panel._reveal)
     assert "must be a number" in panel.message.value and not (tmp_path / "my-predictions.json").exists()
     panel.guess.value = " 12 "
-    panel._main.post(panel._reveal)
+    panel.guess._handle_custom_msg({"event": "submit"}, [])  # Enter
     (row,) = lk.my_predictions().itertuples()
     name = "target: Dep Acc" if by == "by class" else "target: deposited samples"
     assert (row.predicted, row.actual) == (
@@ -706,12 +706,22 @@ def test_a_tab_that_is_opened_ends_old_news_and_an_image_gets_its_ring_by_hand_o
     assert "measuring" in panel.message.value
 
 
+def test_guesses_that_are_switched_off_give_the_result_free(panel):
+    panel.guessing.value = True
+    finish(panel)
+    assert panel._veiled and "run 1" not in panel.message.value
+    panel.guessing.value = False
+    assert not panel._veiled and "run 1 in" in panel.message.value
+
+
 def test_a_run_s_file_says_its_numbers_when_it_is_opened(panel, other):
     file = {"name": "run.json", "type": "", "size": 1, "last_modified": 0}  # as the page sends it
     content = memoryview(exploring.run_as_file(other).encode())
-    panel.results.history.upload.set_state({"value": [file | {"content": content}]})
-    assert f"target Pre <b>{other.metrics['target: Pre Acc']:.1f}</b>" in panel.message.value
-    assert panel.controls.settings() == (other.config, None)
+    for _ in range(2):  # a file that was opened before can be opened again
+        panel.results.history.upload.set_state({"value": [file | {"content": content}]})
+        assert f"target Pre <b>{other.metrics['target: Pre Acc']:.1f}</b>" in panel.message.value
+        assert panel.controls.settings() == (other.config, None)
+        panel.controls.reset.click()
 
 
 def test_a_grid_s_failure_is_said_in_plain_words(panel, monkeypatch):
