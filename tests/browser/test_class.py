@@ -164,6 +164,7 @@ def test_f_shows_the_panel_in_the_whole_window_and_leaves_it(panel):
     assert min(panel.page.evaluate(sizes)) >= 16
     assert panel.page.evaluate("document.fullscreenElement.scrollHeight <= document.fullscreenElement.clientHeight")
     assert panel.page.locator(".lirf-message").bounding_box()["height"] < 45  # one line
+    panel.page.locator(".lirf-target canvas:visible").click(position={"x": 3, "y": 3})  # which takes the focus away
     panel.page.keyboard.press("f")
     panel.page.wait_for_function(f"!({full})")
     panel.page.get_by_role("button", name="present (F)").wait_for()
