@@ -136,10 +136,9 @@ class DepositExplorer(Panel):
         below = ipywidgets.HBox([self.save_button, *pins, self.code]).add_class("lirf-below")
         said = "show the panel in the whole window, and leave it again (key F)"
         present = ipywidgets.HTML(_page_button("present (F)", said, "lirf-present"))
-        top = ipywidgets.HBox(
-            [self.run_button, self.stop_button, self.auto, self.with_tsne, self.guessing, self.progress, present]
-        )
-        right = ipywidgets.VBox([self.message, self.guess_box, self.results.tabs, below])
+        buttons = [self.run_button, self.stop_button, self.auto, self.with_tsne, self.guessing]
+        top = ipywidgets.HBox([*buttons, self.progress, present, self.message])
+        right = ipywidgets.VBox([self.guess_box, self.results.tabs, below])
         columns = ipywidgets.HBox([self.controls.box, right.add_class("lirf-right")]).add_class("lirf-columns")
         self._frame(top.add_class("lirf-top"), columns, presents=True)
         self.frame.observe(safe(lambda: setattr(self.results.tabs, "selected_index", 0)), names="presenting")

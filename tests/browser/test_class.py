@@ -93,6 +93,11 @@ def test_a_value_that_is_not_allowed_is_named_in_the_panel_s_words(panel):
         panel.wait(lambda: field(panel, "λkp").get_attribute("aria-invalid") == "true", "the mark")
     panel.press("Run")
     assert "hold the rest" in panel.message and panel.runs() == 1
+    panel.box.locator(".lirf-more .jupyter-widget-Collapse-header").click()
+    panel.slider("seed").scroll_into_view_if_needed()
+    above, said = panel.page.locator(".jp-WindowedPanel-outer").bounding_box(), panel.page.locator(".lirf-message").first
+    assert said.bounding_box()["y"] > above["y"]  # in sight from the last knob, too
+    panel.box.locator(".lirf-more .jupyter-widget-Collapse-header").click()
     panel.press("reset")
     panel.wait_message("run 1 in")
 
