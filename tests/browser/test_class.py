@@ -95,8 +95,9 @@ def test_a_value_that_is_not_allowed_is_named_in_the_panel_s_words(panel):
     assert "hold the rest" in panel.message and panel.runs() == 1
     panel.box.locator(".lirf-more .jupyter-widget-Collapse-header").click()
     panel.slider("seed").scroll_into_view_if_needed()
-    above, said = panel.page.locator(".jp-WindowedPanel-outer").bounding_box(), panel.page.locator(".lirf-message").first
-    assert said.bounding_box()["y"] > above["y"]  # in sight from the last knob, too
+    notebook = panel.page.locator(".jp-WindowedPanel-outer").bounding_box()
+    message = panel.box.locator(".lirf-message").bounding_box()
+    assert message["y"] > notebook["y"]  # in sight from the last knob, too
     panel.box.locator(".lirf-more .jupyter-widget-Collapse-header").click()
     panel.press("reset")
     panel.wait_message("run 1 in")
