@@ -26,12 +26,19 @@ STEPS = dict.fromkeys(
 }
 
 
+def as_text(value):
+    """Return a knob's value as the panel writes it."""
+    if value == OFF:
+        return "off"
+    return value.replace("_", " ") if isinstance(value, str) else f"{value:g}"
+
+
 def options(name, config, value):
     """Return what a knob's control offers, as pairs of a text and a value; the value of a list is one of them."""
     if choices := get_args(Config.model_fields[name].annotation):
-        return [(choice.replace("_", " "), choice) for choice in choices]
+        return [(as_text(choice), choice) for choice in choices]
     values = range(1, len(config.widths) + 1) if name == "split_after" else STEPS[name]
-    return [("off" if step == OFF else f"{step:g}", step) for step in sorted({*values, value})]
+    return [(as_text(step), step) for step in sorted({*values, value})]
 
 
 def in_plain_words(sentence):

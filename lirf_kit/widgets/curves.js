@@ -1,4 +1,4 @@
-const WIDTH = 190, HEIGHT = 165, LEFT = 36, RIGHT = 6, TOP = 26, BOTTOM = 22;  // no larger than it is shown
+const WIDTH = 190, HEIGHT = 128, LEFT = 36, RIGHT = 6, TOP = 26, BOTTOM = 22;  // no larger than it is shown
 
 function ticks(low, high) {  // two to six round numbers
   const rough = (high - low) / 5 || 1, power = 10 ** Math.floor(Math.log10(rough));

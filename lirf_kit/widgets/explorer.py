@@ -122,7 +122,9 @@ class DepositExplorer(Panel):
         self.results.history.file.on_click(safe(lambda: self.results.save_run(self.out)))
         self.results.history.upload.observe(safe(self._open_file), names="value")
         self.guessing = toggle("predict first", "hide a run's result until you have made a guess")
+        self.guessing.observe(safe(self._guess_or_not), names="value")
         self.guess = ipywidgets.Text(placeholder="0 to 100", style={"description_width": "initial"})
+        self.guess.on_msg(safe(self._reveal))  # which the page sends when Enter is pressed
         reveal = self._button("show the result", "keep your guess, and show the result beside it", self._reveal)
         self.guess_box = ipywidgets.HBox([self.guess, reveal], layout={"display": "none"}).add_class("lirf-guess")
         saving = "write the open tab's figure as PNG, SVG and PDF"
@@ -134,10 +136,9 @@ class DepositExplorer(Panel):
         below = ipywidgets.HBox([self.save_button, *pins, self.code]).add_class("lirf-below")
         said = "show the panel in the whole window, and leave it again (key F)"
         present = ipywidgets.HTML(_page_button("present (F)", said, "lirf-present"))
-        top = ipywidgets.HBox(
-            [self.run_button, self.stop_button, self.auto, self.with_tsne, self.guessing, self.progress, present]
-        )
-        right = ipywidgets.VBox([self.message, self.guess_box, self.results.tabs, below])
+        buttons = [self.run_button, self.stop_button, self.auto, self.with_tsne, self.guessing]
+        top = ipywidgets.HBox([*buttons, self.progress, present, self.message])
+        right = ipywidgets.VBox([self.guess_box, self.results.tabs, below])
         columns = ipywidgets.HBox([self.controls.box, right.add_class("lirf-right")]).add_class("lirf-columns")
         self._frame(top.add_class("lirf-top"), columns, presents=True)
         self.frame.observe(safe(lambda: setattr(self.results.tabs, "selected_index", 0)), names="presenting")
@@ -207,6 +208,12 @@ class DepositExplorer(Panel):
         self.guess.description, self.guess.value = f"your guess of the target's {said}, in %", ""
         self._veil(self.guessing.value)
 
+    def _guess_or_not(self):
+        """Show a hidden result without a guess if guesses are switched off; switched on, the next run asks for one."""
+        if self._veiled and not self.guessing.value:
+            self._veil(False)
+            self._say(RUNNING[False]) if self._running else self._compare_with_shown()
+
     def _reveal(self):
         """Keep the guess with the student's other predictions, and show the result beside it."""
         guess = kept(self._question, self.guess.value.strip(), "%")
@@ -219,7 +226,9 @@ class DepositExplorer(Panel):
 
     def _open_file(self):
         """Set the controls to the settings of a run's file, and say its numbers."""
-        for file in self.results.history.upload.value:
+        upload = self.results.history.upload
+        files, upload.value = upload.value, ()  # so that the same file can be opened again
+        for file in files:
             config, fraction, metrics = settings_from_file(bytes(file.content), self.config)
             self.controls.show(config, fraction)
             self._settings_changed()

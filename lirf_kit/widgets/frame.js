@@ -64,6 +64,7 @@ function render({ model, el }) {
   function attach() {
     panel = el.closest(".lirf");
     if (!panel) return requestAnimationFrame(attach);
+    panel.tabIndex = -1;  // a click on a map, or beside the controls, leaves the keys in the panel
     panel.addEventListener("focusin", together, { signal: off.signal });
     panel.addEventListener("keydown", key, { signal: off.signal });
     panel.addEventListener("lirf-present", present, { signal: off.signal });

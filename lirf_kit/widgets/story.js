@@ -1,6 +1,6 @@
 const SAID = {
   original: "knows every class",
-  target: "keeps the rest",
+  target: "after the deposit",
   recovered: "target + module: no training",
 };
 const MAPS = "Maps: unseen images, where t-SNE puts the original's features of them; on the other two, each moves to where its "
@@ -112,6 +112,7 @@ class NetMap {
         if (shape >= 0) pen.stroke();
       }
     }
+    const names = [];
     pen.font = `${Math.max(13, Math.min(32, width / 20))}px sans-serif`;
     pen.textAlign = "center";
     pen.lineWidth = 4;
@@ -120,9 +121,10 @@ class NetMap {
     if (scene.classes.length <= 20) for (const { name, places } of this.classes) {
       const heights = places.map((at) => where[at][1]).sort((a, b) => a - b);
       const [x, y] = [median(places.map((at) => where[at][0])), heights[heights.length >> 3] - 5];
-      pen.strokeText(name, x, y);
-      pen.fillText(name, x, y);
+      names.push([name, x, y]);
     }
+    for (const one of names) pen.strokeText(...one);
+    for (const one of names) pen.fillText(...one);  // after all strokes, which would hide a name close by
     if (this.ring >= 0) {
       pen.lineWidth = 2.5;
       pen.strokeStyle = "#222222";

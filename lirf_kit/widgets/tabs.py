@@ -4,8 +4,9 @@ import pandas
 import torch
 
 from lirf_kit.config import LirfError
+from lirf_kit.widgets.controls import as_text
 from lirf_kit.widgets.drawings import plot_pair
-from lirf_kit.widgets.exploring import EXPLORED, compare_runs, history_table, named
+from lirf_kit.widgets.exploring import EXPLORED, compare_runs, history_table, named, recipes
 from lirf_kit.widgets.pieces import ipywidgets, unobserved
 from lirf_kit.widgets.small_views import image_png
 from lirf_kit.widgets.views import Knob, Pad, Picture
@@ -35,7 +36,7 @@ def table_html(table, **more):
 class HistoryTab:
     """One row a run. `chosen` is called with a run's place when the user chooses its row, by mouse or arrow key.
 
-    A row names the knobs that differ from the config `calibrated`.
+    A row names the preset of the config `calibrated` that the run is closest to, and the knobs that differ from it.
     """
 
     def __init__(self, chosen, calibrated):
@@ -58,15 +59,21 @@ class HistoryTab:
         text = pandas.DataFrame(columns).to_string(index=False, na_rep="–", float_format="{:.2f}".format)
         networks, heading, *lines = text.replace(" ", SPACE).split("\n")
         said = SAMPLES if any(run.fraction for run in runs) else ""
-        self.heading.value = f"{said}<pre>{networks}\n{heading}{2 * SPACE}knobs turned</pre>"
+        self.heading.value = f"{said}<pre>{networks}\n{heading}{2 * SPACE}preset, knobs turned</pre>"
         with unobserved([self.rows], self._pick):
             turned = [self._turned(run.config) for run in runs]
             self.rows.options = [(line + 2 * SPACE + knobs, at) for at, (line, knobs) in enumerate(zip(lines, turned))]
             self.rows.value = place
 
     def _turned(self, config):
-        turned = [name for name in EXPLORED if getattr(config, name) != getattr(self._calibrated, name)]
-        return ", ".join(f"{EXPLORED[name][0]} {getattr(config, name)}" for name in turned)
+        knobs = {name: getattr(config, name) for name in EXPLORED}
+        apart = {}
+        for preset, changes in recipes(self._calibrated).items():
+            its = vars(self._calibrated) | changes
+            turned = [name for name in EXPLORED if knobs[name] != its[name]]
+            apart[preset] = [f"{EXPLORED[name][1] or EXPLORED[name][0]} {as_text(knobs[name])}" for name in turned]
+        nearest = min(apart, key=lambda preset: len(apart[preset]))
+        return ", ".join([nearest, *apart[nearest]])
 
     def _pick(self, change):
         if change["new"] is not None:
@@ -137,7 +144,8 @@ class CompareTab:
         numbers = [name for name in table.index if ": " in name or name == "seconds"]
         metrics = table.loc[numbers].iloc[:, :2].astype(float)
         metrics["B − A"] = metrics.diff(axis=1).iloc[:, 1].map("{:+.2f}".format, na_action="ignore")
-        settings = table[table.pop("differs")].drop(numbers, errors="ignore").rename(lambda name: f"≠ {named(name)}")
+        settings = table[table.pop("differs")].drop(numbers, errors="ignore").map(as_text)
+        settings = settings.rename(lambda name: f"≠ {named(name)}")
         said = "settings that differ" + table_html(settings) if len(settings) else "all settings are the same"
         self.table.value = f"<div>{table_html(metrics)}</div><div>{said}</div>"
 
@@ -192,5 +200,5 @@ class JourneyTab(ImageChoice):
     def __init__(self, class_names, changed):
         super().__init__([(name, number) for number, name in enumerate(class_names)], changed)
         self.image, self.said = Picture().add_class("lirf-figure"), ipywidgets.HTML()
-        hint = ipywidgets.HTML("or click a point of the t-SNE figure")
+        hint = ipywidgets.HTML("or click a point of a map")
         self.box = page(ipywidgets.HBox([self.controls, hint]), self.image, self.said)

@@ -93,6 +93,12 @@ def test_a_value_that_is_not_allowed_is_named_in_the_panel_s_words(panel):
         panel.wait(lambda: field(panel, "λkp").get_attribute("aria-invalid") == "true", "the mark")
     panel.press("Run")
     assert "hold the rest" in panel.message and panel.runs() == 1
+    panel.box.locator(".lirf-more .jupyter-widget-Collapse-header").click()
+    panel.slider("seed").scroll_into_view_if_needed()
+    notebook = panel.page.locator(".jp-WindowedPanel-outer").bounding_box()
+    message = panel.box.locator(".lirf-message").bounding_box()
+    assert message["y"] > notebook["y"]  # in sight from the last knob, too
+    panel.box.locator(".lirf-more .jupyter-widget-Collapse-header").click()
     panel.press("reset")
     panel.wait_message("run 1 in")
 
@@ -164,6 +170,7 @@ def test_f_shows_the_panel_in_the_whole_window_and_leaves_it(panel):
     assert min(panel.page.evaluate(sizes)) >= 16
     assert panel.page.evaluate("document.fullscreenElement.scrollHeight <= document.fullscreenElement.clientHeight")
     assert panel.page.locator(".lirf-message").bounding_box()["height"] < 45  # one line
+    panel.page.locator(".lirf-target canvas:visible").click(position={"x": 3, "y": 3})  # which takes the focus away
     panel.page.keyboard.press("f")
     panel.page.wait_for_function(f"!({full})")
     panel.page.get_by_role("button", name="present (F)").wait_for()
@@ -178,7 +185,7 @@ def test_a_guess_comes_before_the_result(panel):
     panel.wait_message("must be a number")  # nothing is a guess but what was typed
     assert panel.page.locator(".lirf-target:visible").count() == 0
     panel.page.locator(".lirf-guess input").fill("12")
-    panel.press("show the result")
+    panel.page.locator(".lirf-guess input").press("Enter")
     panel.wait_message("the target's Dep Acc: you said 12 %, it is 0 %")
     assert panel.page.locator(".lirf-target:visible").count() == 1
     assert panel.ask("lk.my_predictions().iloc[-1][['predicted', 'actual']].tolist()") == [12, 0]

@@ -21,6 +21,7 @@ import torch
 import lirf_kit as lk
 from lirf_kit.method import training
 from lirf_kit.widgets import drawings, exploring, results, tabs, words
+from lirf_kit.widgets.controls import OFF
 from lirf_kit.widgets.jobs import Calls
 
 
@@ -170,6 +171,25 @@ def test_the_history_s_rows_have_the_same_numbers_for_classes_and_samples(run, o
         shown = [f"{one.table.loc[*place]:.2f}" for place in NUMBERS[one.fraction is None]]
         assert re.findall(r"\d+\.\d\d", row)[: len(shown)] == shown
     assert "–" not in classes and samples.count("–") == 1 and "unseen images" in tab.heading.value  # H Mean alone
+
+
+def test_the_history_names_the_nearest_preset_and_what_differs_from_it(run):
+    tab, paper = tabs.HistoryTab(print, run.config), lk.recipes(run.config)["paper"]
+    said = {
+        "calibrated": {}, "paper": paper, "paper, λ_kp 50": paper | {"lambda_kp": 50.0},
+        "calibrated, gradient limit off": {"max_gradient_norm": OFF},
+    }  # fmt: skip
+    tab.fill([dataclasses.replace(run, config=run.config.replace(**changes)) for changes in said.values()], None)
+    for (row, _), wanted in zip(tab.rows.options, said):
+        assert row.split(2 * tabs.SPACE)[-1] == wanted
+
+
+def test_small_settings_that_differ_are_told_apart(run):
+    tab = tabs.CompareTab(print)
+    for letter, rate in {"A": 0.001, "B": 0.003}.items():
+        tab.pinned[letter] = 1, dataclasses.replace(run, config=run.config.replace(deposit_learning_rate=rate))
+    tab.show()
+    assert "<td>0.001</td>" in tab.table.value and "<td>0.003</td>" in tab.table.value
 
 
 NUMBERS = {
@@ -369,7 +389,7 @@ def test_a_guess_is_kept_with_the_other_predictions_and_is_about_what_is_deposit
     panel._main.post(panel._reveal)
     assert "must be a number" in panel.message.value and not (tmp_path / "my-predictions.json").exists()
     panel.guess.value = " 12 "
-    panel._main.post(panel._reveal)
+    panel.guess._handle_custom_msg({"event": "submit"}, [])  # Enter
     (row,) = lk.my_predictions().itertuples()
     name = "target: Dep Acc" if by == "by class" else "target: deposited samples"
     assert (row.predicted, row.actual) == (
@@ -656,7 +676,7 @@ def test_a_row_of_the_history_brings_its_settings_and_figures_back(panel):
     panel.results.pin("B")
     assert "≠ hold the rest · λ_kp" in panel.results.compare.table.value
     assert "λ_pt" not in panel.results.compare.table.value and "lambda" not in panel.results.compare.table.value
-    assert "hold the rest 1.0" in panel.results.history.rows.options[1][0]
+    assert panel.results.history.rows.options[1][0].endswith("paper")
     open_tab(panel, "A | B")
     assert panel.results.compare.image.alt == "classes of run 1, above run 2"
     assert bytes(panel.results.compare.image.png[:4]) == b"\x89PNG"
@@ -686,12 +706,22 @@ def test_a_tab_that_is_opened_ends_old_news_and_an_image_gets_its_ring_by_hand_o
     assert "measuring" in panel.message.value
 
 
+def test_guesses_that_are_switched_off_give_the_result_free(panel):
+    panel.guessing.value = True
+    finish(panel)
+    assert panel._veiled and "run 1" not in panel.message.value
+    panel.guessing.value = False
+    assert not panel._veiled and "run 1 in" in panel.message.value
+
+
 def test_a_run_s_file_says_its_numbers_when_it_is_opened(panel, other):
     file = {"name": "run.json", "type": "", "size": 1, "last_modified": 0}  # as the page sends it
     content = memoryview(exploring.run_as_file(other).encode())
-    panel.results.history.upload.set_state({"value": [file | {"content": content}]})
-    assert f"target Pre <b>{other.metrics['target: Pre Acc']:.1f}</b>" in panel.message.value
-    assert panel.controls.settings() == (other.config, None)
+    for _ in range(2):  # a file that was opened before can be opened again
+        panel.results.history.upload.set_state({"value": [file | {"content": content}]})
+        assert f"target Pre <b>{other.metrics['target: Pre Acc']:.1f}</b>" in panel.message.value
+        assert panel.controls.settings() == (other.config, None)
+        panel.controls.reset.click()
 
 
 def test_a_grid_s_failure_is_said_in_plain_words(panel, monkeypatch):
