@@ -26,14 +26,14 @@ def test_a_nudge_moves_each_pixel_by_twelve_levels_and_no_further_than_black_and
 
 def test_nudged_images_look_to_the_original_like_preserved_ones(original, parts, config, generator):
     images, gone = parts.deposit_set.images, (0, 1, 2)
-    nudged = lk.nudge(original, images, gone, generator)
-    assert (nudged.int() - images.int()).abs().max() <= 12
+    nudged = lk.nudge(original, images, gone, generator, reach=50)
+    assert (nudged.int() - images.int()).abs().max() <= 50
 
     def highest(images):
         return lk.select_preserved(original(images), gone).amax(dim=1).mean().item()
 
     with torch.no_grad():
-        assert highest(nudged) > highest(images) + 0.3
+        assert highest(nudged) > highest(images) + 1
 
 
 def test_a_nudge_leaves_the_network_as_it_is(tiny_original, tiny_parts, same_weights, generator):
