@@ -161,6 +161,13 @@ def test_names_are_listed_without_importing_what_is_behind_them():
     assert sorted(lk.__all__) == sorted(dir(lk))
 
 
+def test_every_public_name_is_there_on_a_machine_without_jupyter():
+    hidden = "import sys; sys.modules |= dict.fromkeys(('ipywidgets', 'anywidget', 'IPython')); import lirf_kit as lk; "
+    asked = hidden + "print(all(getattr(lk, name) is not None for name in lk.__all__))"
+    said = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, timeout=120)
+    assert said.stdout.strip() == "True", said.stderr
+
+
 def test_the_shown_banks_are_those_of_the_committed_runs():
     runs = pandas.read_csv(ROOT / "benchmarks/bank-digits-5-seeds.csv")
     first = runs.groupby(["sizes", "seed", "deposit classes"])["order"].transform("first") == runs["order"]

@@ -6,9 +6,8 @@ from typing import get_args
 from lirf_kit.config import Config, LirfError
 from lirf_kit.data.partition import check_deposit_classes
 from lirf_kit.widgets.exploring import EXPLORED, recipes
-from lirf_kit.widgets.pieces import ipywidgets, toggle, unobserved
+from lirf_kit.widgets.pieces import Knob, Picture, ipywidgets, toggle, unobserved
 from lirf_kit.widgets.small_views import image_png
-from lirf_kit.widgets.views import Knob, Picture
 
 FIRST = ("lambda_cs", "lambda_at", "lambda_kp", "keep", "bits", "deposit_epochs")  # the others are under “more”
 WEIGHTS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 20.0, 30.0, 100.0, 300.0, 1000.0)

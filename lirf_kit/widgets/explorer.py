@@ -32,7 +32,7 @@ from lirf_kit.widgets.exploring import (
 )
 from lirf_kit.widgets.jobs import TURN, Calls, Job, without_bars
 from lirf_kit.widgets.opening import load_opening, save_opening
-from lirf_kit.widgets.pieces import Panel, ipywidgets, set_class, toggle
+from lirf_kit.widgets.pieces import Panel, ipywidgets, need_widgets, set_class, toggle
 from lirf_kit.widgets.results import Results
 from lirf_kit.widgets.story import Story, watch
 from lirf_kit.widgets.words import headline, numbers, of_run
@@ -65,10 +65,11 @@ class DepositExplorer(Panel):
     Raises
     ------
     LirfError
-        If the training of the original was interrupted.
+        If ipywidgets or anywidget is missing, or the training of the original was interrupted.
     """
 
     def __init__(self, config=None, out="explorer-files", opening=True):
+        need_widgets("the explorer")
         self.config, self.out = config or preset("digits"), out
         self.job, self._computing = None, threading.Lock()
         self._main, self._loop = Calls(self._fail), None

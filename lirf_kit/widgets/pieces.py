@@ -1,6 +1,6 @@
 """The parts that all widgets are made of.
 
-The kit works without ipywidgets and anywidget; asking for a widget fails, with a sentence on what to install.
+The kit works without ipywidgets and anywidget; only creating a widget fails, with a sentence that says what to install.
 """
 
 import base64
@@ -14,12 +14,21 @@ from lirf_kit.config import LirfError
 try:
     import ipywidgets
 
-    from lirf_kit.widgets.views import Frame
+    from lirf_kit.widgets.views import Curves, Frame, Knob, Pad, Picture, StoryView
+
+    MISSING = None
 except ModuleNotFoundError as error:
-    raise LirfError(
-        f"the explorer and the small widgets need {error.name}, which this kernel doesn't have: python -m pip install "
-        "ipywidgets anywidget, then restart the kernel"
-    ) from error
+    ipywidgets, MISSING = None, error.name
+    Curves = Frame = Knob = Pad = Picture = StoryView = None
+
+
+def need_widgets(what):
+    """Raise a `LirfError` that says how to install ipywidgets or anywidget if `what` can't be shown without it."""
+    if MISSING is not None:
+        raise LirfError(
+            f"{what} needs {MISSING}, which this kernel doesn't have: python -m pip install ipywidgets anywidget, then "
+            "restart the kernel"
+        )
 
 
 def toggle(name, tooltip, value=False):

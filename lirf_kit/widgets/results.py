@@ -16,10 +16,9 @@ from lirf_kit.widgets.exploring import (
     run_as_file,
     tsne_part,
 )
-from lirf_kit.widgets.pieces import ipywidgets
+from lirf_kit.widgets.pieces import Curves, Picture, StoryView, ipywidgets
 from lirf_kit.widgets.surface import SurfaceTab
 from lirf_kit.widgets.tabs import CompareTab, HistoryTab, JourneyTab, YoursTab, page, table_html
-from lirf_kit.widgets.views import Curves, Picture, StoryView
 from lirf_kit.widgets.words import grain, headline, of_curves, of_journey, of_maps, of_run
 
 TABS = ("story", "curves", "table", "classes", "confusion", "t-SNE", "history", "A | B", "image", "yours", "surface")

@@ -17,9 +17,8 @@ from lirf_kit.widgets import small_drawings as drawings, small_views as views
 from lirf_kit.widgets.controls import class_buttons, class_grid, pressed
 from lirf_kit.widgets.drawings import moving
 from lirf_kit.widgets.jobs import Calls
-from lirf_kit.widgets.pieces import Panel, ipywidgets
+from lirf_kit.widgets.pieces import Knob, Panel, Picture, StoryView, ipywidgets, need_widgets
 from lirf_kit.widgets.tabs import ImageChoice, table_html
-from lirf_kit.widgets.views import Knob, Picture, StoryView
 
 TEMPERATURES = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0, 64.0)
 
@@ -68,12 +67,13 @@ class ClassPicker(_SmallPanel):
     Raises
     ------
     LirfError
-        If the classes can't be deposited.
+        If the classes can't be deposited, or ipywidgets or anywidget is missing.
     """
 
     named = "The class picker"
 
     def __init__(self, data, deposit_classes=(0, 1, 2)):
+        need_widgets("the class picker")
         self._data, chosen = data, check_deposit_classes(deposit_classes, len(data.class_names))
         self.buttons, self.pictures, grid = class_grid(data, chosen, 48)
         for picture, button in zip(self.pictures, self.buttons):
@@ -136,6 +136,7 @@ class CutSlider(_SmallPanel):
     named = "What a deposit does with each block, and a slider that moves the cut"
 
     def __init__(self, original, images, config):
+        need_widgets("the slider of the cut")
         self._original, self._image, self._keep = original, images[:1], config.keep
         self.slider = Knob(
             value=config.split_after, steps=[(str(n), n) for n in range(1, original.num_stages + 1)],
@@ -204,12 +205,13 @@ class TemperatureSlider(_SmallPanel):
     Raises
     ------
     LirfError
-        If the classes can't be deposited.
+        If the classes can't be deposited, or ipywidgets or anywidget is missing.
     """
 
     named = "The original's softmax, and a slider that turns the temperature"
 
     def __init__(self, logits=(5.0, 3.0, 1.0, 2.0, 0.0), deposit_classes=(0, 1), temperature=1.0, names=None):
+        need_widgets("the slider of the temperature")
         self._logits = torch.as_tensor(logits).detach().cpu().double()
         self._names = [str(name) for name in names or range(len(self._logits))]
         self.buttons = class_buttons(self._names, check_deposit_classes(deposit_classes, len(self._names)))
@@ -301,12 +303,14 @@ class PointTracker(_SmallPanel):
     Raises
     ------
     LirfError
-        If a panel has no network, or if `part` has a different number of images or no image at `place`.
+        If a panel has no network, if `part` has a different number of images or no image at `place`, or if ipywidgets
+        or anywidget is missing.
     """
 
     named = "The point tracker, and what it says of the image that is ringed at first"
 
     def __init__(self, embeddings, part, networks, place=0):
+        need_widgets("the point tracker")
         for name, points in embeddings.items():
             if name not in networks or len(points) != len(part):
                 raise LirfError(f"networks and part must be those of the embeddings, but {name!r} doesn't fit")

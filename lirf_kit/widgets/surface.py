@@ -9,9 +9,8 @@ from lirf_kit.config import LirfError
 from lirf_kit.widgets.controls import OFF, STEPS, in_plain_words
 from lirf_kit.widgets.drawings import plot_surface
 from lirf_kit.widgets.exploring import EXPLORED, fill_grid, knob_grid, named, surface_points
-from lirf_kit.widgets.pieces import ipywidgets
+from lirf_kit.widgets.pieces import Picture, ipywidgets
 from lirf_kit.widgets.tabs import page
-from lirf_kit.widgets.views import Picture
 from lirf_kit.widgets.words import of_surface, one_image
 
 METRICS = (

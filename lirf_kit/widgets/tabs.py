@@ -7,9 +7,8 @@ from lirf_kit.config import LirfError
 from lirf_kit.widgets.controls import as_text
 from lirf_kit.widgets.drawings import plot_pair
 from lirf_kit.widgets.exploring import EXPLORED, compare_runs, history_table, named, recipes
-from lirf_kit.widgets.pieces import ipywidgets, unobserved
+from lirf_kit.widgets.pieces import Knob, Pad, Picture, ipywidgets, unobserved
 from lirf_kit.widgets.small_views import image_png
-from lirf_kit.widgets.views import Knob, Pad, Picture
 
 SPACE = "\N{NO-BREAK SPACE}"  # a list collapses ordinary ones
 HISTORY = {  # the history's columns, and what fills them of `history_table`: after a deposit of classes, or of samples

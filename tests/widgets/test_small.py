@@ -2,6 +2,7 @@
 
 import base64
 import html
+import importlib
 import io
 import re
 import subprocess
@@ -397,3 +398,14 @@ def test_the_package_is_imported_without_ipywidgets():
     asked = "import sys, lirf_kit; print({'ipywidgets', 'anywidget'} & set(sys.modules))"
     said = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, timeout=60)
     assert said.stdout.strip() == "set()", said.stderr
+
+
+@pytest.mark.parametrize("name", ["ipywidgets", "anywidget"])
+def test_without_its_libraries_a_widget_says_how_to_install_them(without, name, tiny_data):
+    without(name)
+    alone = importlib.import_module("lirf_kit.widgets.small")
+    makers = [lambda: alone.ClassPicker(tiny_data), alone.TemperatureSlider]
+    makers += [lambda: alone.CutSlider(None, None, None), lambda: alone.PointTracker({}, None, {})]
+    for make in makers:
+        with pytest.raises(lk.LirfError, match=f"needs {name}, .*python -m pip install ipywidgets anywidget"):
+            make()
