@@ -10,9 +10,9 @@ from lirf_kit.method.networks import PREDICT_BATCH, evaluation_mode
 def nudge(network, images, forgotten, generator, reach=12):
     """Nudge each image towards a random preserved class: one step of the fast gradient sign method, targeted.
 
-    Goodfellow et al. 2015; towards a class: Kurakin et al. 2017. To us an image looks as before, but the network's
-    preserved logits are as high as for images of the preserved classes, which a deposit never sees. To hold these
-    logits, too, holds the preserved classes better. (Heo et al. 2019 distil decision boundaries by such images.)
+    Goodfellow et al. 2015; towards a class: Kurakin et al. 2017. An image looks to us nearly as before, but the
+    network's preserved logits are higher, as for images of the preserved classes, which a deposit never sees. To hold
+    these logits, too, holds the preserved classes better. (Heo et al. 2019 distil decision boundaries by such images.)
 
     Parameters
     ----------

@@ -644,6 +644,22 @@ def test_nudged_images_hold_the_preserved_classes_where_the_deposit_images_don_t
     assert drift[60.0] < 0.7 * drift[0.0]
 
 
+def test_images_are_nudged_once_away_from_all_that_is_out_and_half_of_a_batch_is_enough(
+    tiny_original, tiny_parts, tiny, monkeypatch
+):
+    calls, sizes = [], []
+    monkeypatch.setattr(depositing, "nudge", lambda network, images, out, generator: calls.append(out) or images)
+
+    def noted(*arguments, terms=depositing.deposit_terms):
+        sizes.append((len(arguments[2]), *map(len, arguments[-1])))
+        return terms(*arguments)
+
+    monkeypatch.setattr(depositing, "deposit_terms", noted)
+    lk.deposit(tiny_original, tiny_parts.deposit_set, tiny.replace(lambda_ap=3.0), gone=[7])
+    assert calls == [[0, 1, 2, 7]]
+    assert len(sizes) > 2 and all(nudged == held == (size + 1) // 2 for size, nudged, held in sizes)
+
+
 def test_deposited_samples_leave_nudged_images_out(tiny_original, some_samples, tiny, same_weights):
     alike = [
         lk.deposit(tiny_original, some_samples.deposit_set, tiny.replace(lambda_ap=weight)) for weight in (0.0, 3.0)

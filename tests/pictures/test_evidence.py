@@ -109,6 +109,7 @@ def test_each_kind_of_container_has_one_formula_whichever_does_better():
         "difference": [-6.0, -0.5], "pruned": [-3.0], "pruned, rounded": [-4.0], "original, rounded": [-7.0],
     }  # fmt: skip
     assert "preserved: pruned 'target', others 'mean'" in axes.get_ylabel()
+    assert axes.get_ylim()[0] < -7 and axes.get_yscale() == "symlog"  # the lowest is in sight, and tenths are, too
     check_nothing_is_cut_off(figure)
 
 
